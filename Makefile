@@ -1,0 +1,163 @@
+# Everything a person or CI does here is one of these targets; `make help` lists them.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+VENV ?= .venv
+VENV_ML ?= .venv-ml
+INSTALLER ?= uv
+UV_VERSION := 0.13.9
+# Test processes: the tests start processes of their own, so more of them than cores helps nobody.
+WORKERS ?= 2
+
+STATE_DIR ?= .run
+AIRFLOW_PORT ?= 8080
+MLFLOW_PORT ?= 5000
+APPROVE ?=
+QUICK ?=
+DATA ?=
+
+PY := $(VENV)/bin/python
+STAMP := $(VENV)/.installed
+STAMP_ML := $(VENV_ML)/.installed
+LOCK_INPUTS := requirements.txt include/requirements.txt constraints.txt
+
+# Arguments of the local stack; empty, 0, no and false switch APPROVE and QUICK off.
+off := 0 no false
+flag = $(if $(filter-out $(off),$(1)),$(2))
+STACK_ARGS = --state-dir "$(STATE_DIR)" --airflow-port $(AIRFLOW_PORT) --mlflow-port $(MLFLOW_PORT) \
+	$(if $(DATA),--data "$(DATA)") $(call flag,$(APPROVE),--approve) $(call flag,$(QUICK),--quick)
+
+# find_python: sets $$found to the first Python 3.11 or 3.12 that really starts (pyenv's shims may not).
+define find_python
+for candidate in $(PYTHON) python3 python3.12 python3.11; do \
+	if "$$candidate" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))' >/dev/null 2>&1; then \
+		found="$$candidate"; break; \
+	fi; \
+done; \
+if [ -z "$${found:-}" ]; then \
+	echo "error: Python 3.11 or 3.12 is needed and was found neither as python3 nor as python3.12 or python3.11." >&2; \
+	echo "       Debian/Ubuntu: sudo apt-get install python3 python3-venv; macOS: brew install python@3.12;" >&2; \
+	echo "       or name one: make setup PYTHON=/path/to/python3.12" >&2; \
+	exit 1; \
+fi
+endef
+
+# install FOLDER, WHAT: a virtual environment with the locked versions. uv takes seconds where pip takes
+# minutes; where uv cannot reach the package index that pip is configured for, pip does the work.
+define install
+if [ ! -x $(1)/bin/pip ]; then \
+	$(find_python); \
+	"$$found" -m venv --clear $(1) || { \
+		echo "error: $$found cannot make a virtual environment. Debian/Ubuntu: sudo apt-get install python3-venv" >&2; exit 1; }; \
+fi; \
+echo "Installing the locked packages into $(1) ..."; \
+done=""; \
+if [ "$(INSTALLER)" = uv ]; then \
+	if $(1)/bin/pip install --quiet --disable-pip-version-check uv==$(UV_VERSION) \
+		&& VIRTUAL_ENV=$(abspath $(1)) $(1)/bin/uv pip install --quiet $(2) -c constraints.txt; then done=yes; \
+	else echo "uv could not install them; pip does it (some minutes)." >&2; fi; \
+fi; \
+if [ -z "$$done" ]; then $(1)/bin/pip install --disable-pip-version-check --quiet $(2) -c constraints.txt; fi
+endef
+
+##@ Start here
+
+.PHONY: help
+help: ## This table of contents
+	@awk 'BEGIN {FS = ":.*## "; print "make TARGET [NAME=VALUE ...]"} \
+		/^##@/ {printf "\n%s\n", substr($$0, 5)} \
+		/^[a-z][a-z-]*:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo
+	@echo "Settings of run: DATA=FOLDER APPROVE=1 QUICK=1 AIRFLOW_PORT=8080 MLFLOW_PORT=5000 STATE_DIR=.run"
+	@echo "Settings of setup: PYTHON=python3.12 INSTALLER=pip VENV=.venv"
+
+.PHONY: setup
+setup: $(STAMP) ## Install everything into .venv (Python 3.11 or 3.12)
+
+.PHONY: setup-ml
+setup-ml: $(STAMP_ML) ## Install the machine-learning side alone, without Airflow, into .venv-ml
+
+.PHONY: run
+run: $(STAMP) ## Start MLflow and Airflow here, retrain, wait for your approval; Ctrl-C stops all
+	@exec $(PY) -m include.local_stack run $(STACK_ARGS)
+
+.PHONY: stop
+stop: ## Stop what a `make run` elsewhere started (or left behind when it was killed)
+	@test -x $(PY) || exit 0; exec $(PY) -m include.local_stack stop --state-dir "$(STATE_DIR)"
+
+##@ Checks
+
+.PHONY: lint
+lint: $(STAMP) ## ruff: rules and format, checked and never changed
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+
+.PHONY: typecheck
+typecheck: $(STAMP) ## mypy, strict on include and plugins
+	$(VENV)/bin/mypy
+
+.PHONY: imports
+imports: $(STAMP) ## The one direction of imports: dags -> plugins -> include
+	PYTHONPATH=.:plugins $(VENV)/bin/lint-imports
+
+.PHONY: test
+test: lint typecheck imports ## All checks, unit and DAG tests, one retrain on a real Airflow and MLflow
+	$(PY) -m pytest -n $(WORKERS)
+	$(PY) -m pytest -m smoke tests/system
+
+.PHONY: test-unit
+test-unit: $(STAMP) ## Unit and DAG tests only
+	$(PY) -m pytest -n $(WORKERS)
+
+.PHONY: test-ml
+test-ml: $(STAMP_ML) ## The tests of include/ in an environment without Airflow
+	@if $(VENV_ML)/bin/python -c 'import airflow' 2>/dev/null; then echo "error: Airflow is in $(VENV_ML)" >&2; exit 1; fi
+	$(VENV_ML)/bin/python -m pytest -n $(WORKERS) tests/lifecycle tests/rossmann tests/local_stack
+
+.PHONY: test-system
+test-system: $(STAMP) ## The whole life cycle on real servers: reject, expire, fail the gate, roll back ...
+	$(PY) -m pytest -m system tests/system tests/rossmann/test_clean_environment.py
+
+.PHONY: test-clone
+test-clone: $(STAMP) ## What a newcomer does: make run APPROVE=1 in a fresh clone, and nothing is left running
+	$(PY) -m pytest -m clone -s tests/system
+
+.PHONY: bench
+bench: $(STAMP) ## Times of the feature tables: numpy beside pandas and Arrow
+	PYTHONPATH=. $(PY) tests/bench/features.py
+
+##@ Upkeep
+
+.PHONY: format
+format: $(STAMP) ## Format the code and fix what ruff can fix
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+
+.PHONY: lock
+lock: $(VENV)/bin/uv ## Renew constraints.txt from requirements.txt
+	$(VENV)/bin/uv pip compile requirements.txt --universal --python-version 3.11 --no-header --no-annotate -o constraints.txt
+
+.PHONY: screenshots
+screenshots: $(STAMP) ## Take the README's pictures from a running `make run` (needs Chromium)
+	PYTHONPATH=. $(PY) tests/ui/screenshots.py --state-dir "$(STATE_DIR)" --airflow-port $(AIRFLOW_PORT) --mlflow-port $(MLFLOW_PORT)
+
+.PHONY: reset
+reset: stop ## Delete the local stack's state: its models, runs, passwords and data registry
+	rm -rf "$(STATE_DIR)"
+
+.PHONY: clean
+clean: ## Delete caches and virtual environments; the local stack's state stays (see reset)
+	rm -rf $(VENV) $(VENV_ML) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	find . -name __pycache__ -type d -not -path './$(VENV)*' -prune -exec rm -rf {} +
+
+$(STAMP): $(LOCK_INPUTS)
+	@$(call install,$(VENV),-r requirements.txt)
+	@touch $@
+
+$(STAMP_ML): $(LOCK_INPUTS)
+	@$(call install,$(VENV_ML),-r include/requirements.txt pytest pytest-timeout pytest-xdist)
+	@touch $@
+
+$(VENV)/bin/uv: | $(STAMP)
+	@test -x $@ || $(VENV)/bin/pip install --quiet uv==$(UV_VERSION)
