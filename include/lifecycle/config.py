@@ -1,0 +1,150 @@
+"""Configuration of a model's life cycle: the ``lifecycle`` section of a model's YAML file.
+
+DAG files read it while Airflow parses them, so this module imports nothing heavier than pydantic.
+"""
+
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from include.lifecycle.errors import BadInputError
+
+CONFIG_ENV = "RETRAIN_CONFIG"
+DEFAULT_CONFIG = Path(__file__).resolve().parent.parent / "config" / "rossmann.yaml"
+
+Positive = Annotated[float, Field(gt=0)]
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class Section(BaseModel):
+    """A section of the configuration: frozen, and a field it does not know is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ScheduleConfig(Section):
+    """When the nightly retrain starts: a cron expression read in a timezone."""
+
+    cron: str = "0 2 * * *"
+    timezone: str = "Europe/Berlin"
+
+    @field_validator("timezone")
+    @classmethod
+    def _known_timezone(cls, value: str) -> str:
+        try:
+            ZoneInfo(value)
+        except (ZoneInfoNotFoundError, ValueError) as error:
+            raise ValueError("expected an IANA timezone such as Europe/Berlin") from error
+        return value
+
+    @field_validator("cron")
+    @classmethod
+    def _five_fields(cls, value: str) -> str:
+        if not value.startswith("@") and len(value.split()) != 5:
+            raise ValueError("expected five cron fields (minute hour day month weekday) or a preset such as @daily")
+        return value
+
+
+class GateConfig(Section):
+    """The gate a candidate passes before Staging: ``metric`` strictly below ``threshold``."""
+
+    metric: str = "rmspe"
+    threshold: Positive = 0.10
+
+
+class ApprovalConfig(Section):
+    """How long a candidate waits for a person, and how often the wait looks at the registry."""
+
+    expires_after_days: Positive = 7.0
+    poll_seconds: Positive = 30.0
+
+
+class TaskConfig(Section):
+    """Retries and time limits of the tasks that may fail for a while."""
+
+    retries: Annotated[int, Field(ge=0)] = 3
+    retry_delay_seconds: Positive = 60.0
+    max_retry_delay_seconds: Positive = 900.0
+    step_timeout_minutes: Positive = 180.0
+
+
+class ConnectionConfig(Section):
+    """Airflow connection ids. The last two are optional: the README says what is lost without them."""
+
+    mlflow: str = "mlflow_default"
+    airflow_api: str = "airflow_api_default"
+    data: str = "rossmann_data"
+
+
+class LifecycleConfig(Section):
+    """The life cycle of one registered model."""
+
+    model: str
+    experiment: str
+    owner: str
+    tags: tuple[str, ...] = ()
+    runner: Literal["local"] = "local"
+    python: str | None = Field(None, description="Interpreter of the steps; null means Airflow's own")
+    schedule: ScheduleConfig = ScheduleConfig()
+    gate: GateConfig = GateConfig()
+    approval: ApprovalConfig = ApprovalConfig()
+    tasks: TaskConfig = TaskConfig()
+    connections: ConnectionConfig = ConnectionConfig()
+
+
+def config_path(path: str | Path | None = None) -> Path:
+    """Return the configuration file: the argument, else the environment's, else the one in this repository."""
+    return Path(path or os.environ.get(CONFIG_ENV) or DEFAULT_CONFIG)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read a YAML mapping.
+
+    :param path: the file
+    :raises BadInputError: when it cannot be read, is not YAML, or holds no mapping
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise BadInputError(f"cannot read the configuration {path}: {error.strerror}") from error
+    except yaml.YAMLError as error:
+        raise BadInputError(f"the configuration {path} is not valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict):
+        raise BadInputError(f"the configuration {path} must be a mapping of sections, found {type(content).__name__}")
+    return content
+
+
+def validate_section(model: type[Model], content: object, source: str) -> Model:
+    """Validate ``content`` as ``model``.
+
+    :param model: the pydantic model
+    :param content: what the YAML file holds
+    :param source: file (and section) named in the error
+    :raises BadInputError: names every wrong field, what was found and what was expected
+    """
+    try:
+        return model.model_validate(content)
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{'.'.join(str(part) for part in problem['loc']) or 'the section'}: {problem['msg']}"
+            f" (found {problem['input']!r:.80})"
+            for problem in error.errors(include_url=False)
+        )
+        raise BadInputError(f"configuration {source}: {problems}") from error
+
+
+def load_lifecycle_config(path: str | Path | None = None) -> LifecycleConfig:
+    """Read and validate the ``lifecycle`` section of a model's configuration.
+
+    :param path: the YAML file; by default the environment's ``RETRAIN_CONFIG``, else the Rossmann one
+    :raises BadInputError: names file, field, value and what was expected
+    """
+    file = config_path(path)
+    content = read_yaml(file)
+    if "lifecycle" not in content:
+        raise BadInputError(f"the configuration {file} has no section 'lifecycle'")
+    return validate_section(LifecycleConfig, content["lifecycle"], f"{file}, section lifecycle")

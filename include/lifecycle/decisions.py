@@ -1,0 +1,193 @@
+"""A decision about a candidate: what it is, and how a wait for one ends.
+
+This module runs in Airflow's triggerer and while DAG files are parsed: standard library only.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, Self
+
+from include.lifecycle import tags as tag
+from include.lifecycle.stages import PRODUCTION, STAGING
+from include.lifecycle.text import storable
+
+UNKNOWN = "unknown"
+"""What a user and the source of a user's name are when nothing tells them: they are never guessed."""
+
+
+class Outcome(StrEnum):
+    """How the wait for a decision ended."""
+
+    APPROVED = "approved"
+    REJECTED = "rejected"
+    SUPERSEDED = "superseded"
+    EXPIRED = "expired"
+
+
+class Door(StrEnum):
+    """Through which door a decision came."""
+
+    MARK = "mark"
+    """A mark of the approval task in Airflow."""
+    REQUIRED_ACTIONS = "required_actions"
+    """A response in Airflow's Required Actions."""
+    CLI = "cli"
+    """This project's command line."""
+    OUTSIDE = "outside"
+    """A move by hand, in MLflow's UI or through its API."""
+    EXPIRY = "expiry"
+    """Nobody decided in time."""
+    AUTOMATIC = "automatic"
+    """A rule decided, e.g. the gate."""
+
+
+def utc_now() -> datetime:
+    """Return the time now, in UTC."""
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Who decided what about a candidate, when, why and through which door.
+
+    Its text is made storable: control characters and the like become a replacement character.
+
+    :param outcome: what was decided
+    :param user: who decided, ``unknown`` when nothing tells
+    :param user_source: how the user is known, e.g. ``required_actions``, ``audit``, ``operating system``
+    :param reason: the reason or note given: untrusted text
+    :param door: the door it came through
+    :param at: when, in UTC
+    :param dag_id: Airflow DAG whose run decided or waited
+    :param run_id: Airflow run
+    """
+
+    outcome: Outcome
+    user: str = UNKNOWN
+    user_source: str = UNKNOWN
+    reason: str = ""
+    door: Door = Door.AUTOMATIC
+    at: datetime = field(default_factory=utc_now)
+    dag_id: str | None = None
+    run_id: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.at.tzinfo is None:
+            raise ValueError(f"Decision.at needs a timezone, found {self.at.isoformat()}")
+        object.__setattr__(self, "outcome", Outcome(self.outcome))
+        object.__setattr__(self, "door", Door(self.door))
+        object.__setattr__(self, "at", self.at.astimezone(UTC))
+        for name in ("user", "user_source", "reason", "dag_id", "run_id"):
+            if text := getattr(self, name):
+                object.__setattr__(self, name, storable(text))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what JSON can hold: an XCom, a trigger's event."""
+        return {
+            "outcome": str(self.outcome),
+            "user": self.user,
+            "user_source": self.user_source,
+            "reason": self.reason,
+            "door": str(self.door),
+            "at": self.at.isoformat(),
+            "dag_id": self.dag_id,
+            "run_id": self.run_id,
+        }
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> Self:
+        """Return the decision that ``to_dict`` made.
+
+        :raises ValueError: when a field is missing or unknown
+        """
+        try:
+            return cls(**{**content, "at": datetime.fromisoformat(content["at"])})
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"not a decision: {error}") from error
+
+    def to_json(self) -> str:
+        """Return the decision as JSON."""
+        return json.dumps(self.to_dict(), sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Return the decision that ``to_json`` made."""
+        return cls.from_dict(json.loads(text))
+
+    def as_tags(self) -> dict[str, str]:
+        """Return the tags that record this decision on a version; the outcome comes last.
+
+        Tags are written one by one: whoever sees the outcome sees the rest.
+        """
+        return {
+            tag.DECISION_USER: self.user,
+            tag.DECISION_USER_SOURCE: self.user_source,
+            tag.DECISION_REASON: self.reason,
+            tag.DECISION_DOOR: str(self.door),
+            tag.DECISION_TIME: self.at.isoformat(),
+            tag.DECISION_OUTCOME: str(self.outcome),
+        }
+
+    @classmethod
+    def from_tags(cls, tags: Mapping[str, str]) -> Self | None:
+        """Return the decision that a version's tags record, or None.
+
+        People can edit tags: what cannot be read is unknown, and the door then ``outside``.
+        """
+        try:
+            outcome = Outcome(tags.get(tag.DECISION_OUTCOME, ""))
+        except ValueError:
+            return None
+        try:
+            door = Door(tags.get(tag.DECISION_DOOR, ""))
+        except ValueError:
+            door = Door.OUTSIDE
+        try:
+            at = datetime.fromisoformat(tags.get(tag.DECISION_TIME, ""))
+        except ValueError:
+            at = utc_now()
+        return cls(
+            outcome=outcome,
+            user=tags.get(tag.DECISION_USER) or UNKNOWN,
+            user_source=tags.get(tag.DECISION_USER_SOURCE) or UNKNOWN,
+            reason=tags.get(tag.DECISION_REASON, ""),
+            door=door,
+            at=at if at.tzinfo else at.replace(tzinfo=UTC),
+        )
+
+
+def decide_wait(
+    stage: str | None, tags: Mapping[str, str], *, expires_at: datetime, now: datetime | None = None
+) -> Decision | None:
+    """Return how the wait for a decision on a staged version ends, or None while it goes on.
+
+    Only what the registry itself shows is read: a version in Production was approved from outside, a
+    recorded decision holds, a version that left Staging otherwise is superseded, and past ``expires_at``
+    the wait has expired. A tag ``decision.outcome=approved`` on a version in Staging approves nothing: a
+    promotion is what approves from outside.
+
+    :param stage: the version's stage, None when the version was deleted
+    :param tags: the version's tags
+    :param expires_at: when the wait expires
+    :param now: the time now
+    """
+    now = now or utc_now()
+    recorded = Decision.from_tags(tags)
+    if stage == PRODUCTION:
+        if recorded is not None and recorded.outcome is Outcome.APPROVED:
+            return recorded
+        return Decision(
+            Outcome.APPROVED, door=Door.OUTSIDE, at=now, reason="the version was moved to Production from outside"
+        )
+    if recorded is not None and recorded.outcome is not Outcome.APPROVED:
+        return recorded
+    if stage != STAGING:
+        found = "was deleted" if stage is None else f"was moved to {stage}"
+        return Decision(Outcome.SUPERSEDED, door=Door.OUTSIDE, at=now, reason=f"the version {found} while it waited")
+    if now >= expires_at:
+        reason = f"nobody decided before {expires_at.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+        return Decision(Outcome.EXPIRED, door=Door.EXPIRY, at=now, reason=reason)
+    return None

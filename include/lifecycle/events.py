@@ -1,0 +1,158 @@
+"""An event of the life cycle: a move between stages or a decision, as the promotion ledger keeps it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any, Self
+
+from include.lifecycle import tags as tag
+from include.lifecycle.decisions import UNKNOWN, Decision, Door, Outcome, utc_now
+from include.lifecycle.errors import BadInputError
+from include.lifecycle.stages import PRODUCTION
+from include.lifecycle.text import storable
+
+MAX_REASON = 2000
+"""Characters of a reason that an event keeps; a longer one is refused rather than cut."""
+MAX_NAME = 250
+
+EVIDENCE = {
+    tag.VALIDATION_OUTCOME: "outcome",
+    tag.VALIDATION_METRIC: "metric",
+    tag.VALIDATION_VALUE: "value",
+    tag.VALIDATION_THRESHOLD: "threshold",
+    tag.VALIDATION_TIME: "validated",
+    tag.VALIDATION_DATA_VERSION: "validated_on",
+    tag.DATA_VERSION: "data_version",
+    tag.CODE_COMMIT: "code_commit",
+}
+
+
+@dataclass(frozen=True)
+class Event:
+    """One event. ``entry`` and ``digest`` say where the ledger keeps it and are not part of it.
+
+    :param time: when it was written, in UTC
+    :param decided: when the decision behind it was made, in UTC
+    :param from_stage: stage before; the same as ``to_stage`` for a decision that moved nothing
+    :param to_stage: stage after; ``Deleted`` for a Production version that somebody deleted
+    :param archived: versions that the move archived
+    :param evidence: the gate's metric, value and threshold, and the data version
+    """
+
+    time: datetime
+    model: str
+    version: int
+    from_stage: str
+    to_stage: str
+    outcome: Outcome
+    user: str = UNKNOWN
+    user_source: str = UNKNOWN
+    door: Door = Door.AUTOMATIC
+    reason: str = ""
+    decided: datetime | None = None
+    dag_id: str | None = None
+    run_id: str | None = None
+    archived: tuple[int, ...] = ()
+    evidence: Mapping[str, str] = field(default_factory=dict)
+    entry: int | None = None
+    digest: str | None = None
+
+    @classmethod
+    def of(cls, model: str, version: int, from_stage: str, to_stage: str, decision: Decision) -> Self:
+        """Return the event of a decision.
+
+        :raises BadInputError: when a text is longer than the ledger keeps
+        """
+        if len(decision.reason) > MAX_REASON:
+            raise BadInputError(
+                f"The reason for version {version} of {model!r} has {len(decision.reason)} characters:"
+                f" give at most {MAX_REASON}"
+            )
+        for name in ("user", "user_source", "dag_id", "run_id"):
+            if len(getattr(decision, name) or "") > MAX_NAME:
+                raise BadInputError(f"The {name} of the decision is longer than {MAX_NAME} characters")
+        return cls(
+            time=utc_now(),
+            decided=decision.at,
+            model=model,
+            version=version,
+            from_stage=from_stage,
+            to_stage=to_stage,
+            outcome=decision.outcome,
+            user=decision.user,
+            user_source=decision.user_source,
+            door=decision.door,
+            reason=decision.reason,
+            dag_id=decision.dag_id,
+            run_id=decision.run_id,
+        )
+
+    @property
+    def moved(self) -> bool:
+        """Whether the version changed its stage."""
+        return self.from_stage != self.to_stage
+
+    @property
+    def is_promotion(self) -> bool:
+        """Whether the version came into Production, by promotion, rollback or from outside."""
+        return self.moved and self.to_stage == PRODUCTION
+
+    def with_evidence(self, tags: Mapping[str, str]) -> Self:
+        """Return the event with the evidence that a version's tags hold."""
+        found = {name: storable(tags[key])[:MAX_NAME] for key, name in EVIDENCE.items() if key in tags}
+        return replace(self, evidence=found)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what the ledger stores."""
+        content: dict[str, Any] = {
+            "time": self.time.isoformat(),
+            "model": self.model,
+            "version": self.version,
+            "from": self.from_stage,
+            "to": self.to_stage,
+            "outcome": str(self.outcome),
+            "user": self.user,
+            "user_source": self.user_source,
+            "door": str(self.door),
+            "reason": self.reason,
+            "decided": self.decided.isoformat() if self.decided else None,
+            "dag_id": self.dag_id,
+            "run_id": self.run_id,
+            "archived": list(self.archived),
+            "evidence": dict(self.evidence),
+        }
+        return content
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any], *, entry: int | None = None, digest: str | None = None) -> Self:
+        """Return the event that the ledger stores.
+
+        :raises ValueError: when it is not an event
+        """
+        try:
+            decided = content["decided"]
+            return cls(
+                time=datetime.fromisoformat(content["time"]).astimezone(UTC),
+                model=content["model"],
+                version=int(content["version"]),
+                from_stage=content["from"],
+                to_stage=content["to"],
+                outcome=Outcome(content["outcome"]),
+                user=content["user"],
+                user_source=content["user_source"],
+                door=Door(content["door"]),
+                reason=content["reason"],
+                decided=datetime.fromisoformat(decided).astimezone(UTC) if decided else None,
+                dag_id=content["dag_id"],
+                run_id=content["run_id"],
+                archived=tuple(int(version) for version in content["archived"]),
+                evidence=dict(content["evidence"]),
+                entry=entry,
+                digest=digest,
+            )
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"not an event: {error!r}") from error
+
+    def as_row(self) -> dict[str, Any]:
+        """Return the event for a listing: what the ledger stores, and where."""
+        return {**self.to_dict(), "entry": self.entry, "digest": self.digest}

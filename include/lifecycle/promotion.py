@@ -1,0 +1,263 @@
+"""Moves of a version between stages, made under the model's lock and recorded in its ledger.
+
+The order of effects of every move: lock (``begin``), reconciliation, checks, the stage transition (one call
+that archives and promotes), the check that exactly one version is in Production, the aliases ``champion`` and
+``previous``, the decision's tags, the version's description, ``end`` with the event. A process killed at any
+of these and started again ends with the same stages, aliases, tags and one event: before ``end`` the retry
+takes the lock over and goes on where the first stopped, after ``end`` it finds the event and does nothing.
+"""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
+
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+
+from include.lifecycle.checks import Request, check_move, check_recordable
+from include.lifecycle.decisions import Decision
+from include.lifecycle.entries import Intent, LedgerState, canonical
+from include.lifecycle.errors import RetrainError
+from include.lifecycle.events import Event
+from include.lifecycle.ledger import FencedError, Held, PromotionLedger, end_content
+from include.lifecycle.reconcile import Plan, Repair, plan
+from include.lifecycle.stages import ARCHIVED, NONE, PRODUCTION, STAGING
+from include.lifecycle.versions import VersionCatalog, VersionInfo, in_production, numbers
+from include.lifecycle.writes import RegistryWriter
+
+log = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Transition:
+    """What a move did.
+
+    :param archived: versions that it archived
+    :param event: the ledger's event, with the entry and digest that anchor it
+    :param changed: False when the version was there already, by an earlier move
+    """
+
+    model: str
+    version: int
+    from_stage: str
+    to_stage: str
+    archived: list[int]
+    event: Event
+    changed: bool = True
+
+    @classmethod
+    def of(cls, event: Event, *, changed: bool = True) -> "Transition":
+        """Return the transition that an event records."""
+        return cls(event.model, event.version, event.from_stage, event.to_stage, list(event.archived), event, changed)
+
+
+@dataclass(frozen=True)
+class Reconciliation:
+    """What a reconciliation found and did.
+
+    :param production: the version in Production now
+    :param repairs: stages that were put back
+    :param events: what was moved from outside, entered in the ledger
+    :param aliases: aliases that were set; None for one that was removed
+    """
+
+    model: str
+    production: int | None
+    repairs: list[Repair] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
+    aliases: dict[str, int | None] = field(default_factory=dict)
+
+    @property
+    def changed(self) -> bool:
+        """Whether there was anything to do."""
+        return bool(self.repairs or self.events or self.aliases)
+
+
+class Promoter:
+    """Makes the moves of one model.
+
+    :param client: MLflow client
+    :param ledger: the model's ledger
+    """
+
+    def __init__(self, client: MlflowClient, ledger: PromotionLedger) -> None:
+        self.ledger = ledger
+        self.model = ledger.model
+        self.catalog = VersionCatalog(client)
+        self.writer = RegistryWriter(client, ledger.model)
+
+    def move(self, version: int, request: Request) -> Transition:
+        """Move a version to a stage.
+
+        :param version: the version
+        :param request: where to, who decided it, and what must be shown
+        :raises TransitionRefusedError: when the life cycle does not know the move, or evidence is missing
+        """
+        info, state = self.catalog.get(self.model, version), self.ledger.read()
+        if state.holder is None and (done := _done(state, info, request.to_stage)):
+            return done
+        intent = _intent(state, info, request)
+        event = Event.of(self.model, version, intent.from_stage, request.to_stage, request.decision)
+        # refused before the lock: the entry that records the move must fit once the move is made
+        canonical(end_content(0, "", version, [replace(event.with_evidence(info.tags), archived=(version,) * 9)]))
+        if request.to_stage not in (info.stage, intent.from_stage) or info.stage == intent.from_stage:
+            check_move(state, info, request)
+        return self._locked(intent, lambda held: self._move(held, intent, event, request))
+
+    def record(self, version: int, decision: Decision) -> Decision:
+        """Record a decision that moves nothing, on the version and in the ledger. The first one holds.
+
+        :param version: the version
+        :param decision: rejected, expired, superseded, or approved and to be promoted later
+        :return: the decision that holds: an earlier one when there is one
+        :raises TransitionRefusedError: when the version does not wait for a decision any more
+        """
+        info = self.catalog.get(self.model, version)
+        canonical(end_content(0, "", version, [Event.of(self.model, version, STAGING, STAGING, decision)]))
+        if Decision.from_tags(info.tags) is None:
+            check_recordable(info, decision)
+        intent = Intent(version, info.stage, info.stage, decision.dag_id, decision.run_id)
+        return self._locked(intent, lambda held: self._record(held, version, decision))
+
+    def reconcile(self, fenced: Intent | None = None) -> Reconciliation:
+        """Bring stages and aliases to what the ledger says, and enter what was moved from outside.
+
+        :param fenced: a promotion of this process that was taken over and may have written late
+        """
+        state, stages = self.ledger.read(), self.catalog.stages(self.model)
+        if state.holder is None and plan(self.model, state, stages, fenced=fenced).is_empty:
+            previous = _previous(state, stages, state.production)
+            if not self.writer.wrong_aliases(state.production, previous):
+                return Reconciliation(self.model, state.production)
+
+        def run(held: Held) -> Reconciliation:
+            steps = self._apply(held, plan(self.model, held.state, self._stages(), fenced=fenced))
+            previous = _previous(held.state, self._stages(), steps.production)
+            aliases = self.writer.set_aliases(held, steps.production, previous)
+            entry = held.end(steps.production, steps.events, steps.repair_records())
+            return Reconciliation(self.model, steps.production, list(steps.repairs), entry.events(), aliases)
+
+        return self._locked(None, run)
+
+    def _stages(self) -> dict[int, str]:
+        return self.catalog.stages(self.model)
+
+    def _locked(self, intent: Intent | None, run: Callable[[Held], Result]) -> Result:
+        """Run under the lock; whoever was taken over meanwhile puts right what it may have written late."""
+        try:
+            with self.ledger.lock(intent) as held:
+                return run(held)
+        except FencedError:
+            if intent is not None and intent.to_stage == PRODUCTION:
+                try:
+                    self.reconcile(fenced=intent)
+                except (RetrainError, MlflowException) as error:
+                    log.warning("Not reconciled, the next promotion does it: %s", error)
+            raise
+
+    def _move(self, held: Held, intent: Intent, event: Event, request: Request) -> Transition:
+        version, to_stage, steps = intent.version, request.to_stage, Plan(held.state.production)
+        if to_stage == PRODUCTION:
+            steps = self._apply(held, plan(self.model, held.state, self._stages(), retried=intent))
+        info = self.catalog.get(self.model, version)
+        done = _done(held.state, info, to_stage)
+        if done is not None or (to_stage == PRODUCTION and steps.production == version):
+            adopted = [found for found in steps.events if found.version == version]
+            entry = held.end(steps.production, steps.events, steps.repair_records())
+            return done or Transition.of(entry.events()[-1] if adopted else event, changed=False)
+        if info.stage not in (intent.from_stage, to_stage):
+            raise RetrainError(
+                f"Version {version} of {self.model!r} moved from {intent.from_stage} to {info.stage}: try again"
+            )
+        check_move(held.state, replace(info, stage=intent.from_stage), request)
+        self._write_stage(held, info, to_stage)
+        champion = version if to_stage == PRODUCTION else steps.production
+        event = event.with_evidence(info.tags)
+        if to_stage == PRODUCTION:
+            stages = self._stages()
+            left = steps.production if stages.get(steps.production or 0) == ARCHIVED else None
+            event = replace(event, archived=() if left is None else (left,))
+            self.writer.set_aliases(held, version, _previous(held.state, stages, version, steps.production))
+        if to_stage != STAGING:
+            self.writer.record_decision(info, event, request.decision)
+        entry = held.end(champion, [*steps.events, event], steps.repair_records())
+        log.info(
+            "%s version %d: %s -> %s (promotion ledger: entry %d, digest %s)",
+            self.model, version, event.from_stage, to_stage, entry.number, entry.digest,
+        )  # fmt: skip
+        return Transition.of(entry.events()[-1])
+
+    def _write_stage(self, held: Held, info: VersionInfo, to_stage: str) -> None:
+        """Move the version unless an earlier try did, and make sure that it is alone in Production."""
+        if info.stage != to_stage:
+            self.writer.transition(held, info.version, to_stage)
+        if to_stage != PRODUCTION or in_production(self._stages()) == [info.version]:
+            return
+        log.warning("Another version of %s came into Production at the same moment: archiving it", self.model)
+        self.writer.transition(held, info.version, to_stage)
+        if (live := in_production(self._stages())) != [info.version]:
+            raise RetrainError(
+                f"Versions {numbers(live)} of {self.model!r} are in Production: something else moves them too"
+            )
+
+    def _apply(self, held: Held, steps: Plan) -> Plan:
+        """Make the repairs of a plan and log them."""
+        for repair in steps.repairs:
+            log.warning("Repairing %s: %s", self.model, repair)
+            self.writer.transition(held, repair.version, repair.to_stage)
+        for event in steps.events:
+            log.warning("Found from outside: %s version %d is %s", self.model, event.version, event.to_stage)
+        return steps
+
+    def _record(self, held: Held, version: int, decision: Decision) -> Decision:
+        info = self.catalog.get(self.model, version)
+        standing = Decision.from_tags(info.tags)
+        holds = standing or decision
+        if standing is None:
+            check_recordable(info, decision)
+        elif (standing.outcome, standing.door) == (decision.outcome, decision.door):
+            # an earlier try of this one, whose tags do not name the run
+            holds = replace(standing, dag_id=decision.dag_id, run_id=decision.run_id)
+        else:
+            log.warning("Version %d of %s is %s already: a decision comes late", version, self.model, standing.outcome)
+        if standing is None or not _recorded(held.state, version, holds):
+            event = Event.of(self.model, version, info.stage, info.stage, holds).with_evidence(info.tags)
+            self.writer.record_decision(info, event, holds)
+            held.end(held.state.production, [event])
+        return holds
+
+
+def _intent(state: LedgerState, info: VersionInfo, request: Request) -> Intent:
+    """Return the move to announce. A version that is there already was moved by a try that was interrupted."""
+    from_stage = info.stage
+    if from_stage == request.to_stage:
+        trace = state.interrupted(with_holder=True).get(info.version)
+        from_stage = trace.from_stage if trace is not None else state.stage_of(info.version) or NONE
+    return Intent(info.version, from_stage, request.to_stage, request.decision.dag_id, request.decision.run_id)
+
+
+def _done(state: LedgerState, info: VersionInfo, to_stage: str) -> Transition | None:
+    """Return the earlier move that brought the version where it is wanted, None when there was none."""
+    last = state.last_move(info.version)
+    if last is None or info.stage != to_stage or state.stage_of(info.version) != to_stage:
+        return None
+    if to_stage == PRODUCTION and state.production != info.version:
+        return None
+    return Transition.of(last, changed=False)
+
+
+def _recorded(state: LedgerState, version: int, decision: Decision) -> bool:
+    """Whether the ledger has this outcome for a version; what the gate let into Staging was no decision."""
+    events = [event for event in state.events if event.version == version and event.outcome is decision.outcome]
+    return any(not (event.moved and event.to_stage == STAGING) for event in events)
+
+
+def _previous(
+    state: LedgerState, stages: dict[int, str], production: int | None, replaced: int | None = None
+) -> int | None:
+    """Return the former champion that still exists and was live last."""
+    champions = [*state.champions, state.production, replaced]
+    return next((item for item in reversed(champions) if item in stages and item != production), None)

@@ -1,0 +1,202 @@
+"""``ModelRegistry``: the one door to a registry for everything that reads or moves model versions."""
+
+import logging
+
+from mlflow import MlflowClient
+
+from include.lifecycle.checks import Request
+from include.lifecycle.decisions import Decision, Outcome
+from include.lifecycle.errors import BadInputError, VersionNotFoundError
+from include.lifecycle.events import Event
+from include.lifecycle.ledger import PromotionLedger
+from include.lifecycle.links import version_url
+from include.lifecycle.promotion import Promoter, Reconciliation, Transition
+from include.lifecycle.stages import PRODUCTION, STAGING, parse_stage
+from include.lifecycle.versions import VersionCatalog, VersionInfo, nobody_in, numbers
+
+log = logging.getLogger(__name__)
+
+
+class ModelRegistry:
+    """A registry of models and its promotion ledgers.
+
+    :param client: MLflow client
+    :param tracking_uri: instead of a client: where MLflow is (``http://``, ``sqlite:///`` ...); by default
+        what the environment says
+    :param lock_ttl: seconds after which a silent holder of the promotion lock counts as dead; by default
+        as long as MLflow's request limits make it (see ``limits``)
+    """
+
+    def __init__(
+        self,
+        client: MlflowClient | None = None,
+        tracking_uri: str | None = None,
+        *,
+        lock_ttl: float | None = None,
+    ) -> None:
+        if client is not None and tracking_uri is not None:
+            raise ValueError("ModelRegistry takes a client or a tracking_uri, not both")
+        self._client = client
+        self._tracking_uri = tracking_uri
+        self._lock_ttl = lock_ttl
+        self._ledgers: dict[str, PromotionLedger] = {}
+
+    @property
+    def client(self) -> MlflowClient:
+        """The MLflow client, made when it is first used."""
+        if self._client is None:
+            self._client = MlflowClient(tracking_uri=self._tracking_uri)
+        return self._client
+
+    @property
+    def tracking_uri(self) -> str:
+        """Where MLflow is."""
+        return str(self.client.tracking_uri)
+
+    @property
+    def catalog(self) -> VersionCatalog:
+        """What is in the registry."""
+        return VersionCatalog(self.client)
+
+    def ledger(self, model: str) -> PromotionLedger:
+        """Return the promotion ledger of a model."""
+        if model not in self._ledgers:
+            self._ledgers[model] = PromotionLedger(self.client, model, ttl=self._lock_ttl)
+        return self._ledgers[model]
+
+    def version(self, model: str, version: int) -> VersionInfo:
+        """Return a version of a model.
+
+        :raises VersionNotFoundError: names the versions that exist
+        :raises ModelNotFoundError: names the models that exist
+        """
+        return self.catalog.get(model, version)
+
+    def versions(self, model: str, stage: str | None = None) -> list[VersionInfo]:
+        """Return the versions of a model, newest number first.
+
+        :param stage: only those in this stage
+        :raises ModelNotFoundError: names the models that exist
+        """
+        return self.catalog.all(model, parse_stage(stage) if stage is not None else None)
+
+    def find_by_tag(self, model: str, key: str, value: str) -> VersionInfo | None:
+        """Return the newest version with a tag, None when there is none or no such model.
+
+        Compared here rather than in MLflow's filter, whose quoting untrusted values could break.
+        """
+        found = self.catalog.search(model)
+        return max((item for item in found if item.tags.get(key) == value), key=lambda item: item.version, default=None)
+
+    def production(self, model: str) -> VersionInfo | None:
+        """Return the version in Production, the highest number should there be several."""
+        return next(iter(self.versions(model, PRODUCTION)), None)
+
+    def resolve(self, model: str, stage: str) -> VersionInfo:
+        """Return the newest version in a stage; says so in the log when there are several.
+
+        :raises VersionNotFoundError: names the versions in other stages
+        """
+        stage = parse_stage(stage)
+        versions = self.versions(model)
+        found = [item for item in versions if item.stage == stage]
+        if not found:
+            raise VersionNotFoundError(nobody_in(model, stage, versions))
+        if len(found) > 1:
+            others = numbers(sorted(item.version for item in found[1:]))
+            log.warning("%d versions of %s are in %s: taking the newest, %d (not %s)",
+                        len(found), model, stage, found[0].version, others)  # fmt: skip
+        return found[0]
+
+    def candidate(self, model: str) -> VersionInfo:
+        """Return the one version that waits in Staging without a decision, for who names no number.
+
+        :raises VersionNotFoundError: when none waits
+        :raises BadInputError: when several do, listing them
+        """
+        versions = self.versions(model)
+        waiting = [item for item in versions if item.stage == STAGING and Decision.from_tags(item.tags) is None]
+        if not waiting:
+            raise VersionNotFoundError(nobody_in(model, f"{STAGING} without a decision", versions))
+        if len(waiting) > 1:
+            listed = numbers(sorted(item.version for item in waiting))
+            raise BadInputError(f"Versions {listed} of {model!r} wait in Staging: name one with --version")
+        return waiting[0]
+
+    def transition(
+        self, model: str, version: int, to_stage: str, decision: Decision, *, require_validation: bool = True
+    ) -> Transition:
+        """Move a version to a stage: None to Staging, Staging to Production, Staging to None (superseded).
+
+        Where the version is there already by an earlier move, that move is returned (``changed`` is False)
+        and nothing is recorded: a retried task makes no second event.
+
+        :param decision: who decided it and why
+        :param require_validation: refuse a version without the tag ``validation.outcome=passed``
+        :raises TransitionRefusedError: when the life cycle does not know the move, or evidence is missing
+        :raises VersionNotFoundError: when there is no such version
+        """
+        request = Request(parse_stage(to_stage), decision, require_validation)
+        return self._promoter(model).move(version, request)
+
+    def stage(self, model: str, version: int, decision: Decision | None = None) -> Transition:
+        """Move a version that passed its gate to Staging; archives nothing."""
+        return self.transition(
+            model, version, STAGING, decision or Decision(Outcome.APPROVED, reason="passed its gate")
+        )
+
+    def promote(self, model: str, version: int, decision: Decision, *, require_validation: bool = True) -> Transition:
+        """Move a version from Staging to Production; the one there is archived by the same call."""
+        return self.transition(model, version, PRODUCTION, decision, require_validation=require_validation)
+
+    def rollback(self, model: str, version: int, decision: Decision) -> Transition:
+        """Put a version back that the ledger shows in Production; the one there is archived.
+
+        :raises TransitionRefusedError: when the version was never in Production
+        """
+        request = Request(PRODUCTION, decision, require_validation=False, rollback=True)
+        return self._promoter(model).move(version, request)
+
+    def reject(self, model: str, version: int, decision: Decision) -> Decision:
+        """Record the rejection of a version in Staging, which stays there. The first decision holds.
+
+        :return: the decision that holds
+        :raises TransitionRefusedError: when the version is not in Staging
+        """
+        if decision.outcome is not Outcome.REJECTED:
+            raise ValueError(f"reject needs the outcome rejected, found {decision.outcome}")
+        return self.record_decision(model, version, decision)
+
+    def record_decision(self, model: str, version: int, decision: Decision) -> Decision:
+        """Record a decision that moves nothing (rejected, expired, superseded). The first one holds.
+
+        :return: the decision that holds
+        :raises TransitionRefusedError: when the version does not wait for a decision any more
+        """
+        return self._promoter(model).record(version, decision)
+
+    def history(self, model: str) -> list[Event]:
+        """Return every event of a model, oldest first.
+
+        :raises ModelNotFoundError: when there is neither such a model nor its ledger
+        """
+        events = self.ledger(model).read().events
+        if not events:
+            self.catalog.aliases(model)
+        return list(events)
+
+    def verify(self, model: str) -> list[str]:
+        """Return what is wrong with a model's ledger, one sentence each; empty when nothing is."""
+        return list(self.ledger(model).read().problems)
+
+    def reconcile(self, model: str) -> Reconciliation:
+        """Repair stages and aliases from the ledger, and enter what was moved from outside."""
+        self.catalog.aliases(model)
+        return self._promoter(model).reconcile()
+
+    def version_url(self, model: str, version: int) -> str | None:
+        """Return the page of a version in MLflow's UI, None when MLflow is not an HTTP server."""
+        return version_url(self.tracking_uri, model, version)
+
+    def _promoter(self, model: str) -> Promoter:
+        return Promoter(self.client, self.ledger(model))

@@ -1,0 +1,174 @@
+"""What a reviewer reads before deciding: a candidate beside what is in Production, as Markdown.
+
+Every value is untrusted (notes, names, tags that somebody edited) and shown as text.
+"""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from mlflow.exceptions import MlflowException
+
+from include.lifecycle import tags as tag
+from include.lifecycle.checks import failed_checks
+from include.lifecycle.links import version_url
+from include.lifecycle.text import markdown
+from include.lifecycle.versions import VersionInfo, missing
+
+if TYPE_CHECKING:
+    from include.lifecycle.registry import ModelRegistry
+
+METRICS = (
+    "holdout_rmspe",
+    "cv_rmspe_mean",
+    "cv_rmspe_std",
+    "holdout_rmspe_lightgbm",
+    "holdout_rmspe_xgboost",
+    "holdout_rmspe_catboost",
+    "holdout_rmspe_naive",
+    "ensemble_gain",
+)
+"""Metrics of a version's run that are shown when they are there, in this order."""
+NOTHING = "–"
+
+FACTS = (
+    ("Data version", tag.DATA_VERSION),
+    ("Data registry commit", tag.DATA_REGISTRY_COMMIT),
+    ("Training ends", tag.TRAINING_END),
+    ("Holdout starts", tag.HOLDOUT_START),
+    ("Holdout ends", tag.HOLDOUT_END),
+    ("Code commit", tag.CODE_COMMIT),
+    ("Airflow run", tag.AIRFLOW_RUN_ID),
+)
+
+
+def render_review(
+    registry: "ModelRegistry",
+    model: str,
+    version: int,
+    *,
+    metrics: Sequence[str] = METRICS,
+    labels: Mapping[str, str] | None = None,
+    notes: Mapping[str, str] | None = None,
+) -> str:
+    """Return the review of a candidate as Markdown.
+
+    :param registry: the registry
+    :param model: registered model
+    :param version: the candidate
+    :param metrics: keys of metrics on the versions' runs, shown when the run of either has them
+    :param labels: what to call a metric; by default its key in words
+    :param notes: further facts, e.g. the note of the run: label and untrusted text
+    :raises VersionNotFoundError: when there is no such version
+    """
+    candidate, live = registry.version(model, version), registry.production(model)
+    measured = _metrics(registry, candidate)
+    against = _metrics(registry, live) if live is not None else {}
+    parts = [
+        f"**{markdown(model)}, version {version}** is in {candidate.stage}. {_compared(candidate, live)}",
+        f"Gate: {_gate(candidate)}.",
+        _metric_table([key for key in metrics if key in measured or key in against], measured, against, live, labels),
+        _fact_table(candidate, live, notes or {}),
+    ]
+    if url := version_url(registry.tracking_uri, model, version):
+        parts.append(f"[Version {version} in MLflow]({url})")
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _compared(candidate: VersionInfo, live: VersionInfo | None) -> str:
+    if live is None:
+        return "Nothing is in Production yet."
+    if live.version == candidate.version:
+        return "It is the version in Production."
+    return f"Approval puts it in the place of version {live.version}, which is then archived."
+
+
+def _gate(info: VersionInfo) -> str:
+    outcome = info.tags.get(tag.VALIDATION_OUTCOME)
+    if outcome is None:
+        return "not validated"
+    found = {key: markdown(info.tags.get(key, "unknown"), 60) for key in (tag.VALIDATION_METRIC, tag.VALIDATION_TIME)}
+    value, threshold = (
+        _number_text(info.tags.get(key, "")) for key in (tag.VALIDATION_VALUE, tag.VALIDATION_THRESHOLD)
+    )
+    sentence = (
+        f"**{markdown(outcome, 20)}**, {found[tag.VALIDATION_METRIC]} {value} (must stay below {threshold}),"
+        f" checked {found[tag.VALIDATION_TIME]}"
+    )
+    failed = failed_checks(info)
+    return f"{sentence}; failed: {markdown(failed)}" if failed else sentence
+
+
+def _metric_table(
+    keys: Sequence[str],
+    measured: Mapping[str, float],
+    against: Mapping[str, float],
+    live: VersionInfo | None,
+    labels: Mapping[str, str] | None,
+) -> str:
+    if not keys:
+        return ""
+    live_title = f"Production (version {live.version})" if live is not None else "Production"
+    rows = [f"| Metric | Candidate | {live_title} | Difference |", "|:--|--:|--:|--:|"]
+    for key in keys:
+        ours, theirs = measured.get(key), against.get(key)
+        difference = f"{ours - theirs:+.4f}" if ours is not None and theirs is not None else NOTHING
+        label = (labels or {}).get(key) or key.replace("_", " ").replace("rmspe", "RMSPE").replace("cv ", "CV ")
+        rows.append(f"| {markdown(label, 60)} | {_number(ours)} | {_number(theirs)} | {difference} |")
+    return "\n".join(rows)
+
+
+def _fact_table(candidate: VersionInfo, live: VersionInfo | None, notes: Mapping[str, str]) -> str:
+    rows = ["| | Candidate | Production |", "|:--|:--|:--|"]
+    shown = [(label, _fact(candidate, key), _fact(live, key)) for label, key in FACTS]
+    shown.append(("Weights", _weights(candidate), _weights(live)))
+    shown.append(("Created", _created(candidate), _created(live)))
+    rows += [f"| {label} | {ours} | {theirs} |" for label, ours, theirs in shown if {ours, theirs} != {NOTHING}]
+    rows += [f"| {markdown(label, 60)} | {markdown(text, 500)} | |" for label, text in notes.items() if text]
+    return "\n".join(rows)
+
+
+def _fact(info: VersionInfo | None, key: str) -> str:
+    if info is None or not info.tags.get(key):
+        return NOTHING
+    changed = (
+        " (with uncommitted changes)" if key == tag.CODE_COMMIT and info.tags.get(tag.CODE_DIRTY) == tag.TRUE else ""
+    )
+    return markdown(info.tags[key], 120) + changed
+
+
+def _weights(info: VersionInfo | None) -> str:
+    text = info.tags.get(tag.ENSEMBLE_WEIGHTS, "") if info is not None else ""
+    try:
+        weights = json.loads(text)
+        return markdown(", ".join(f"{name} {float(weight):.3f}" for name, weight in sorted(weights.items())), 300)
+    except (ValueError, TypeError, AttributeError):
+        return markdown(text, 300) if text else NOTHING
+
+
+def _created(info: VersionInfo | None) -> str:
+    return f"{info.created:%Y-%m-%d %H:%M} UTC" if info is not None else NOTHING
+
+
+def _metrics(registry: "ModelRegistry", info: VersionInfo) -> dict[str, float]:
+    """Return the metrics of a version's run, none when the run is gone."""
+    if not info.run_id:
+        return {}
+    try:
+        return dict(registry.client.get_run(info.run_id).data.metrics)
+    except MlflowException as error:
+        if not missing(error):
+            raise
+        return {}
+
+
+def _number(value: float | None) -> str:
+    return NOTHING if value is None else f"{value:.4f}" if math.isfinite(value) else str(value)
+
+
+def _number_text(text: str) -> str:
+    try:
+        return f"{float(text):.4f}"
+    except ValueError:
+        return markdown(text or "unknown", 30)

@@ -1,0 +1,46 @@
+"""Names of the tags that a model version carries: the evidence that stage and promotion read."""
+
+VALIDATION_OUTCOME = "validation.outcome"
+VALIDATION_METRIC = "validation.metric"
+VALIDATION_VALUE = "validation.value"
+VALIDATION_THRESHOLD = "validation.threshold"
+VALIDATION_TIME = "validation.time"
+VALIDATION_DATA_VERSION = "validation.data_version"
+VALIDATION_FAILED_CHECKS = "validation.failed_checks"
+"""JSON list of sentences, one for each check that failed."""
+PASSED = "passed"
+FAILED = "failed"
+
+RETRAIN_REQUIRED = "retrain_required"
+TRUE = "true"
+
+DECISION_OUTCOME = "decision.outcome"
+DECISION_USER = "decision.user"
+DECISION_USER_SOURCE = "decision.user_source"
+DECISION_REASON = "decision.reason"
+DECISION_DOOR = "decision.door"
+DECISION_TIME = "decision.time"
+
+DATA_VERSION = "data.version"
+DATA_REGISTRY_COMMIT = "data.registry_commit"
+DATA_MD5_PREFIX = "data.md5."
+"""Followed by a file's path in the data registry."""
+
+CODE_COMMIT = "code.commit"
+CODE_DIRTY = "code.dirty"
+
+TRAINING_END = "training.end"
+HOLDOUT_START = "holdout.start"
+HOLDOUT_END = "holdout.end"
+
+AIRFLOW_DAG_ID = "airflow.dag_id"
+AIRFLOW_RUN_ID = "airflow.run_id"
+RETRAIN_KEY = "retrain.key"
+"""One value for each retrain: a retried registration finds its version by it."""
+
+ENSEMBLE_WEIGHTS = "ensemble.weights"
+
+ALIAS_CHAMPION = "champion"
+"""Alias of the version in Production."""
+ALIAS_PREVIOUS = "previous"
+"""Alias of the Production version before it."""

@@ -1,0 +1,43 @@
+"""Untrusted text: what people type into forms and notes ends in Markdown, HTML, tags and the ledger."""
+
+import html
+import re
+
+MARKDOWN = re.compile(r"[\\`*_{}\[\]|~$<>]")
+"""What is markup inside a line (what is markup at its start only never stands there)."""
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
+SURROGATES = re.compile(r"[\ud800-\udfff]")
+AUTOLINK = re.compile(r"(?i)\b(https?|ftp|mailto|javascript|data|file):|\bwww\.|@")
+
+
+def storable(text: str) -> str:
+    """Return text that every database and JSON take: no lone surrogates, no control or invisible characters.
+
+    Line ends and tabs stay.
+    """
+    return CONTROL.sub("\ufffd", SURROGATES.sub("\ufffd", text.replace("\r\n", "\n").replace("\r", "\n")))
+
+
+def shorten(text: str, limit: int) -> str:
+    """Return ``text``, cut to ``limit`` characters with a sign that it was cut."""
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def one_line(text: str, limit: int = 300) -> str:
+    """Return ``text`` in one line, for a log or a table."""
+    return shorten(" ".join(storable(text).split()), limit)
+
+
+def markdown(text: str, limit: int = 1000) -> str:
+    """Return ``text`` so that Markdown and HTML show it as it is, in one line, with no link in it.
+
+    HTML entities rather than backslashes: renderers differ in what they let a backslash escape, and
+    none of them reads markup out of an entity.
+    """
+    shown = html.escape(one_line(text, limit), quote=True)
+    shown = MARKDOWN.sub(lambda found: f"&#{ord(found.group())};", shown.replace("&", "\0")).replace("\0", "&")
+    return AUTOLINK.sub(lambda found: _without_link(found.group()), shown)
+
+
+def _without_link(text: str) -> str:
+    return text.replace(":", "&#58;").replace(".", "&#46;").replace("@", "&#64;")

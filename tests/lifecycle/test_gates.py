@@ -1,0 +1,101 @@
+import json
+import math
+from datetime import date
+
+import pytest
+
+from include.lifecycle.gates import evaluate_gate, record_gate
+
+from .support import MODEL
+
+GOOD = {
+    "metric": "rmspe",
+    "value": 0.0999,
+    "threshold": 0.10,
+    "rows": 1000,
+    "expected_rows": 1000,
+    "training_end": date(2015, 5, 8),
+    "holdout_start": date(2015, 5, 9),
+}
+
+
+def test_a_good_candidate_passes():
+    result = evaluate_gate(**GOOD)
+    assert result.passed
+    assert result.failed_checks == []
+
+
+@pytest.mark.parametrize(
+    ("change", "check"),
+    [
+        ({"value": 0.10}, "rmspe 0.1000 is not below 0.1"),
+        ({"value": 0.1000000001}, "rmspe 0.1000000001 is not below 0.1"),
+        ({"value": math.nextafter(0.10, 1)}, "is not below 0.1"),
+        ({"value": 0.69}, "rmspe 0.6900 is not below 0.1"),
+        ({"value": math.nan}, "rmspe is nan"),
+        ({"value": math.inf}, "rmspe is inf"),
+        ({"value": -math.inf}, "rmspe is -inf"),
+        ({"value": -0.01}, "no error metric can be"),
+        ({"threshold": math.nan}, "the threshold nan"),
+        ({"threshold": math.inf}, "the threshold inf"),
+        ({"rows": 0, "expected_rows": 0}, "the holdout is empty"),
+        ({"rows": 999}, "999 of the holdout's 1000 rows were scored"),
+        ({"rows": 1001}, "1001 of the holdout's 1000 rows were scored"),
+        ({"training_end": date(2015, 5, 9)}, "the training ends on 2015-05-09, not before the holdout"),
+        ({"training_end": date(2015, 6, 19)}, "the training ends on 2015-06-19, not before the holdout"),
+        ({"training_end": None}, "is not recorded"),
+        ({"holdout_start": None}, "is not recorded"),
+    ],
+)
+def test_the_gate_is_strict(change, check):
+    result = evaluate_gate(**{**GOOD, **change})
+    assert not result.passed
+    assert [failed for failed in result.failed_checks if check in failed] == result.failed_checks
+
+
+def test_the_largest_value_below_the_threshold_passes():
+    assert evaluate_gate(**{**GOOD, "value": math.nextafter(0.10, 0)}).passed
+
+
+def test_every_failed_check_is_named():
+    result = evaluate_gate(**{**GOOD, "value": math.nan, "rows": 0, "training_end": date(2015, 5, 9)})
+    assert len(result.failed_checks) == 3
+
+
+def test_the_outcome_is_on_the_version_and_its_run(registry, add):
+    version = add(passed=None)
+    info = registry.version(MODEL, version)
+    record_gate(registry, info, evaluate_gate(**{**GOOD, "value": math.nan, "rows": 9}), data_version="d1")
+    tags = registry.version(MODEL, version).tags
+    assert tags["validation.outcome"] == "failed"
+    assert tags["retrain_required"] == "true"
+    assert registry.client.get_run(info.run_id).data.tags["retrain_required"] == "true"
+    assert json.loads(tags["validation.failed_checks"]) == ["9 of the holdout's 1000 rows were scored", "rmspe is nan"]
+
+    record_gate(registry, registry.version(MODEL, version), evaluate_gate(**GOOD), data_version="d2")
+    info = registry.version(MODEL, version)
+    assert info.tags["validation.outcome"] == "passed"
+    assert "retrain_required" not in info.tags
+    assert (info.tags["validation.value"], info.tags["validation.threshold"]) == ("0.0999", "0.1")
+    assert info.tags["validation.data_version"] == "d2"
+    run = registry.client.get_run(info.run_id)
+    assert run.data.metrics["validation_rmspe"] == 0.0999
+    assert run.data.tags["validation.outcome"] == "passed"
+    assert "retrain_required" not in run.data.tags
+
+
+def test_killed_while_it_records_a_failure_a_version_never_seems_to_have_passed(registry, add, monkeypatch):
+    version = add(passed=True)
+    real, left = registry.client.set_model_version_tag, 2
+
+    def dies(*args, **kwargs):
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise KeyboardInterrupt
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(registry.client, "set_model_version_tag", dies)
+    with pytest.raises(KeyboardInterrupt):
+        record_gate(registry, registry.version(MODEL, version), evaluate_gate(**{**GOOD, "value": 1}), data_version="d")
+    assert registry.version(MODEL, version).tags["validation.outcome"] == "failed"

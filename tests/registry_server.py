@@ -1,0 +1,110 @@
+"""A real MLflow server on a free port of 127.0.0.1, and toy versions in it."""
+
+import atexit
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+
+import httpx
+from mlflow import MlflowClient
+
+from include.lifecycle import tags as tag
+from model_registry.processes import LAUNCHER
+
+START_TIMEOUT = 180.0
+
+_shared = ExitStack()
+_url: str | None = None
+
+
+def shared_server(folder: Path, template: Path) -> str:
+    """Return the URL of one server for all tests of this process: starting one takes seconds.
+
+    :param folder: where its database and artifacts go
+    :param template: a migrated, empty database
+    """
+    global _url
+    if _url is None:
+        _url = _shared.enter_context(mlflow_server(folder, template))
+        atexit.register(_shared.close)
+    return _url
+
+
+@contextmanager
+def mlflow_server(folder: Path, template: Path) -> Iterator[str]:
+    """Run a server for as long as the context lasts and yield its URL.
+
+    :param folder: where its database and artifacts go
+    :param template: a migrated, empty database
+    """
+    shutil.copy(template, folder / "mlflow.db")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    # The launcher ends the server with these tests, even when they are killed.
+    command = [sys.executable, "-I", str(LAUNCHER), str(os.getpid())]
+    command += [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)]
+    command += ["--workers", "1", "--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}"]
+    command += ["--artifacts-destination", str(folder / "artifacts")]
+    with (folder / "server.log").open("wb") as log:
+        # Its job runner starts processes of its own, which these tests do not need.
+        environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+        server = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True, env=environment)
+    url = f"http://127.0.0.1:{port}"
+    try:
+        _wait(url, server, folder / "server.log")
+        yield url
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(server.pid, signal.SIGKILL)
+        server.wait()
+
+
+def _wait(url: str, server: "subprocess.Popen[bytes]", log: Path) -> None:
+    deadline = time.monotonic() + START_TIMEOUT
+    while time.monotonic() < deadline:
+        with suppress(httpx.HTTPError):
+            if httpx.get(f"{url}/health", trust_env=False).is_success:
+                return
+        if server.poll() is not None:
+            break
+        time.sleep(0.2)
+    raise RuntimeError(f"the MLflow server did not start: {log.read_text(errors='replace')[-2000:]}")
+
+
+def add_version(url: str, model: str, *, passed: bool | None = True, stage: str = "None") -> int:
+    """Register a version of a toy model without artifacts and return its number.
+
+    :param passed: what its gate said, None for a version that was never validated
+    :param stage: the stage it is moved to, by hand
+    """
+    client = MlflowClient(tracking_uri=url)
+    experiment = client.get_experiment_by_name("toys")
+    experiment_id = experiment.experiment_id if experiment else client.create_experiment("toys")
+    run = client.create_run(experiment_id)
+    if not client.search_registered_models(f"name = '{model}'"):
+        client.create_registered_model(model)
+    version = client.create_model_version(model, source=f"runs:/{run.info.run_id}/model", run_id=run.info.run_id)
+    if passed is not None:
+        outcome = tag.PASSED if passed else tag.FAILED
+        client.set_model_version_tag(model, version.version, tag.VALIDATION_OUTCOME, outcome)
+    if stage != "None":
+        client.transition_model_version_stage(model, version.version, stage)
+    return int(version.version)
+
+
+def stage_of(url: str, model: str, version: int) -> str:
+    """Return the stage that MLflow shows."""
+    return str(MlflowClient(tracking_uri=url).get_model_version(model, str(version)).current_stage)
+
+
+def tags_of(url: str, model: str, version: int) -> dict[str, str]:
+    """Return the tags that MLflow shows."""
+    return dict(MlflowClient(tracking_uri=url).get_model_version(model, str(version)).tags)
