@@ -1,0 +1,1 @@
+"""The forecast's data: reading and checking files, the versioned data registry, generated sample data."""

@@ -1,0 +1,257 @@
+"""Reading of train, store and future files: .csv, .csv.xz, .csv.gz or .parquet, into one form.
+
+What cannot be read ends as one sentence that names file, line, what was found and what was expected.
+"""
+
+import gzip
+import logging
+import lzma
+import re
+import zlib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+
+from include.lifecycle.errors import BadInputError
+
+log = logging.getLogger(__name__)
+
+SUFFIXES = (".csv", ".csv.xz", ".csv.gz", ".parquet")
+SHOWN = 3
+"""How many offending lines an error names."""
+
+Kind = Literal["flag", "small", "store", "count", "measure", "number", "date", "code", "text"]
+Columns = dict[str, Kind]
+Column: TypeAlias = "pd.Series[Any]"
+
+TRAIN: Columns = {
+    "Store": "store",
+    "DayOfWeek": "small",
+    "Date": "date",
+    "Sales": "count",
+    "Customers": "count",
+    "Open": "flag",
+    "Promo": "flag",
+    "StateHoliday": "code",
+    "SchoolHoliday": "flag",
+}
+STORE: Columns = {
+    "Store": "store",
+    "StoreType": "text",
+    "Assortment": "text",
+    "CompetitionDistance": "number",
+    "CompetitionOpenSinceMonth": "number",
+    "CompetitionOpenSinceYear": "number",
+    "Promo2": "flag",
+    "Promo2SinceWeek": "number",
+    "Promo2SinceYear": "number",
+    "PromoInterval": "text",
+}
+FUTURE: Columns = {"Store": "store", "Date": "date", "Promo": "flag", "StateHoliday": "code", "SchoolHoliday": "flag"}
+FUTURE_OPTIONAL: Columns = {
+    "Id": "count",
+    "DayOfWeek": "small",
+    "Open": "number",  # may be missing in some rows
+    "Sales": "measure",  # rows with sales are newer history
+    "Customers": "measure",
+}
+
+WHOLE: dict[Kind, str] = {"flag": "int8", "small": "int8", "store": "int32", "count": "int32"}
+FILE = "file"
+"""Name of the frame attribute that keeps the file's name, for the checks that come later."""
+
+
+def read_train(path: Path) -> pd.DataFrame:
+    """Read the history.
+
+    :param path: file with one row a store and day
+    :return: the columns of ``TRAIN``: Store int32, Date datetime64, Sales and Customers int32 (float64 when
+        not whole), DayOfWeek and flags int8, StateHoliday str
+    :raises BadInputError: names file, lines, what was found and expected
+    """
+    return _typed(_read(path), path, TRAIN, {})
+
+
+def read_store(path: Path) -> pd.DataFrame:
+    """Read the store table.
+
+    :param path: file with one row a store
+    :return: the columns of ``STORE``; numbers that may be missing are float64
+    :raises BadInputError: names file, lines, what was found and expected
+    """
+    return _typed(_read(path), path, STORE, {})
+
+
+def read_future(path: Path) -> pd.DataFrame:
+    """Read rows to forecast.
+
+    :param path: file with one row a store and day; it may carry Id, DayOfWeek, Open, and Sales and Customers
+        where rows are newer history
+    :return: the columns of ``FUTURE`` and those of ``FUTURE_OPTIONAL`` that the file has; Open, Sales and
+        Customers are float64, NaN where missing
+    :raises BadInputError: names file, lines, what was found and expected
+    """
+    return _typed(_read(path), path, FUTURE, FUTURE_OPTIONAL)
+
+
+def _read(path: Path) -> pd.DataFrame:
+    """Read a file as it is; columns that a CSV reader would guess wrongly stay text."""
+    if not path.name.endswith(SUFFIXES):
+        raise BadInputError(f"{path.name}: expected a file that ends in {', '.join(SUFFIXES)}")
+    try:
+        if path.suffix == ".parquet":
+            return pd.read_parquet(path)
+        compression: Literal["xz", "gzip"] | None = {".xz": "xz", ".gz": "gzip"}.get(path.suffix)  # type: ignore[assignment]
+        table = pd.read_csv(
+            path,
+            dtype={"StateHoliday": "str", "Date": "str"},
+            compression=compression,
+            encoding="utf-8-sig",  # Excel writes a byte order mark
+            skip_blank_lines=False,  # else line numbers in messages would not be those of the file
+            low_memory=False,
+        )
+        return table.dropna(how="all")  # blank lines; the index still counts them
+    except FileNotFoundError:
+        raise BadInputError(f"there is no file {path}") from None
+    except OSError as error:
+        if isinstance(error, gzip.BadGzipFile | pa.ArrowException):
+            raise _damaged(path, error) from error
+        raise BadInputError(f"cannot read {path}: {error.strerror or error}") from error
+    except pd.errors.EmptyDataError:
+        raise BadInputError(f"{path.name}: the file is empty, expected a header line and rows") from None
+    except pd.errors.ParserError as error:
+        raise BadInputError(f"{path.name}: {_parser_message(str(error))}") from error
+    except UnicodeDecodeError as error:
+        raise BadInputError(
+            f"{path.name}: not UTF-8 text (byte {error.object[error.start]:#04x}); save it as UTF-8"
+        ) from error
+    except (EOFError, lzma.LZMAError, zlib.error, pa.ArrowException) as error:
+        raise _damaged(path, error) from error
+    except ValueError as error:
+        raise BadInputError(f"{path.name}: cannot be read as a table: {_one_line(error)}") from error
+
+
+def _damaged(path: Path, error: BaseException) -> BadInputError:
+    kind = {".xz": "xz", ".gz": "gzip", ".parquet": "Parquet"}.get(path.suffix, "CSV")
+    return BadInputError(f"{path.name}: damaged or cut short, expected a complete {kind} file ({_one_line(error)})")
+
+
+def _parser_message(text: str) -> str:
+    found = re.search(r"Expected (\d+) fields in line (\d+), saw (\d+)", text)
+    if found:
+        return f"line {found[2]} has {found[3]} fields, expected {found[1]}"
+    found = re.search(r"EOF inside string starting at row (\d+)", text)
+    if found:
+        return f"line {int(found[1]) + 1} opens a quote that is never closed: the file is damaged or cut short"
+    return f"cannot be read as a table: {_one_line(text)}"
+
+
+def _one_line(text: object) -> str:
+    return " ".join(str(text).split())[:200]
+
+
+def _typed(raw: pd.DataFrame, path: Path, required: Columns, optional: Columns) -> pd.DataFrame:
+    """Bring the columns into their types; all that is wrong with them ends in one error."""
+    missing = [name for name in required if name not in raw.columns]
+    if missing:
+        raise BadInputError(
+            f"{path.name}: no column {', '.join(missing)}; expected {', '.join(required)},"
+            f" found {', '.join(map(str, raw.columns))}"
+        )
+    problems: list[str] = []
+    frame = pd.DataFrame(index=raw.index)
+    header_lines = 2 if path.suffix != ".parquet" else 1
+    for name, kind in (required | optional).items():
+        if name not in raw.columns:
+            continue
+        column, wrong, expected = _convert(raw[name], kind)
+        if wrong.any():
+            problems.append(f"{name} {_lines(raw[name], wrong, header_lines)}, expected {expected}")
+        else:
+            frame[name] = column
+    if problems:
+        raise BadInputError(f"{path.name}: {'; '.join(problems)}")
+    frame = frame[[name for name in raw.columns if name in frame.columns]].reset_index(drop=True)
+    frame.attrs[FILE] = path.name
+    return frame
+
+
+def _lines(column: Column, wrong: npt.NDArray[np.bool_], header_lines: int) -> str:
+    """Name the first lines that are wrong, with what they hold."""
+    positions = np.flatnonzero(wrong)
+    shown = ", ".join(
+        f"in line {column.index[position] + header_lines} is {_shown(column.iloc[position])}"
+        for position in positions[:SHOWN]
+    )
+    more = f" and {len(positions) - SHOWN} more lines" if len(positions) > SHOWN else ""
+    return shown + more
+
+
+def _shown(value: object) -> str:
+    if pd.isna(value):  # type: ignore[call-overload]
+        return "missing"
+    text = repr(value.item() if isinstance(value, np.generic) else value)
+    return text if len(text) <= 40 else text[:39] + "…"
+
+
+def _convert(column: Column, kind: Kind) -> tuple[Column, npt.NDArray[np.bool_], str]:
+    """Return the column in its type, which values did not fit, and what would have."""
+    if kind == "date":
+        return _dates(column)
+    if kind == "code":
+        text = _holiday_codes(column)
+        return text, column.isna().to_numpy(), "0, a, b or c"
+    if kind == "text":
+        return column.astype("str").where(column.notna(), None), np.zeros(len(column), dtype=bool), "text"
+    numbers = pd.to_numeric(column, errors="coerce").astype("float64")
+    unreadable = (numbers.isna() & column.notna()).to_numpy() | np.isinf(numbers.to_numpy())
+    if kind in ("number", "measure"):
+        return numbers, unreadable, "a number or nothing"
+    wrong = unreadable | numbers.isna().to_numpy()
+    limits = np.iinfo(WHOLE[kind])
+    outside = ~wrong & ~((numbers >= limits.min) & (numbers <= limits.max)).to_numpy()
+    whole = (numbers == np.floor(numbers)).to_numpy() | wrong
+    if kind == "count":
+        if whole.all() or wrong.any():
+            return _as(numbers, wrong | outside, "int32"), wrong | outside, f"a number up to {limits.max}"
+        return numbers, wrong, "a number"
+    wrong = wrong | outside | ~whole
+    return _as(numbers, wrong, WHOLE[kind]), wrong, "a whole number"
+
+
+def _as(numbers: Column, wrong: npt.NDArray[np.bool_], dtype: str) -> Column:
+    return numbers if wrong.any() else numbers.astype(dtype)  # type: ignore[call-overload]
+
+
+def _dates(column: Column) -> tuple[Column, npt.NDArray[np.bool_], str]:
+    dates = pd.to_datetime(column, errors="coerce", format=None if not _is_text(column) else "ISO8601")
+    if dates.dt.tz is not None:
+        dates = dates.dt.tz_localize(None)
+    wrong = (dates.isna() | (dates != dates.dt.normalize())).to_numpy()
+    return dates.astype("datetime64[ns]") if not wrong.any() else dates, wrong, "a day such as 2015-06-19"
+
+
+def _is_text(column: Column) -> bool:
+    return pd.api.types.is_string_dtype(column) or pd.api.types.is_object_dtype(column)
+
+
+def _holiday_codes(column: Column) -> Column:
+    """StateHoliday as text: a file may hold 0 as a number, and then its reader makes it 0 or 0.0."""
+    codes = {value: _holiday_code(value) for value in _distinct(column)}
+    return column.map(codes).astype("str")
+
+
+def _distinct(column: Column) -> Iterable[object]:
+    return column.dropna().unique()
+
+
+def _holiday_code(value: object) -> str:
+    if isinstance(value, int | float | np.number) and value == 0:
+        return "0"
+    text = str(value).strip()
+    return "0" if text == "0.0" else text

@@ -1,0 +1,188 @@
+"""Pull: a named revision of the data registry, into scratch, verified.
+
+The registry is cloned with git (its small DVC files only), the data comes from the DVC remote through DVC's
+file system API. Nothing outside of the destination is written: no shared cache, no state of DVC's own.
+"""
+
+import hashlib
+import logging
+import re
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from include.lifecycle.errors import BadInputError, RetrainError
+from include.rossmann.data.dvc_files import RegistryFiles
+from include.rossmann.data.git import GitAddress, run_git
+
+log = logging.getLogger(__name__)
+
+OPTIONAL = frozenset({"future"})
+COMMIT = re.compile(r"[0-9a-f]{4,64}")
+SHOWN = 10
+
+
+@dataclass(frozen=True)
+class PulledFile:
+    """One file: where it is, where it was in the registry, its MD5 and its size in bytes."""
+
+    path: Path
+    repo_path: str
+    md5: str
+    size: int
+
+
+@dataclass(frozen=True)
+class PulledData:
+    """A revision of the data registry."""
+
+    registry_commit: str
+    revision: str
+    files: dict[str, PulledFile]
+
+    @property
+    def data_version(self) -> str:
+        """Short digest of the content of all files."""
+        return data_version(self.files)
+
+
+def data_version(files: Mapping[str, PulledFile]) -> str:
+    """Return a short digest over the names and MD5 sums of files: other content, another version."""
+    lines = "".join(f"{name}:{files[name].md5}\n" for name in sorted(files))
+    return hashlib.sha256(lines.encode()).hexdigest()[:12]
+
+
+def pull_revision(url: str, revision: str, paths: Mapping[str, str], destination: Path) -> PulledData:
+    """Get the files of a revision.
+
+    A path that is not in the revision is looked for with .xz or .gz behind it, and as .parquet: the
+    configuration need not know how the files are compressed.
+
+    :param url: git URL or folder of the data registry
+    :param revision: branch, tag or commit
+    :param paths: path in the registry by name; ``future`` may be missing there
+    :param destination: folder for the files, created when missing
+    :return: the commit and the files, each verified against the MD5 that DVC recorded
+    :raises BadInputError: when revision or path do not exist (says what does), credentials are wrong, or a
+        file was never pushed to the DVC remote
+    :raises RetrainError: when the registry or its remote cannot be reached now
+    """
+    address = GitAddress.parse(url)
+    destination.mkdir(parents=True, exist_ok=True)
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix=".pull-", dir=destination) as scratch:
+        clone = Path(scratch) / "registry"
+        _clone(address, clone)
+        commit = resolve_revision(clone, revision, address.shown)
+        where = f"data registry {address.shown} at {revision} ({commit[:12]})"
+        try:
+            run_git("checkout", "--quiet", "--detach", commit, folder=clone, env=address.environment())
+        except RetrainError as error:
+            raise type(error)(f"{where}: cannot be checked out: {error}") from None
+        log.info("%s", where[0].upper() + where[1:])
+        files = {}
+        with RegistryFiles.open(clone, address.folder, where) as registry:
+            for name, path in paths.items():
+                found = _find(registry, path, optional=name in OPTIONAL)
+                if found:
+                    files[name] = _get(registry, found, destination)
+    log.info("Pulled %d files in %.1f s", len(files), time.monotonic() - started)
+    return PulledData(registry_commit=commit, revision=revision, files=files)
+
+
+def _clone(address: GitAddress, clone: Path) -> None:
+    if address.folder is not None and not address.folder.is_dir():
+        raise BadInputError(f"data registry {address.shown}: there is no such folder")
+    command = ("clone", "--quiet", "--no-checkout", "--template=", "--", address.url, str(clone))
+    try:
+        run_git(*command, env=address.environment())
+    except BadInputError as error:
+        raise BadInputError(f"data registry {address.shown}: cannot be cloned: {error}") from None
+    except RetrainError as error:
+        raise RetrainError(f"data registry {address.shown}: cannot be reached: {error}") from None
+
+
+def resolve_revision(clone: Path, revision: str, shown: str) -> str:
+    """Return the commit of a branch, tag or (abbreviated) commit.
+
+    Names are compared, never handed to git as an expression: the revision is typed into a form.
+
+    :param clone: a clone of the registry
+    :param revision: as typed
+    :param shown: the registry in messages
+    :raises BadInputError: when there is no such revision; lists branches and tags
+    """
+    fields = "%(refname)%09%(objectname)%09%(*objectname)"
+    listed = run_git("for-each-ref", f"--format={fields}", "refs/remotes/origin", "refs/tags", folder=clone)
+    refs = {}
+    for line in listed.splitlines():
+        name, target, peeled = line.split("\t")
+        refs[name] = peeled or target
+    for name in (f"refs/tags/{revision}", f"refs/remotes/origin/{revision}"):
+        if name in refs and revision != "HEAD":
+            return refs[name]
+    if COMMIT.fullmatch(revision.lower()):
+        try:
+            return run_git("rev-parse", "--verify", "--quiet", f"{revision.lower()}^{{commit}}", folder=clone)
+        except RetrainError:
+            pass  # no such commit: said below, with what there is
+    branches = _names(refs, "refs/remotes/origin/")
+    tags = _names(refs, "refs/tags/")
+    if not branches and not tags:
+        raise BadInputError(f"data registry {shown} has no commit yet, so no revision {revision[:100]!r}")
+    raise BadInputError(
+        f"data registry {shown} has no revision {revision[:100]!r}:"
+        f" it has {_listing('branch', branches)} and {_listing('tag', tags)}"
+    )
+
+
+def _names(refs: Mapping[str, str], prefix: str) -> list[str]:
+    return [name.removeprefix(prefix) for name in refs if name.startswith(prefix) and name != f"{prefix}HEAD"]
+
+
+def _listing(what: str, names: list[str]) -> str:
+    if not names:
+        return f"no {what}"
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    plural = what if len(names) == 1 else f"{what}{'es' if what.endswith('ch') else 's'}"
+    return f"{plural} {', '.join(names[:SHOWN])}{more}"
+
+
+def candidates(path: str) -> list[str]:
+    """Return where a configured path may lie in the registry, the most wanted first."""
+    if not path.endswith(".csv"):
+        return [path]
+    return [path, f"{path}.xz", f"{path}.gz", f"{path.removesuffix('.csv')}.parquet"]
+
+
+def _find(registry: RegistryFiles, path: str, *, optional: bool) -> str | None:
+    """Return the path in the registry, or None when an optional file is not there.
+
+    :raises BadInputError: when it is not there, or there in several forms
+    """
+    wanted = candidates(path)
+    found = [candidate for candidate in wanted if registry.is_file(candidate)]
+    if found and (found[0] == path or len(found) == 1):
+        return found[0]
+    if found:
+        raise BadInputError(f"{registry.where} holds {' and '.join(found)}: remove one, or name it in data.paths")
+    if optional:
+        log.info("%s is not there (optional)", path)
+        return None
+    others = f" (nor {', '.join(wanted[1:])})" if wanted[1:] else ""
+    raise BadInputError(f"{registry.where} has no file {path}{others}: {registry.neighbours(path)}")
+
+
+def _get(registry: RegistryFiles, repo_path: str, destination: Path) -> PulledFile:
+    """Download a file under a temporary name, verify it and move it into place."""
+    target = destination / repo_path
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{target.name}.part")
+    try:
+        md5 = registry.download(repo_path, temporary)
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return PulledFile(target, repo_path, md5, target.stat().st_size)

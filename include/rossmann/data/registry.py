@@ -1,0 +1,221 @@
+"""A data registry of one's own: a git repository with DVC-tracked files and a DVC remote in a folder.
+
+For trying the pipeline out and for tests; a team points the configuration at a registry that it keeps.
+Each step can be run again: the data is pushed before the commit that names it, and without a change there is
+no commit.
+"""
+
+import logging
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from include.lifecycle.environment import environment
+from include.lifecycle.errors import BadInputError, RetrainError
+from include.rossmann.data.dvc_files import quiet_dvc
+from include.rossmann.data.git import run_git
+from include.rossmann.data.load import SUFFIXES
+from include.rossmann.data.sample import SampleData
+
+log = logging.getLogger(__name__)
+
+DATA_FOLDER = "data"
+REQUIRED = ("train", "store")
+NAMES = (*REQUIRED, "future")
+BRANCH = "main"
+REMOTE = "storage"
+
+LOCAL_SETTINGS = {
+    "user.name": "Data registry",
+    "user.email": "data-registry@localhost",
+    "commit.gpgsign": "false",  # nobody is there to unlock a key
+    "tag.gpgsign": "false",
+    "core.autocrlf": "false",
+    "core.excludesFile": os.devnull,  # a user who ignores *.csv everywhere can still keep data here
+}
+
+
+def create_registry(folder: Path, remote: Path, data: SampleData | Path) -> str:
+    """Make a data registry, or bring it to the given data when there is one.
+
+    :param folder: the git repository; empty or a registry made before
+    :param remote: folder of the DVC remote
+    :param data: sample data, or a folder with train.csv, store.csv and maybe future.csv (.xz or .gz behind it)
+    :return: the commit
+    :raises BadInputError: when the folder holds something else, or the data is not complete
+    """
+    _prepare(folder, remote)
+    return add_revision(folder, data, "Add data")
+
+
+def import_folder(
+    folder: Path, source: Path, *, remote: Path | None = None, message: str | None = None, tag: str | None = None
+) -> str:
+    """Bring the files of a folder into a data registry, unchanged; the registry is made when there is none.
+
+    :param folder: the git repository
+    :param source: folder with train.csv, store.csv and maybe future.csv (.xz or .gz behind it)
+    :param remote: folder of the DVC remote of a new registry; by default beside it
+    :param message: commit message
+    :param tag: git tag of the revision
+    :return: the commit
+    :raises BadInputError: when the source is not complete, or the folder holds something else
+    """
+    _files(source)
+    _prepare(folder, remote or default_remote(folder))
+    return add_revision(folder, source, message or f"Import {source.name}", tag)
+
+
+def default_remote(folder: Path) -> Path:
+    """Return where the DVC remote of a new registry goes: beside it."""
+    return folder.with_name(f"{folder.name}_remote")
+
+
+def add_revision(folder: Path, data: SampleData | Path, message: str, tag: str | None = None) -> str:
+    """Commit data as the next revision; the same data again is no new commit.
+
+    :param folder: a data registry
+    :param data: sample data, or a folder with train.csv, store.csv and maybe future.csv (.xz or .gz behind it)
+    :param message: commit message
+    :param tag: git tag of the revision
+    :return: the commit
+    :raises BadInputError: when the data is not complete, or the tag names another commit already
+    """
+    if not (folder / ".dvc" / "config").is_file():
+        raise BadInputError(f"{folder} is no data registry: make one with create_registry")
+    place = folder / DATA_FOLDER
+    files = _put(data, place)
+    try:
+        with _dvc(folder) as repo:
+            _forget(repo, place, keep={file.name for file in files})
+            repo.add([str(file) for file in files])
+            repo.push()  # before the commit: a commit never names data that nobody can fetch
+    except Exception as error:  # DVC's own errors, and those of the remote's library
+        raise RetrainError(f"data could not be added to {folder}: {' '.join(str(error).split())[:300]}") from error
+    run_git("add", "--all", folder=folder)
+    if run_git("status", "--porcelain", folder=folder):
+        run_git("commit", "--quiet", "--message", message, folder=folder)
+    commit = run_git("rev-parse", "HEAD", folder=folder)
+    if tag:
+        _tag(folder, tag, commit)
+    log.info("Data registry %s is at %s", folder, commit[:12])
+    return commit
+
+
+def _prepare(folder: Path, remote: Path) -> None:
+    """Make git and DVC of the registry ready, whatever of it is there already."""
+    if folder.exists() and not folder.is_dir():
+        raise BadInputError(f"{folder} is a file, expected a folder for the data registry")
+    folder.mkdir(parents=True, exist_ok=True)
+    if not (folder / ".git").exists():
+        if any(folder.iterdir()):
+            raise BadInputError(f"{folder} holds something else than a data registry: give an empty or new folder")
+        run_git("init", "--quiet", f"--initial-branch={BRANCH}", "--template=", folder=folder)
+    elif not (folder / ".dvc").exists() and run_git("for-each-ref", "--count=1", folder=folder):
+        raise BadInputError(f"{folder} is a git repository without DVC: give an empty or new folder")
+    for key, value in LOCAL_SETTINGS.items():
+        run_git("config", "--local", key, value, folder=folder)
+    with _dvc_environment(folder):
+        from dvc.config import Config
+        from dvc.config_schema import RelPath
+        from dvc.repo import Repo
+
+        if not (folder / ".dvcignore").is_file():  # the last file that `dvc init` writes
+            Repo.init(str(folder), force=True).close()
+        config = Config(str(folder / ".dvc"))
+        if config["core"].get("remote"):
+            return
+        remote.mkdir(parents=True, exist_ok=True)
+        with config.edit("repo") as settings:
+            settings["core"] |= {"analytics": "false", "remote": REMOTE}
+            # Relative: registry and remote can be moved together.
+            settings["remote"][REMOTE] = {"url": RelPath(str(remote.absolute()))}
+
+
+def _files(source: Path) -> list[Path]:
+    """Return the files of a source folder, one for each name.
+
+    :raises BadInputError: when one is missing, or there in several forms
+    """
+    if not source.is_dir():
+        raise BadInputError(f"there is no folder {source}, expected one with train.csv, store.csv and maybe future.csv")
+    files = []
+    for name in NAMES:
+        found = [file for suffix in SUFFIXES if (file := source / f"{name}{suffix}").is_file()]
+        if len(found) > 1:
+            raise BadInputError(f"{source} holds {' and '.join(file.name for file in found)}: keep one")
+        if not found and name in REQUIRED:
+            holds = ", ".join(sorted(entry.name for entry in source.iterdir())[:10]) or "nothing"
+            raise BadInputError(f"{source} has no {name}.csv (nor .xz, .gz or .parquet): it holds {holds}")
+        files += found
+    return files
+
+
+def _put(data: SampleData | Path, place: Path) -> list[Path]:
+    """Write the data into the registry's working tree."""
+    place.mkdir(parents=True, exist_ok=True)
+    if isinstance(data, SampleData):
+        _writable(place)
+        data.write(place)
+        return _files_named(place, [f"{name}.csv" for name in NAMES])
+    files = _files(data)
+    for file in files:
+        temporary = place / f".{file.name}.part"
+        shutil.copyfile(file, temporary)
+        temporary.replace(place / file.name)
+    return _files_named(place, [file.name for file in files])
+
+
+def _writable(place: Path) -> None:
+    """Take old files away rather than write into them: DVC may have linked them to its cache."""
+    for name in NAMES:
+        (place / f"{name}.csv").unlink(missing_ok=True)
+
+
+def _files_named(place: Path, names: list[str]) -> list[Path]:
+    return [place / name for name in names]
+
+
+def _forget(repo: Any, place: Path, keep: set[str]) -> None:
+    """Drop what the revision does not hold any more: train.csv when train.csv.xz comes, an old future.csv."""
+    for name in NAMES:
+        for suffix in SUFFIXES:
+            file = place / f"{name}{suffix}"
+            if file.name in keep:
+                continue
+            if file.with_name(f"{file.name}.dvc").exists():
+                repo.remove(str(file.with_name(f"{file.name}.dvc")))
+            file.unlink(missing_ok=True)
+
+
+def _tag(folder: Path, tag: str, commit: str) -> None:
+    existing = run_git("tag", "--list", "--format=%(objectname)", "--", tag, folder=folder)
+    if not existing:
+        run_git("tag", "--", tag, commit, folder=folder)
+    elif existing != commit:
+        raise BadInputError(f"{folder} has a tag {tag} already, of commit {existing[:12]}: choose another name")
+
+
+@contextmanager
+def _dvc(folder: Path) -> Iterator[Any]:
+    """Open the registry with DVC."""
+    with _dvc_environment(folder):
+        from dvc.repo import Repo
+
+        repo = Repo(str(folder))
+        try:
+            yield repo
+        finally:
+            repo.close()
+
+
+@contextmanager
+def _dvc_environment(folder: Path) -> Iterator[None]:
+    """Keep DVC from phoning home and from leaving state outside of the registry."""
+    ours = {"DVC_NO_ANALYTICS": "1", "DVC_SITE_CACHE_DIR": str(folder.absolute() / ".dvc" / "tmp" / "site")}
+    with environment(ours):
+        quiet_dvc()
+        yield

@@ -1,0 +1,162 @@
+"""Reading files: right types, and one sentence when that is not possible."""
+
+import gzip
+import lzma
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from include.lifecycle.errors import BadInputError
+from include.rossmann.data.load import FILE, read_future, read_store, read_train
+from include.rossmann.data.sample import SampleData
+
+HEADER = "Store,DayOfWeek,Date,Sales,Customers,Open,Promo,StateHoliday,SchoolHoliday\n"
+
+
+def write(folder: Path, *lines: str, header: str = HEADER, name: str = "train.csv") -> Path:
+    path = folder / name
+    path.write_text(header + "".join(f"{line}\n" for line in lines), encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("name", ["train.csv", "train.csv.xz", "train.csv.gz", "train.parquet"])
+def test_reads_every_format_into_the_same_frame(tmp_path: Path, small: SampleData, name: str) -> None:
+    small.write(tmp_path / "plain")
+    content = (tmp_path / "plain" / "train.csv").read_bytes()
+    path = tmp_path / name
+    if name.endswith(".parquet"):
+        small.train.to_parquet(path)
+    else:
+        path.write_bytes({"csv": bytes, "xz": lzma.compress, "gz": gzip.compress}[name.rsplit(".")[-1]](content))
+    frame = read_train(path)
+    pd.testing.assert_frame_equal(frame, small.train, check_dtype=True)
+    assert frame.attrs[FILE] == name
+
+
+def test_types_are_compact(tmp_path: Path) -> None:
+    frame = read_train(write(tmp_path, "1,5,2015-06-19,4202,487,1,1,0,0", "2,5,2015-06-19,0,0,0,1,0,0"))
+    assert frame["StateHoliday"].tolist() == ["0", "0"]  # a file without any holiday has a column of numbers
+    assert frame["Date"].tolist() == [pd.Timestamp("2015-06-19")] * 2
+    assert frame.dtypes.astype(str).to_dict() == {
+        "Store": "int32",
+        "DayOfWeek": "int8",
+        "Date": "datetime64[ns]",
+        "Sales": "int32",
+        "Customers": "int32",
+        "Open": "int8",
+        "Promo": "int8",
+        "StateHoliday": "str",
+        "SchoolHoliday": "int8",
+    }
+
+
+def test_sales_may_have_cents(tmp_path: Path) -> None:
+    assert read_train(write(tmp_path, "1,5,2015-06-19,42.5,4,1,1,a,0"))["Sales"].tolist() == [42.5]
+
+
+def test_numeric_state_holiday_in_parquet(tmp_path: Path, small: SampleData) -> None:
+    path = tmp_path / "future.parquet"
+    small.future.assign(StateHoliday=0).to_parquet(path)
+    assert set(read_future(path)["StateHoliday"]) == {"0"}
+
+
+def test_blank_lines_byte_order_mark_and_extra_columns(tmp_path: Path) -> None:
+    path = tmp_path / "train.csv"
+    header = HEADER.replace("\n", ",Weather\n")
+    path.write_bytes(b"\xef\xbb\xbf" + (header + "1,5,2015-06-19,4202,487,1,1,0,0,sun\r\n\r\n").encode())
+    frame = read_train(path)
+    assert len(frame) == 1
+    assert "Weather" not in frame
+
+
+def test_store_table_keeps_what_is_missing(tmp_path: Path, small: SampleData) -> None:
+    small.write(tmp_path)
+    frame = read_store(tmp_path / "store.csv")
+    pd.testing.assert_frame_equal(frame, small.store)
+    assert frame["PromoInterval"].isna().any()
+
+
+def test_future_rows_may_lack_open_and_carry_history(tmp_path: Path) -> None:
+    header = "Store,Date,Open,Promo,StateHoliday,SchoolHoliday,Sales,Customers\n"
+    frame = read_future(write(tmp_path, "1,2015-06-19,1,1,0,0,4202,487", "1,2015-06-20,,1,0,0,,", header=header))
+    assert np.isnan(frame["Open"][1])
+    assert frame["Sales"].tolist()[0] == 4202
+    assert np.isnan(frame["Sales"][1])
+
+
+@pytest.mark.parametrize(
+    ("line", "sentence"),
+    [
+        ("1,5,2015-06-19,many,487,1,1,0,0", "train.csv: Sales in line 3 is 'many', expected a number up to 2147483647"),
+        ("1,5,2015-06-19,,487,1,1,0,0", "train.csv: Sales in line 3 is missing, expected a number up to 2147483647"),
+        (
+            "1,5,2015-06-31,1,487,1,1,0,0",
+            "train.csv: Date in line 3 is '2015-06-31', expected a day such as 2015-06-19",
+        ),
+        (
+            "1,5,19.06.2015,1,487,1,1,0,0",
+            "train.csv: Date in line 3 is '19.06.2015', expected a day such as 2015-06-19",
+        ),
+        ("1.5,5,2015-06-19,1,1,1,1,0,0", "train.csv: Store in line 3 is 1.5, expected a whole number"),
+        ("1,5,2015-06-19,1,1,300,1,0,0", "train.csv: Open in line 3 is 300, expected a whole number"),
+        ("1,5,2015-06-19,1,1,1,1,,0", "train.csv: StateHoliday in line 3 is missing, expected 0, a, b or c"),
+        ("1,5,2015-06-19,1,1,1,1,0,0,7", "train.csv: line 3 has 10 fields, expected 9"),
+        ("1,5,2015-06-19", "Sales in line 3 is missing"),
+        ('1,5,"2015-06-19,1,1,1,1,0,0', "train.csv: line 3 opens a quote that is never closed"),
+    ],
+)
+def test_a_wrong_value_names_file_line_and_expectation(tmp_path: Path, line: str, sentence: str) -> None:
+    path = write(tmp_path, "1,4,2015-06-18,4202,487,1,1,0,0", line)
+    with pytest.raises(BadInputError) as caught:
+        read_train(path)
+    assert sentence in str(caught.value)
+    assert caught.value.exit_code == 2
+
+
+def test_several_wrong_columns_are_one_error(tmp_path: Path) -> None:
+    lines = [f"x,5,2015-06-{day},y,1,1,1,0,0" for day in range(10, 16)]
+    with pytest.raises(BadInputError, match=r"Store in line 2 is 'x', .* and 3 more lines, .*; Sales in line 2 is 'y'"):
+        read_train(write(tmp_path, *lines))
+
+
+def test_missing_columns(tmp_path: Path) -> None:
+    path = write(tmp_path, "1,2", header="Store,Umsatz\n")
+    with pytest.raises(BadInputError, match=r"no column DayOfWeek, Date, .*; expected Store, .*, found Store, Umsatz"):
+        read_train(path)
+
+
+@pytest.mark.parametrize("name", ["train.csv.xz", "train.csv.gz", "train.parquet"])
+@pytest.mark.parametrize("damage", ["cut", "other"])
+def test_damaged_files(tmp_path: Path, small: SampleData, name: str, damage: str) -> None:
+    path = tmp_path / name
+    small.train.to_parquet(path) if name.endswith("parquet") else small.train.to_csv(path)
+    path.write_bytes(path.read_bytes()[:-500] if damage == "cut" else b"this is no compressed file at all")
+    with pytest.raises(BadInputError, match=rf"{name}: damaged or cut short, expected a complete \w+ file"):
+        read_train(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (b"", "train.csv: the file is empty, expected a header line and rows"),
+        (HEADER.encode() + b"1,5,2015-06-19,1,1,1,1,\xff\xfe,0\n", "train.csv: not UTF-8 text"),
+        (b"\x00\x01\x02\x03" * 100, "train.csv: "),
+    ],
+)
+def test_unreadable_content(tmp_path: Path, content: bytes, sentence: str) -> None:
+    path = tmp_path / "train.csv"
+    path.write_bytes(content)
+    with pytest.raises(BadInputError, match=sentence):
+        read_train(path)
+
+
+def test_no_such_file_and_wrong_suffix(tmp_path: Path) -> None:
+    with pytest.raises(BadInputError, match=r"there is no file .*train.csv"):
+        read_train(tmp_path / "train.csv")
+    with pytest.raises(BadInputError, match=r"train.xls: expected a file that ends in .csv"):
+        read_train(tmp_path / "train.xls")
+    (tmp_path / "folder.csv").mkdir()
+    with pytest.raises(BadInputError, match="cannot read"):
+        read_train(tmp_path / "folder.csv")
