@@ -1,0 +1,5 @@
+"""``python -m include.rossmann STEP``."""
+
+from include.rossmann.cli import main
+
+main()

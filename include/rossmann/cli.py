@@ -1,0 +1,252 @@
+"""Command line of the forecast: the pipeline's steps, and what a person needs beside them.
+
+A step prints one JSON object as the last line of stdout; everything else goes to stderr. Values that
+somebody typed into a form reach a step through environment variables only.
+"""
+
+import json
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from include.lifecycle.errors import BadInputError, RetrainError
+from include.rossmann.config import Booster, RossmannConfig, load_config
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+log = logging.getLogger("include.rossmann")
+
+STEPS = "Steps of the nightly retrain (each prints one JSON line)"
+PEOPLE = "For people"
+DATA = "Data registry"
+
+RunId = Annotated[str, typer.Option(envvar="RETRAIN_RUN_ID", help="MLflow run that `pull` opened")]
+DagId = Annotated[str | None, typer.Option(envvar="RETRAIN_DAG_ID", help="Airflow DAG, for the record")]
+DagRunId = Annotated[
+    str | None, typer.Option(envvar="RETRAIN_DAG_RUN_ID", help="Airflow run; makes retries idempotent")
+]
+Reason = Annotated[str, typer.Option(help="Why: kept in the promotion history")]
+
+
+@app.command(rich_help_panel=STEPS)
+def pull(
+    revision: Annotated[
+        str | None, typer.Option(envvar="RETRAIN_DATA_REVISION", help="Branch, tag or commit; default: configured")
+    ] = None,
+    dag_id: DagId = None,
+    dag_run_id: DagRunId = None,
+    note: Annotated[str, typer.Option(envvar="RETRAIN_NOTE", help="Remark kept with the run")] = "",
+    quick: Annotated[
+        bool, typer.Option("--quick", envvar="RETRAIN_QUICK", help="Fewer boosting rounds: a try, not a release")
+    ] = False,
+) -> None:
+    """Open the retrain's MLflow run; get, check and log the data."""
+    from include.rossmann.steps.pull import pull as run
+    from include.rossmann.tracking import Origin
+
+    emit(run(load_config(), Origin(dag_id, dag_run_id, note), revision=revision or None, quick=quick))
+
+
+@app.command(rich_help_panel=STEPS)
+def features(run_id: RunId) -> None:
+    """Compute the training matrix and the naive baseline."""
+    from include.rossmann.steps.features import features as run
+
+    emit(run(load_config(), run_id))
+
+
+@app.command(rich_help_panel=STEPS)
+def train(booster: Annotated[str, typer.Option(help="lightgbm, xgboost or catboost")], run_id: RunId) -> None:
+    """Train one booster: cross-validation folds, backtest member, served member."""
+    from include.rossmann.steps.train import train as run
+
+    config = load_config()
+    emit(run(config, run_id, configured_booster(config, booster)))
+
+
+@app.command(rich_help_panel=STEPS)
+def ensemble(run_id: RunId) -> None:
+    """Blend the boosters: weights, bias correction, cross-validation metrics."""
+    from include.rossmann.steps.ensemble import ensemble as run
+
+    emit(run(load_config(), run_id))
+
+
+@app.command(rich_help_panel=STEPS)
+def register(run_id: RunId) -> None:
+    """Log the ensemble as one model and register it as a new model version."""
+    from include.rossmann.steps.register import register as run
+
+    emit(run(load_config(), run_id))
+
+
+@app.command(rich_help_panel=STEPS)
+def validate(
+    run_id: Annotated[str | None, typer.Option(envvar="RETRAIN_RUN_ID", help="MLflow run of the retrain")] = None,
+    version: Annotated[
+        int | None, typer.Option(help="Model version; default: the one of the run, else the newest")
+    ] = None,
+) -> None:
+    """Score the registered version's backtest member on the holdout and apply the gate."""
+    from include.rossmann.steps.validate import validate as run
+
+    emit(run(load_config(), run_id=run_id, version=version))
+
+
+@app.command(rich_help_panel=PEOPLE)
+def promote(
+    reason: Reason,
+    version: Annotated[int | None, typer.Option(help="Model version; needed when several wait in Staging")] = None,
+) -> None:
+    """Promote a version from Staging to Production; the one before is archived."""
+    from include.rossmann.people import promote as run
+
+    say(run(load_config(), version, reason))
+
+
+@app.command(rich_help_panel=PEOPLE)
+def reject(reason: Reason, version: Annotated[int, typer.Option(help="Model version in Staging")]) -> None:
+    """Reject a version that waits in Staging; Production stays as it is."""
+    from include.rossmann.people import reject as run
+
+    say(run(load_config(), version, reason))
+
+
+@app.command(rich_help_panel=PEOPLE)
+def rollback(reason: Reason, version: Annotated[int, typer.Option(help="A version that was in Production")]) -> None:
+    """Put a former Production version back; the current one is archived."""
+    from include.rossmann.people import rollback as run
+
+    say(run(load_config(), version, reason))
+
+
+@app.command(rich_help_panel=PEOPLE)
+def predict(
+    output: Annotated[Path, typer.Option(help="CSV file to write")],
+    stage: Annotated[str, typer.Option(help="Production or Staging")] = "Production",
+    input: Annotated[  # noqa: A002 -- the option is called --input
+        Path | None, typer.Option(help="Future rows (CSV); default: the data registry's future file")
+    ] = None,
+    revision: Annotated[str | None, typer.Option(help="Data revision of the newest history")] = None,
+) -> None:
+    """Forecast future rows with the version in a stage; records which version it was."""
+    from include.rossmann.steps.predict import predict as run
+
+    result = run(load_config(), stage=stage, input_file=input, output=output, revision=revision)
+    say([f"Predicted {result['rows']} rows with {result['model']} version {result['version']} ({stage}): {output}"])
+    emit(result)
+
+
+@app.command(rich_help_panel=PEOPLE)
+def history(as_json: Annotated[bool, typer.Option("--json", help="One JSON array instead of a table")] = False) -> None:
+    """List the promotions: when, which version, who, why."""
+    from include.rossmann.people import history as run
+
+    say(run(load_config(), as_json=as_json))
+
+
+@app.command(rich_help_panel=PEOPLE)
+def reconcile() -> None:
+    """Repair stages and aliases from the promotion ledger, e.g. after a crash."""
+    from include.rossmann.people import reconcile as run
+
+    say(run(load_config()))
+
+
+@app.command(rich_help_panel=DATA)
+def sample(
+    folder: Annotated[Path, typer.Argument(help="Data registry to create or extend (a git repository)")],
+    stores: Annotated[int, typer.Option(min=1, help="Number of stores")] = 120,
+    months: Annotated[int, typer.Option(min=1, help="Length of the history")] = 30,
+    extra_days: Annotated[int, typer.Option(min=0, help="Days more: the same past, a later revision")] = 0,
+    spoil: Annotated[bool, typer.Option("--spoil", help="Shuffle the newest sales, so that the gate fails")] = False,
+) -> None:
+    """Make a data registry from generated sample data, or add a revision to it."""
+    from include.rossmann.data.publish import publish_sample
+
+    emit(publish_sample(folder, stores=stores, months=months, extra_days=extra_days, spoil=spoil))
+
+
+@app.command(name="import-data", rich_help_panel=DATA)
+def import_data(
+    source: Annotated[Path, typer.Argument(help="Folder with train.csv, store.csv, maybe future.csv (or .csv.xz)")],
+    folder: Annotated[Path, typer.Argument(help="Data registry to create or extend (a git repository)")],
+) -> None:
+    """Put the files of a folder, unchanged, into a data registry."""
+    from include.rossmann.data.publish import publish_folder
+
+    emit(publish_folder(folder, source))
+
+
+@app.command(rich_help_panel=PEOPLE)
+def config() -> None:
+    """Print the configuration that holds, defaults filled in."""
+    import yaml
+
+    say([yaml.safe_dump(load_config().model_dump(mode="json"), sort_keys=False).rstrip()])
+
+
+def configured_booster(config: RossmannConfig, name: str) -> Booster:
+    """Return the booster of that name.
+
+    :raises BadInputError: when the configuration has none, naming those it has
+    """
+    for booster in config.boosters:
+        if booster == name:
+            return booster
+    raise BadInputError(f"unknown booster {name!r}: configured are {', '.join(config.boosters)}")
+
+
+def emit(result: dict[str, Any]) -> None:
+    """Print a step's result: one JSON object, the last line of stdout."""
+    sys.stdout.write(json.dumps(result, sort_keys=True) + "\n")
+    sys.stdout.flush()
+
+
+def say(lines: list[str]) -> None:
+    """Print lines for a person."""
+    sys.stdout.write("".join(f"{line}\n" for line in lines))
+    sys.stdout.flush()
+
+
+def run_cli(command: Callable[[], Any]) -> int:
+    """Run the command line and return its exit code.
+
+    What we raise ourselves ends as one sentence on stderr; what we did not expect keeps its traceback, and
+    the last line is still the sentence that an operator looks for.
+
+    :param command: the typer application, or one like it
+    """
+    logging.basicConfig(
+        level=os.environ.get("RETRAIN_LOG_LEVEL", "INFO"),
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+        stream=sys.stderr,
+    )
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    for noisy in ("alembic", "urllib3", "mlflow.store", "mlflow.tracking", "git", "dvc", "dvc_objects"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    # stages are what the platform's users know; aliases are kept in step
+    warnings.filterwarnings("ignore", message=".*Model Registry stages.*", category=FutureWarning)
+    try:
+        command()
+    except RetrainError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return error.exit_code
+    except Exception as error:  # the boundary of the process: log all, name one sentence
+        log.exception("Unexpected failure")
+        sys.stderr.write(f"error: {type(error).__name__}: {' '.join(str(error).split())[:2000]}\n")
+        return 1
+    return 0
+
+
+def main() -> None:
+    """Entry point of ``python -m include.rossmann``."""
+    # Boosters train side by side: a waiting OpenMP thread that spins takes the core that another one needs
+    # (measured: 70 s instead of 3 s). Read when a booster is loaded, which the commands do.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    sys.exit(run_cli(app))

@@ -1,0 +1,129 @@
+"""Features of one block of days, as known on the day before it.
+
+The same function serves training and use. What it may not know it is not given: the panel is cut to the
+lookback before the origin and the block after it, and sales and customers after the origin are dropped
+from that cut before anything is computed.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from .calendar import CALENDAR_NAMES, calendar_features, day_numbers, weekdays
+from .history import (
+    CUSTOMER_NAMES,
+    LAG_NAMES,
+    LEVEL_NAMES,
+    TABLE_NAMES,
+    YEAR,
+    customer_features,
+    lag_features,
+    level_features,
+    table_features,
+)
+from .panel import Day, Panel
+from .ridge import ridge_forecast
+from .schedule import SCHEDULE_NAMES, schedule_features
+from .stores import FloatArray, StoreTable
+from .tables import base_table, cell_statistics, take
+
+LOOKBACK_DAYS = 3 * YEAR
+"""How many days up to the origin the features use; a model carries that much history."""
+
+STORE_NAMES = (
+    "store_type",
+    "assortment",
+    "competition_distance",
+    "competition_months",
+    "promo2_weeks",
+    "promo2_phase",
+)
+FEATURE_NAMES: tuple[str, ...] = (
+    "horizon",
+    *CALENDAR_NAMES,
+    *SCHEDULE_NAMES,
+    *STORE_NAMES,
+    *TABLE_NAMES,
+    *LEVEL_NAMES,
+    *LAG_NAMES,
+    *CUSTOMER_NAMES,
+    "ridge",
+)
+"""Columns of the feature matrix, in its order."""
+
+COMPETITION_MONTHS = 120.0
+PROMO2_WEEKS = 200.0
+
+
+@dataclass(frozen=True)
+class Block:
+    """Features of every store and day of a block.
+
+    ``base``: (stores, days) float64, usual log sales; the boosters predict log sales minus it.
+    ``features``: (stores, days, features) float32 in the order of ``FEATURE_NAMES``.
+    """
+
+    days: npt.NDArray[np.datetime64]
+    base: FloatArray
+    features: npt.NDArray[np.float32]
+
+
+def block_features(panel: Panel, origin: Day, horizon: int) -> Block:
+    """Compute the features of the ``horizon`` days after ``origin``.
+
+    :param panel: holds the block's schedule; its days after the block are not looked at
+    :param origin: last day whose sales and customers are used
+    :param horizon: days of the block
+    """
+    first = max(panel.first_day, origin - np.timedelta64(LOOKBACK_DAYS - 1, "D"))
+    view = panel.window(first, origin + np.timedelta64(horizon, "D"), known_until=origin)
+    known = view.index(origin) + 1
+    block = slice(known, known + horizon)
+    days = view.days
+
+    open_sales = (view.open[:, :known] == 1) & (view.sales[:, :known] > 0)
+    sales = np.log(np.where(open_sales, view.sales[:, :known], np.nan))
+    customers = np.log(np.where(view.customers[:, :known] > 0, view.customers[:, :known], np.nan))
+    cells = (weekdays(days) * 2)[None, :] + (view.promo == 1)
+    past, future = np.ascontiguousarray(cells[:, :known]), np.ascontiguousarray(cells[:, block])
+    holiday = view.state_holiday[:, :known] > 0
+    usual_sales = np.where(holiday, np.nan, sales)
+
+    year = cell_statistics(usual_sales[:, -YEAR:], past[:, -YEAR:])
+    base = base_table(year)
+    residual = sales - take(base, past)
+
+    parts: dict[str, FloatArray] = {
+        "horizon": np.arange(1.0, horizon + 1.0),
+        **calendar_features(days[block]),
+        **schedule_features(view, block),
+        **store_features(view.stores, days[block]),
+        **table_features(usual_sales, past, base, year, future),
+        **level_features(residual, holiday, past, base),
+        **lag_features(residual, int(day_numbers(days[:1])[0]), days[block]),
+        **customer_features(sales, customers),
+        "ridge": ridge_forecast(view, residual, known),
+    }
+    features = np.empty((len(view.stores), horizon, len(FEATURE_NAMES)), dtype=np.float32)
+    for position, name in enumerate(FEATURE_NAMES):
+        features[:, :, position] = parts[name]
+    return Block(days=days[block], base=take(base, future), features=features)
+
+
+def store_features(stores: StoreTable, days: npt.NDArray[np.datetime64]) -> dict[str, FloatArray]:
+    """Return the features ``STORE_NAMES``: (stores, 1) or (stores, days)."""
+    numbers = day_numbers(days).astype(np.float64)[None, :]
+    months = days.astype("datetime64[M]").astype(np.int64) % 12
+    months_since = np.full((len(stores), len(days)), np.nan)
+    for back in range(11, -1, -1):  # the nearest start of an interval wins
+        months_since = np.where(stores.promo2_months[:, (months - back) % 12], float(back), months_since)
+    active = numbers >= stores.promo2_since[:, None]  # False where the store has no Promo2
+    return {
+        "store_type": stores.store_type[:, None],
+        "assortment": stores.assortment[:, None],
+        "competition_distance": np.log1p(stores.competition_distance)[:, None],
+        "competition_months": np.clip((numbers - stores.competition_since[:, None]) / 30.44, -12.0, COMPETITION_MONTHS),
+        "promo2_weeks": np.clip((numbers - stores.promo2_since[:, None]) / 7.0, -8.0, PROMO2_WEEKS),
+        "promo2_phase": np.where(active, months_since, np.nan),
+    }

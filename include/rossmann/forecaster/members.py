@@ -1,0 +1,68 @@
+"""The ensemble's members: boosters in their libraries' own file formats."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import catboost
+import lightgbm
+import numpy as np
+import numpy.typing as npt
+import xgboost
+
+from .stores import FloatArray
+
+SUFFIXES = {"lightgbm": ".txt", "xgboost": ".ubj", "catboost": ".cbm"}
+"""File name suffix of each booster's native model file."""
+
+BOOSTERS = tuple(SUFFIXES)
+
+Features = npt.NDArray[np.float32]
+Native: TypeAlias = Any
+"""lightgbm.Booster, xgboost.Booster or catboost.CatBoost (the libraries are not typed)."""
+
+
+@dataclass(frozen=True)
+class Member:
+    """A fitted booster that predicts log sales minus the store's usual log sales."""
+
+    booster: str
+    native: Native
+
+    def predict(self, features: Features) -> FloatArray:
+        """Predict residuals.
+
+        :param features: (rows, features) in the order of ``FEATURE_NAMES``
+        :return: (rows,) float64
+        """
+        if len(features) == 0:
+            return np.zeros(0)
+        features = np.ascontiguousarray(features, dtype=np.float32)
+        if isinstance(self.native, xgboost.Booster):
+            # The members see an array, so that names cannot be a reason for a model not to load or predict.
+            predicted = self.native.inplace_predict(features)
+        else:
+            predicted = self.native.predict(features)
+        return np.asarray(predicted, dtype=np.float64)
+
+    def save(self, folder: Path) -> Path:
+        """Write the native model file ``<booster><suffix>`` into a folder and return its path."""
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / f"{self.booster}{SUFFIXES[self.booster]}"
+        self.native.save_model(str(path))
+        return path
+
+
+def load_member(path: Path) -> Member:
+    """Load a native model file; its suffix tells the library.
+
+    :raises ValueError: when no booster writes files of this suffix
+    """
+    booster = next((name for name, suffix in SUFFIXES.items() if suffix == path.suffix), None)
+    if booster == "lightgbm":
+        return Member(booster, lightgbm.Booster(model_file=str(path)))
+    if booster == "xgboost":
+        return Member(booster, xgboost.Booster(model_file=str(path)))
+    if booster == "catboost":
+        return Member(booster, catboost.CatBoost().load_model(str(path)))
+    raise ValueError(f"{path.name}: no booster writes {path.suffix!r}, expected one of {', '.join(SUFFIXES.values())}")

@@ -1,0 +1,63 @@
+"""Error measures and the naive forecast that every model is compared with."""
+
+import numpy as np
+import numpy.typing as npt
+
+from include.rossmann.forecaster.calendar import weekdays
+from include.rossmann.forecaster.panel import Day, Panel
+from include.rossmann.forecaster.tables import cell_statistics, row_statistics, take
+
+FloatArray = npt.NDArray[np.float64]
+
+NAIVE_DAYS = 364
+
+
+def rmspe(sales: npt.ArrayLike, forecast: npt.ArrayLike) -> float:
+    """Return the root mean square percentage error, as a share, over the rows with sales.
+
+    :param sales: (rows,) true sales; rows of 0 (closed) are not scored
+    :param forecast: (rows,)
+    :return: NaN when no row has sales, or a scored forecast is not a number
+    """
+    true, predicted = np.asarray(sales, dtype=np.float64), np.asarray(forecast, dtype=np.float64)
+    if true.shape != predicted.shape:
+        raise ValueError(f"{true.shape} sales but {predicted.shape} forecasts")
+    scored = true > 0
+    if not scored.any():
+        return float("nan")
+    error = (true[scored] - predicted[scored]) / true[scored]
+    return float(np.sqrt(np.mean(error**2)))
+
+
+def naive_forecast(panel: Panel, origin: Day, horizon: int) -> FloatArray:
+    """Forecast the median of the store's sales by weekday and promo over the year up to the origin.
+
+    :param panel: holds the block's schedule
+    :param origin: last day whose sales are used
+    :param horizon: days of the block
+    :return: (stores, horizon) euros; a store without such days gets its own median, then the chain's
+    """
+    first = origin - np.timedelta64(NAIVE_DAYS - 1, "D")
+    view = panel.window(first, origin + np.timedelta64(horizon, "D"), known_until=origin)
+    past = slice(0, NAIVE_DAYS)
+    sales = np.where((view.open[:, past] == 1) & (view.sales[:, past] > 0), view.sales[:, past], np.nan)
+    cells = (weekdays(view.days) * 2)[None, :] + (view.promo == 1)
+    table = cell_statistics(sales, np.ascontiguousarray(cells[:, past])).median
+    level = row_statistics(sales)[2]
+    chain = float(np.nanmedian(sales)) if np.isfinite(sales).any() else 0.0
+    level = np.where(np.isfinite(level), level, chain)
+    table = np.where(np.isfinite(table), table, level[:, None])
+    return take(table, np.ascontiguousarray(cells[:, NAIVE_DAYS:]))
+
+
+def naive_rmspe(panel: Panel, end: Day, horizon: int) -> float:
+    """Return the RMSPE of the naive forecast on the block that ends on ``end``.
+
+    :param panel: history up to ``end``
+    :param end: last day of the block
+    :param horizon: days of the block
+    """
+    origin = end - np.timedelta64(horizon, "D")
+    truth = panel.window(origin + np.timedelta64(1, "D"), end)
+    sales = np.where(truth.open == 1, truth.sales, 0.0)
+    return rmspe(np.nan_to_num(sales), naive_forecast(panel, origin, horizon))

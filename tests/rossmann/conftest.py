@@ -1,0 +1,100 @@
+"""One small retrain through every step, on a real data registry (git and DVC) and a real MLflow (SQLite)."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import yaml
+from mlflow import MlflowClient
+
+from include.rossmann.config import load_config
+from include.rossmann.data.registry import create_registry
+from include.rossmann.data.sample import SampleData, generate
+from include.rossmann.steps.ensemble import ensemble
+from include.rossmann.steps.features import features
+from include.rossmann.steps.pull import pull
+from include.rossmann.steps.register import register
+from include.rossmann.steps.train import train
+from include.rossmann.tracking import Origin
+from tests.rossmann.fixtures import (  # noqa: F401 (fixtures of the forecast's tests)
+    forecaster_folder,
+    history,
+    matrix,
+    members,
+    panel,
+    stores,
+)
+
+ORIGIN = Origin("rossmann_retrain", "scheduled__2026-01-01T02:00:00+00:00", "a note")
+
+
+@dataclass(frozen=True)
+class Retrain:
+    """What the shared retrain left behind."""
+
+    config_file: Path
+    data_registry: Path
+    data: SampleData
+    run_id: str
+    version: int
+    results: dict[str, dict[str, object]]
+
+
+def write_config(path: Path, **lifecycle: object) -> Path:
+    """Write a configuration whose boosters train in a second, with another ``lifecycle`` section."""
+    content = load_config().model_dump(mode="json")
+    content["lifecycle"]["gate"]["threshold"] = 0.5
+    content["lifecycle"] |= lifecycle
+    for booster, parameters in {
+        "lightgbm": {"num_leaves": 15},
+        "xgboost": {"max_depth": 4},
+        "catboost": {"depth": 4},
+    }.items():
+        content["boosters"][booster] = {"rounds": 15, "threads": 1, "params": {"learning_rate": 0.2, **parameters}}
+    path.write_text(yaml.safe_dump(content), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="session")
+def retrain_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, pytest.MonkeyPatch]]:
+    folder = tmp_path_factory.mktemp("retrain")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder / 'mlflow.db'}")
+        patch.setenv("RETRAIN_CONFIG", str(write_config(folder / "config.yaml")))
+        patch.setenv("RETRAIN_DATA_REGISTRY", str(folder / "registry"))
+        patch.setenv("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+        yield folder, patch
+
+
+@pytest.fixture(scope="session")
+def shared_retrain(retrain_environment: tuple[Path, pytest.MonkeyPatch]) -> Retrain:
+    """A retrain from pull to register; its environment is set by the fixture ``retrain``."""
+    folder, _ = retrain_environment
+    data = generate(stores=8, months=20)
+    create_registry(folder / "registry", folder / "remote", data)
+    config = load_config()
+    for name in (config.lifecycle.experiment, f"{config.lifecycle.experiment}-predictions"):
+        MlflowClient().create_experiment(name, artifact_location=(folder / "artifacts").as_uri())
+    results: dict[str, dict[str, object]] = {"pull": pull(config, ORIGIN)}
+    run_id = str(results["pull"]["run_id"])
+    results["features"] = features(config, run_id)
+    for booster in config.boosters:
+        results[booster] = train(config, run_id, booster)
+    results["ensemble"] = ensemble(config, run_id)
+    results["register"] = register(config, run_id)
+    version = results["register"]["version"]
+    assert isinstance(version, int)
+    return Retrain(folder / "config.yaml", folder / "registry", data, run_id, version, results)
+
+
+@pytest.fixture
+def retrain(
+    shared_retrain: Retrain, retrain_environment: tuple[Path, pytest.MonkeyPatch], monkeypatch: pytest.MonkeyPatch
+) -> Retrain:
+    """The shared retrain, with MLflow and configuration in the environment."""
+    folder, _ = retrain_environment
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder / 'mlflow.db'}")
+    monkeypatch.setenv("RETRAIN_CONFIG", str(shared_retrain.config_file))
+    monkeypatch.setenv("RETRAIN_DATA_REGISTRY", str(shared_retrain.data_registry))
+    return shared_retrain

@@ -1,0 +1,83 @@
+import numpy as np
+import pytest
+
+from include.rossmann.boosters import importance, quick_settings, recency_weights, train_member
+from include.rossmann.forecaster import BOOSTERS, FEATURE_NAMES, load_member
+from tests.rossmann.fixtures import FAST
+
+
+@pytest.fixture(scope="module")
+def rows(matrix):
+    return matrix.until(matrix.block_ends[-3])
+
+
+@pytest.mark.parametrize("booster", BOOSTERS)
+def test_the_same_rows_give_the_same_model(booster, rows, matrix):
+    arguments = {"params": FAST[booster], "rounds": 20, "threads": 2, "seed": 5}
+    first, second = (train_member(booster, rows, **arguments) for _ in range(2))
+    features = matrix.block(matrix.block_ends[-1]).features
+    np.testing.assert_array_equal(first.predict(features), second.predict(features))
+
+
+@pytest.mark.parametrize("booster", BOOSTERS)
+def test_a_member_survives_saving_bit_for_bit(booster, members, matrix, tmp_path):
+    path = members[booster].save(tmp_path)
+    again = load_member(path)
+    assert again.booster == booster
+    np.testing.assert_array_equal(members[booster].predict(matrix.features), again.predict(matrix.features))
+
+
+@pytest.mark.parametrize("booster", BOOSTERS)
+def test_members_learn(booster, members, matrix):
+    rows = matrix.block(matrix.block_ends[-1])
+    error = rows.target - members[booster].predict(rows.features)
+    assert np.sqrt(np.mean(error**2)) < np.sqrt(np.mean(rows.target**2))
+
+
+@pytest.mark.parametrize("booster", BOOSTERS)
+def test_progress_is_reported_to_the_end(booster, rows):
+    seen = []
+    train_member(booster, rows, params=FAST[booster], rounds=12, progress=lambda *done: seen.append(done))
+    assert seen[-1] == (12, 12)
+    assert [done for done, _ in seen] == sorted(done for done, _ in seen)
+
+
+@pytest.mark.parametrize("booster", BOOSTERS)
+def test_importance_names_every_feature(booster, members):
+    table = importance(members[booster])
+    assert set(table["feature"]) == set(FEATURE_NAMES)
+    assert table["importance"].is_monotonic_decreasing
+    assert table["importance"].sum() == pytest.approx(1.0)
+
+
+def test_older_blocks_weigh_less(matrix):
+    weights = recency_weights(matrix, 42.0)
+    assert weights[-1] == 1.0
+    np.testing.assert_allclose(weights[matrix.block_end == matrix.block_ends[-3]], 0.5)
+    assert (recency_weights(matrix, None) == 1.0).all()
+
+
+def test_a_quick_run_has_fewer_and_larger_steps():
+    settings, rounds = quick_settings("lightgbm", {"learning_rate": 0.05, "num_leaves": 7}, 800, 0.25)
+    assert rounds == 200
+    assert settings == {"learning_rate": 0.2, "num_leaves": 7}
+    assert quick_settings("lightgbm", {"learning_rate": 0.05}, 800, 1.0) == ({"learning_rate": 0.05}, 800)
+    with pytest.raises(ValueError, match="rounds_scale is 0"):
+        quick_settings("lightgbm", {}, 800, 0)
+
+
+def test_unknown_boosters_and_empty_matrices_are_refused(matrix):
+    with pytest.raises(ValueError, match="unknown booster 'prophet', expected lightgbm, xgboost, catboost"):
+        train_member("prophet", matrix, params={}, rounds=1)
+    with pytest.raises(ValueError, match="no training rows"):
+        train_member("lightgbm", matrix.until(np.datetime64("2000-01-01")), params={}, rounds=1)
+
+
+def test_a_file_of_another_kind_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"no booster writes '\.pkl'"):
+        load_member(tmp_path / "model.pkl")
+
+
+def test_no_rows_give_no_predictions(members):
+    for member in members.values():
+        assert member.predict(np.zeros((0, len(FEATURE_NAMES)), dtype=np.float32)).shape == (0,)

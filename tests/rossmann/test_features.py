@@ -1,0 +1,141 @@
+"""Single features against slow and obvious computations."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from include.rossmann.forecaster import FEATURE_NAMES, Panel, StoreTable, block_features
+from include.rossmann.forecaster.calendar import easter, last_easter_counterpart, weekdays
+from include.rossmann.forecaster.errors import ForecastInputError
+from include.rossmann.forecaster.panel import to_columns
+from include.rossmann.forecaster.schedule import closures, count_after, count_before, days_since, days_until
+from include.rossmann.forecaster.tables import cell_statistics, row_statistics
+
+HORIZON = 42
+
+
+@pytest.fixture(scope="module")
+def block(panel):
+    return block_features(panel, panel.last_day - HORIZON, HORIZON)
+
+
+def column(block, name):
+    return block.features[:, :, FEATURE_NAMES.index(name)]
+
+
+def test_names_are_unique_and_features_are_float32(block):
+    assert len(set(FEATURE_NAMES)) == len(FEATURE_NAMES)
+    assert block.features.shape == (8, HORIZON, len(FEATURE_NAMES))
+    assert block.features.dtype == np.float32
+    assert not np.isinf(block.features).any()
+    assert np.isfinite(block.base).all()
+
+
+def test_no_feature_is_nowhere_known(block):
+    unknown = [n for n in FEATURE_NAMES if np.isnan(column(block, n)).all()]
+    # 560 days of history: there is no day two years before.
+    assert set(unknown) <= {"lag_728", "lag_728_smooth"}
+
+
+def test_table_features_agree_with_pandas(block, history, panel):
+    origin = pd.Timestamp(panel.last_day - HORIZON)
+    year = history[(history["Date"] <= origin) & (history["Date"] > origin - pd.Timedelta(days=182))]
+    year = year[(year["Open"] == 1) & (year["Sales"] > 0) & (year["StateHoliday"] == "0") & (year["Store"] == 3)]
+    tuesdays = year[(year["Date"].dt.dayofweek == 1) & (year["Promo"] == 1)]
+    mean = np.log(tuesdays["Sales"]).mean()
+    where = np.flatnonzero((weekdays(block.days) == 1) & (column(block, "promo")[2] == 1))
+    got = column(block, "table_mean_182")[2, where] + block.base[2, where]
+    np.testing.assert_allclose(got, mean, rtol=1e-5)
+
+
+def test_lag_364_is_the_same_weekday_a_year_before(block, panel):
+    sold = panel.sales[6, panel.index(block.days[0]) - 364 : panel.index(block.days[-1]) - 363]
+    known = np.log(np.maximum(sold, 1.0))
+    lag = column(block, "lag_364")[6]
+    assert np.isfinite(lag).sum() > 20
+    same = np.isfinite(lag) & (
+        column(block, "promo")[6] == (panel.promo[6, panel.index(block.days[0]) - 364 :][:HORIZON])
+    )
+    np.testing.assert_allclose(lag[same] + block.base[6][same], known[same], rtol=1e-4)
+
+
+def test_holiday_level_is_that_of_open_state_holidays(block, panel):
+    level = column(block, "holiday_level")
+    assert np.isfinite(level[1]).all()  # store 2 alone opens on state holidays
+    assert np.isnan(level[[0, 2, 3]]).all()
+
+
+def test_row_statistics_agree_with_numpy():
+    values = np.array(
+        [[1.0, np.nan, 3.0, 5.0], [np.nan] * 4, [2.0, 4.0, np.nan, np.nan], [7.0, np.nan, np.nan, np.nan]]
+    )
+    count, mean, median, deviation = row_statistics(values)
+    np.testing.assert_array_equal(count, [3, 0, 2, 1])
+    np.testing.assert_allclose(mean, [3, np.nan, 3, 7])
+    np.testing.assert_allclose(median, [3, np.nan, 3, 7])
+    np.testing.assert_allclose(deviation, [np.std([1, 3, 5]), np.nan, 1, 0])
+
+
+def test_cells_without_days_are_unknown():
+    statistics = cell_statistics(np.zeros((2, 3)), np.array([[0, 2, 4], [1, 2, 4]]))
+    np.testing.assert_array_equal(statistics.count[:, :4], [[1, 0, 1, 0], [0, 1, 1, 0]])
+    assert np.isnan(statistics.mean[0, 1])
+
+
+def test_days_since_and_until():
+    flags = np.array([[0, 1, 0, 0, 1, 0]], dtype=bool)
+    np.testing.assert_array_equal(days_since(flags, 3), [[3, 0, 1, 2, 0, 1]])
+    np.testing.assert_array_equal(days_until(flags, 3), [[1, 0, 2, 1, 0, 3]])
+
+
+def test_counts_before_and_after_leave_the_day_itself_out():
+    flags = np.array([[1, 1, 0, 1, 1]], dtype=bool)
+    np.testing.assert_array_equal(count_before(flags, 2), [[0, 1, 2, 1, 1]])
+    np.testing.assert_array_equal(count_after(flags, 2), [[1, 1, 2, 1, 0]])
+
+
+def test_only_long_runs_are_closures():
+    closed = np.array([[0, 1, 0, 1, 1, 1, 1, 1, 1, 0, 1, 0], [1, 1, 1, 1, 1, 0, 0, 1, 1, 1, 1, 1]], dtype=bool)
+    inside, length = closures(closed)
+    np.testing.assert_array_equal(inside[0], [0, 0, 0, 1, 1, 1, 1, 1, 1, 0, 0, 0])
+    np.testing.assert_array_equal(length[0], [np.nan, np.nan, np.nan, 1, 2, 3, 4, 5, 6, 6, 6, 6])
+    np.testing.assert_array_equal(inside[1], [1, 1, 1, 1, 1, 0, 0, 1, 1, 1, 1, 1])
+
+
+def test_a_gap_in_the_history_is_no_closure(panel):
+    origin = panel.first_day + 265  # five days after the end of the gap of store 5
+    block = block_features(panel, origin, HORIZON)
+    assert (column(block, "closure_since")[4] == 150).all()
+
+
+def test_easter():
+    days = [np.datetime64("1970-01-01") + easter(year) for year in (2013, 2014, 2015, 2016, 2038)]
+    assert [str(day) for day in days] == ["2013-03-31", "2014-04-20", "2015-04-05", "2016-03-27", "2038-04-25"]
+
+
+def test_counterpart_by_easter_of_last_year():
+    whit_monday = np.array(["2015-05-25"], dtype="datetime64[D]")
+    assert np.datetime64("1970-01-01") + last_easter_counterpart(whit_monday)[0] == np.datetime64("2014-06-09")
+
+
+def test_store_table_reads_dates_and_intervals(stores):
+    table = StoreTable.from_frame(stores.sample(frac=1, random_state=2))
+    np.testing.assert_array_equal(table.store, stores["Store"])
+    assert np.isnan(table.promo2_since[1])
+    assert np.datetime64(int(table.promo2_since[0]), "D") == np.datetime64("2013-04-02")
+    np.testing.assert_array_equal(table.promo2_months[2].nonzero()[0], [2, 5, 8, 11])  # Sept has four letters
+    assert np.isnan(table.competition_distance[2])
+
+
+def test_store_table_refuses_what_is_missing_or_repeated(stores):
+    with pytest.raises(ForecastInputError, match="missing column StoreType"):
+        StoreTable.from_frame(stores.drop(columns="StoreType"))
+    with pytest.raises(ForecastInputError, match="store 2 appears more than once"):
+        StoreTable.from_frame(pd.concat([stores, stores[stores["Store"] == 2]]))
+
+
+def test_later_rows_of_a_panel_win(panel, history, stores):
+    day = history[history["Date"] == history["Date"].max()]
+    changed = Panel.from_frames(history, stores).with_rows(to_columns(day.assign(Promo=1)))
+    assert (changed.promo[:, -1] == 1).all()
+    assert not changed.same_as(panel) or (day["Promo"] == 1).all()

@@ -1,0 +1,211 @@
+"""The steps: what they log, that they can run again, what they refuse."""
+
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from mlflow import MlflowClient
+
+from include.lifecycle.decisions import Decision, Door, Outcome
+from include.lifecycle.errors import BadInputError, GateFailedError
+from include.lifecycle.registry import ModelRegistry
+from include.rossmann import people
+from include.rossmann.config import load_config
+from include.rossmann.metrics import rmspe
+from include.rossmann.steps.predict import predict
+from include.rossmann.steps.pull import pull
+from include.rossmann.steps.register import register
+from include.rossmann.steps.validate import validate
+from include.rossmann.tracking import Origin, RetrainRun
+from include.rossmann.versions import CodeVersion, code_version
+from tests.rossmann.conftest import ORIGIN, Retrain, write_config
+
+ROOT = Path(__file__).resolve().parents[2]
+MODEL = "rossmann-ensemble"
+
+
+def run_data(retrain: Retrain) -> tuple[dict[str, str], dict[str, float], dict[str, str]]:
+    data = MlflowClient().get_run(retrain.run_id).data
+    return data.params, data.metrics, data.tags
+
+
+def test_pull_names_the_data_exactly(retrain: Retrain) -> None:
+    result = retrain.results["pull"]
+    _, metrics, tags = run_data(retrain)
+    assert tags["data.version"] == result["data_version"]
+    assert tags["data.registry_commit"] == result["registry_commit"]
+    assert result["files"] == {name.removeprefix("data.md5."): v for name, v in tags.items() if "data.md5." in name}
+    assert set(result["files"]) == {"data/train.csv", "data/store.csv", "data/future.csv"}  # type: ignore[call-overload]
+    assert metrics["data_rows"] == len(retrain.data.train) == result["rows"]
+    assert tags["airflow.run_id"] == ORIGIN.dag_run_id
+    assert tags["note"] == "a note"
+
+
+def test_retried_pull_goes_on_with_its_run(retrain: Retrain) -> None:
+    assert pull(load_config(), ORIGIN)["run_id"] == retrain.run_id
+    assert pull(load_config(), Origin("rossmann_retrain", "manual__other"))["run_id"] != retrain.run_id
+
+
+def test_a_failed_step_leaves_its_reason_on_the_run(retrain: Retrain, monkeypatch: pytest.MonkeyPatch) -> None:
+    origin = Origin("rossmann_retrain", "manual__bad_revision")
+    with pytest.raises(BadInputError, match="no-such-branch"):
+        pull(load_config(), origin, revision="no-such-branch")
+    run = MlflowClient().search_runs(
+        [MlflowClient().get_run(retrain.run_id).info.experiment_id], f"tags.`retrain.key` = '{origin.key}'"
+    )[0]
+    assert run.info.status == "FAILED"
+    assert "no-such-branch" in run.data.tags["failure"]
+
+
+def test_every_booster_is_a_nested_run(retrain: Retrain) -> None:
+    run = RetrainRun(MlflowClient(), retrain.run_id)
+    for booster in load_config().boosters:
+        member = run.member(booster)
+        assert member.data.tags["mlflow.parentRunId"] == retrain.run_id
+        assert member.data.params["rounds"] == "15"
+        assert member.data.params["learning_rate"] == "0.2"
+        assert {"holdout_rmspe", "cv_rmspe_fold1", "cv_rmspe_fold2", "cv_rmspe_fold3"} <= set(member.data.metrics)
+        names = {item.path for item in MlflowClient().list_artifacts(member.info.run_id, "member")}
+        assert names == {f"member/{n}" for n in ("backtest", "served", "importance.csv", "predictions.parquet")}
+
+
+def test_ensemble_logs_weights_folds_and_gain(retrain: Retrain) -> None:
+    _, metrics, _ = run_data(retrain)
+    weights = [value for name, value in metrics.items() if name.startswith("weight_")]
+    assert len(weights) == 3
+    assert min(weights) >= 0
+    assert math.isclose(sum(weights), 1.0)
+    members = [value for name, value in metrics.items() if name.startswith("holdout_rmspe_") and "naive" not in name]
+    assert math.isclose(metrics["ensemble_gain"], min(members) - metrics["holdout_rmspe"])
+    folds = [metrics[f"cv_rmspe_fold{number}"] for number in (1, 2, 3)]
+    assert math.isclose(metrics["cv_rmspe_mean"], sum(folds) / 3)
+
+
+def test_version_says_what_it_is(retrain: Retrain) -> None:
+    version = ModelRegistry(MlflowClient()).version(MODEL, retrain.version)
+    assert version.tags["training.end"] == str(retrain.data.train["Date"].max().date())
+    assert version.tags["data.version"] == retrain.results["pull"]["data_version"]
+    assert version.tags["airflow.dag_id"] == "rossmann_retrain"
+    assert version.tags["airflow.run_id"] == ORIGIN.dag_run_id
+    assert {"code.commit", "code.dirty", "holdout.start", "holdout.end", "holdout_rmspe"} <= set(version.tags)
+    assert set(json.loads(version.tags["ensemble.weights"])) == {"lightgbm", "xgboost", "catboost"}
+    assert json.loads(version.tags["libraries"])["lightgbm"]
+    assert "Weighted blend" in version.description
+
+
+def test_retried_register_finds_its_version(retrain: Retrain) -> None:
+    before = len(MlflowClient().search_model_versions(f"name = '{MODEL}'"))
+    assert register(load_config(), retrain.run_id)["version"] == retrain.version
+    assert len(MlflowClient().search_model_versions(f"name = '{MODEL}'")) == before
+
+
+def test_a_twin_from_a_repeated_request_is_removed(retrain: Retrain) -> None:
+    client = MlflowClient()
+    original = client.get_model_version(MODEL, str(retrain.version))
+    twin = client.create_model_version(MODEL, original.source, original.run_id, tags=original.tags)
+    assert register(load_config(), retrain.run_id)["version"] == retrain.version
+    assert twin.version not in {v.version for v in client.search_model_versions(f"name = '{MODEL}'")}
+
+
+def test_validation_agrees_with_the_ensemble_step(retrain: Retrain) -> None:
+    result = validate(load_config(), run_id=retrain.run_id)
+    _, metrics, _ = run_data(retrain)
+    assert result["version"] == retrain.version
+    assert math.isclose(result["rmspe"], metrics["holdout_rmspe"], rel_tol=1e-9)
+    tags = ModelRegistry(MlflowClient()).version(MODEL, retrain.version).tags
+    assert tags["validation.outcome"] == "passed"
+    assert tags["validation.data_version"] == retrain.results["pull"]["data_version"]
+
+
+def test_failed_gate_is_recorded_and_stops(retrain: Retrain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RETRAIN_CONFIG", str(write_config(tmp_path / "c.yaml", gate={"threshold": 0.01})))
+    registry = ModelRegistry(MlflowClient())
+    try:
+        with pytest.raises(GateFailedError, match=rf"version {retrain.version} failed its gate, retrain required"):
+            validate(load_config(), version=retrain.version)
+        info = registry.version(MODEL, retrain.version)
+        assert info.tags["validation.outcome"] == "failed"
+        assert info.tags["retrain_required"] == "true"
+        assert info.stage == "None"
+        with pytest.raises(BadInputError):
+            registry.stage(MODEL, retrain.version)
+    finally:
+        monkeypatch.setenv("RETRAIN_CONFIG", str(retrain.config_file))
+        validate(load_config(), version=retrain.version)
+
+
+def test_prediction_records_which_version_made_it(retrain: Retrain, tmp_path: Path) -> None:
+    validate(load_config(), run_id=retrain.run_id)
+    registry = ModelRegistry(MlflowClient())
+    if registry.version(MODEL, retrain.version).stage == "None":
+        registry.stage(MODEL, retrain.version)
+    output = tmp_path / "out" / "predictions.csv"
+    stage = registry.version(MODEL, retrain.version).stage
+    result = predict(load_config(), stage=stage, output=output)
+    table = pd.read_csv(output)
+    assert list(table) == ["Id", "Store", "Date", "Sales", "ModelVersion"]
+    assert len(table) == len(retrain.data.future) == result["rows"]
+    assert set(table["ModelVersion"]) == {retrain.version}
+    run = MlflowClient().get_run(str(result["prediction_run_id"]))
+    assert run.data.params["version"] == str(retrain.version)
+    assert run.data.tags["data.version"] == retrain.results["pull"]["data_version"]
+    assert [path.name for path in output.parent.iterdir()] == ["predictions.csv"]
+
+
+def test_prediction_refuses_an_unknown_stage(retrain: Retrain, tmp_path: Path) -> None:
+    with pytest.raises(BadInputError, match="unknown stage 'Prod': predict with Production or Staging"):
+        predict(load_config(), stage="Prod", output=tmp_path / "x.csv")
+
+
+def test_promotion_and_history_at_the_command_line(retrain: Retrain) -> None:
+    validate(load_config(), run_id=retrain.run_id)
+    registry = ModelRegistry(MlflowClient())
+    if registry.version(MODEL, retrain.version).stage == "None":
+        registry.stage(MODEL, retrain.version, Decision(Outcome.APPROVED, door=Door.AUTOMATIC))
+    lines = people.promote(load_config(), None, "looks right")
+    assert lines[0] == f"Model version {retrain.version} is now in Production"
+    shown = "\n".join(people.history(load_config()))
+    assert "looks right" in shown
+    assert "Staging -> Production" in shown
+
+
+def cli(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "include.rossmann", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+def test_bad_input_at_the_command_line_is_one_sentence(retrain: Retrain) -> None:
+    done = cli("validate", "--version", "99")
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.strip().splitlines()[-1].startswith("error: ")
+    assert "99" in done.stderr.strip().splitlines()[-1]
+
+
+def test_step_prints_one_json_object_as_its_last_line(retrain: Retrain) -> None:
+    done = cli("validate", "--version", str(retrain.version))
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.strip().splitlines()[-1])["passed"] is True
+
+
+def test_missing_server_is_named(retrain: Retrain, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    done = cli("history")
+    assert done.returncode == 2
+    assert "MLFLOW_TRACKING_URI is not set" in done.stderr
+
+
+def test_code_version_without_a_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert code_version(tmp_path) == CodeVersion("unknown", None)
+    monkeypatch.setenv("RETRAIN_CODE_COMMIT", "abc")
+    assert code_version(tmp_path) == CodeVersion("abc", None)
+
+
+def test_rmspe_counts_only_days_with_sales() -> None:
+    sales = pd.Series([100.0, 0.0, 200.0]).to_numpy()
+    forecast = pd.Series([110.0, 50.0, 180.0]).to_numpy()
+    assert math.isclose(rmspe(sales, forecast), 0.1)
