@@ -1,0 +1,204 @@
+"""Who approved, when and why, as far as Airflow can tell. Right or unknown, never guessed."""
+
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Self
+
+import httpx
+from airflow.sdk import Context
+
+from include.lifecycle.decisions import UNKNOWN, Decision, Door, Outcome
+from include.lifecycle.text import shorten, storable
+from model_registry.airflow_api import AirflowApi, LogRow, TaskKey
+from model_registry.marks import EVENT_MARK, EVENT_NOTE
+
+log = logging.getLogger(__name__)
+
+APPROVE = "Approve"
+REJECT = "Reject"
+REASON = "reason"
+MAX_REASON = 2000
+"""Characters of a reason that are kept: the ledger refuses more."""
+
+AUDIT = "audit"
+"""The user's name comes from Airflow's audit log, from a mark that Airflow accepted."""
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What an approval task left as XCom: its decision, and on which version.
+
+    :param decision: None while the task waits
+    """
+
+    model: str
+    version: int
+    decision: Decision | None = None
+
+    def to_xcom(self) -> dict[str, Any]:
+        """Return what is stored as XCom."""
+        decision = self.decision.to_dict() if self.decision else {}
+        return {"model": self.model, "version": self.version, **decision}
+
+    @classmethod
+    def from_xcom(cls, content: object) -> Self | None:
+        """Return what an XCom holds, None when it is not one of an approval."""
+        if not isinstance(content, Mapping):
+            return None
+        fields = dict(content)
+        try:
+            model, version = str(fields.pop("model")), int(fields.pop("version"))
+            return cls(model, version, Decision.from_dict(fields) if fields else None)
+        except (KeyError, TypeError, ValueError):
+            return None
+
+
+@dataclass(frozen=True)
+class Marker:
+    """Who marked a task, with which note, and when."""
+
+    user: str = UNKNOWN
+    source: str = UNKNOWN
+    note: str = ""
+    at: datetime | None = None
+
+
+def task_state(context: Context, task_id: str) -> str | None:
+    """Return the state of another task of this run, None when it has none yet."""
+    ti = context["ti"]
+    states = ti.get_task_states(dag_id=ti.dag_id, task_ids=[task_id], run_ids=[ti.run_id])
+    state = (states.get(ti.run_id) or {}).get(task_id)
+    return str(getattr(state, "value", state)) if state else None
+
+
+def recorded_by(context: Context, task_id: str) -> Recorded | None:
+    """Return what the approval task of this run left, None when none of its code came so far."""
+    return Recorded.from_xcom(context["ti"].xcom_pull(task_ids=task_id))
+
+
+def decision_of_response(event: Mapping[str, Any], *, dag_id: str, run_id: str) -> Decision:
+    """Return the decision that a response in Required Actions made.
+
+    :param event: the event with which Airflow resumes the task
+    :param dag_id: DAG of the waiting task
+    :param run_id: its run
+    """
+    chosen = list(event.get("chosen_options") or [])
+    user = event.get("responded_by_user") or {}
+    name = str(user.get("name") or user.get("id") or "")
+    return Decision(
+        outcome=Outcome.APPROVED if chosen == [APPROVE] else Outcome.REJECTED,
+        user=name or UNKNOWN,
+        user_source=str(Door.REQUIRED_ACTIONS) if name else UNKNOWN,
+        reason=as_reason((event.get("params_input") or {}).get(REASON)),
+        door=Door.REQUIRED_ACTIONS,
+        at=_time(event.get("responded_at")),
+        dag_id=dag_id,
+        run_id=run_id,
+    )
+
+
+def decision_of_mark(context: Context, task_id: str, outcome: Outcome, conn_id: str | None) -> Decision:
+    """Return the decision that a mark of the approval task made.
+
+    :param context: context of the task that asks
+    :param task_id: the approval task
+    :param outcome: approved for a mark success, rejected for a mark failed
+    :param conn_id: connection to Airflow's API; without it the user is unknown
+    """
+    ti = context["ti"]
+    task = TaskKey(ti.dag_id, ti.run_id, task_id)
+    marker = who_marked(task, "success" if outcome is Outcome.APPROVED else "failed", conn_id)
+    return Decision(
+        outcome=outcome,
+        user=marker.user,
+        user_source=marker.source,
+        reason=as_reason(marker.note),
+        door=Door.MARK,
+        at=marker.at or datetime.now(UTC),
+        dag_id=ti.dag_id,
+        run_id=ti.run_id,
+    )
+
+
+def who_marked(task: TaskKey, state: str, conn_id: str | None) -> Marker:
+    """Return who brought a task into the state that it is in.
+
+    Only marks count that Airflow accepted, of this run, this task, its current try and this state. When
+    the API cannot be asked, shows nothing or contradicts itself, the user is unknown.
+
+    :param task: the task
+    :param state: the state it is expected to be in
+    :param conn_id: connection to Airflow's API
+    """
+    try:
+        api = AirflowApi.from_connection(conn_id)
+        if api is None:
+            log.info("No connection %s: who marked %s stays unknown", conn_id, task.task_id)
+            return Marker()
+        with api:
+            instance = api.task_instance(task)
+            if instance.get("state") != state:
+                return Marker()
+            rows = api.log_rows(task, try_number=int(instance["try_number"]), events=(EVENT_MARK, EVENT_NOTE))
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError, KeyError, TypeError) as error:
+        log.warning("Who marked %s stays unknown: %s", task.task_id, _reason_of(error))
+        return Marker()
+    return read_rows(rows, state)
+
+
+def read_rows(rows: list[LogRow], state: str) -> Marker:
+    """Return who made the mark that holds, from the accepted marks of one try.
+
+    The marks at the end of the log that set ``state`` made it what it is. Airflow refuses a mark that
+    changes nothing, so there is one; several by different users came at the same instant.
+
+    :param rows: rows of the audit log, oldest first
+    :param state: the state the task is in
+    """
+    last: list[tuple[LogRow, dict[str, Any]]] = []
+    for row in rows:
+        if row.event != EVENT_MARK:
+            continue
+        extra = _extra(row)
+        last = [*last, (row, extra)] if extra.get("new_state") == state else []
+    owners = {row.owner for row, _ in last}
+    if len(owners) != 1 or None in owners:
+        return Marker()
+    row, extra = last[0]
+    note = str(extra.get("note") or "") or _note_beside(rows, row.owner)
+    return Marker(user=str(row.owner), source=AUDIT, note=note, at=row.when)
+
+
+def as_reason(text: object) -> str:
+    """Return what a person typed as it can be stored: untrusted text, cut where it is longer than kept."""
+    return shorten(storable(text if isinstance(text, str) else ""), MAX_REASON).strip()
+
+
+def _note_beside(rows: list[LogRow], owner: str | None) -> str:
+    """Return the newest note that the same user wrote without a mark."""
+    notes = [_extra(row).get("note") for row in rows if row.event == EVENT_NOTE and row.owner == owner]
+    return str(notes[-1] or "") if notes else ""
+
+
+def _extra(row: LogRow) -> dict[str, Any]:
+    try:
+        extra = json.loads(row.extra or "{}")
+    except ValueError:
+        return {}
+    return extra if isinstance(extra, dict) else {}
+
+
+def _time(value: object) -> datetime:
+    if isinstance(value, str):
+        value = datetime.fromisoformat(value)
+    return value if isinstance(value, datetime) else datetime.now(UTC)
+
+
+def _reason_of(error: Exception) -> str:
+    if isinstance(error, httpx.HTTPStatusError):
+        return f"{error.request.url.path} answered with HTTP status {error.response.status_code}"
+    return f"{type(error).__name__}: {error}"

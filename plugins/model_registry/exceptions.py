@@ -1,0 +1,51 @@
+"""What the tasks raise. Those derived from ``AirflowFailException`` are not retried: a retry would find the same."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from airflow.sdk.exceptions import AirflowException, AirflowFailException
+
+from include.lifecycle.errors import BadInputError, RetrainError
+
+
+class StepFailedError(AirflowException):
+    """A pipeline step ended with an error that a retry may cure."""
+
+
+class StepRefusedError(AirflowFailException):
+    """A pipeline step ended with bad input or at its gate: somebody has to change something."""
+
+
+class LifecycleRefusedError(AirflowFailException):
+    """The life cycle refuses what a task asked for, such as an unknown version or transition."""
+
+
+class NotApprovedError(AirflowFailException):
+    """A promotion was asked for that nobody approved."""
+
+
+class ApprovalRejectedError(AirflowFailException):
+    """Somebody rejected the candidate."""
+
+
+class ApprovalExpiredError(AirflowFailException):
+    """Nobody decided in time."""
+
+
+class RegistryFailedError(AirflowException):
+    """MLflow did not answer, or something there is in the way that may pass."""
+
+
+@contextmanager
+def told_to_airflow() -> Iterator[None]:
+    """Turn errors of the life cycle and of MLflow into those that tell Airflow whether to try again."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        yield
+    except BadInputError as error:
+        raise LifecycleRefusedError(str(error)) from error
+    except RetrainError as error:
+        raise RegistryFailedError(str(error)) from error
+    except MlflowException as error:
+        raise RegistryFailedError(f"MLflow: {' '.join(str(error).split())[:1000]}") from error

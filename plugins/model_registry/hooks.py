@@ -1,0 +1,186 @@
+"""The hook: one Airflow connection of type ``http`` that leads to an MLflow server."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+import httpx
+from airflow.sdk import BaseHook
+from airflow.sdk.log import mask_secret
+
+from include.lifecycle.environment import environment
+
+if TYPE_CHECKING:
+    from airflow.sdk import Connection
+
+    from include.lifecycle.registry import ModelRegistry
+
+API = "/api/2.0/mlflow"
+_TEST_TIMEOUT = 10.0
+
+
+@dataclass(frozen=True)
+class TrackingServer:
+    """How to reach an MLflow server. The representation shows no credential.
+
+    :param uri: tracking URI, without credentials
+    :param ui_url: where people see it, when that differs
+    :param tls_verify: whether the server's certificate is verified
+    :param ca_bundle: file of the certificates to verify with
+    """
+
+    uri: str
+    ui_url: str
+    user: str | None = None
+    password: str | None = field(default=None, repr=False)
+    token: str | None = field(default=None, repr=False)
+    tls_verify: bool = True
+    ca_bundle: str | None = None
+
+    def environment(self) -> dict[str, str]:
+        """Return the environment variables with which MLflow's client reaches this server."""
+        values = {
+            "MLFLOW_TRACKING_URI": self.uri,
+            "MLFLOW_REGISTRY_URI": self.uri,
+            "MLFLOW_TRACKING_USERNAME": self.user,
+            "MLFLOW_TRACKING_PASSWORD": self.password,
+            "MLFLOW_TRACKING_TOKEN": self.token,
+            "MLFLOW_TRACKING_INSECURE_TLS": None if self.tls_verify else "true",
+            "MLFLOW_TRACKING_SERVER_CERT_PATH": self.ca_bundle,
+        }
+        return {name: value for name, value in values.items() if value}
+
+    def request_options(self) -> dict[str, Any]:
+        """Return the options with which an httpx client reaches this server."""
+        options: dict[str, Any] = {"base_url": self.uri, "verify": self.ca_bundle or self.tls_verify}
+        if self.user:
+            options["auth"] = (self.user, self.password or "")
+        elif self.token:
+            options["headers"] = {"Authorization": f"Bearer {self.token}"}
+        return options
+
+
+class MLflowRegistryHook(BaseHook):
+    """Reach an MLflow server through an Airflow connection of type ``http``.
+
+    Host, port, schema, login and password are the connection's own; its extra may hold ``token`` (instead
+    of login and password), ``tls_verify`` (false trusts any certificate), ``ca_bundle`` (file), ``path``
+    (where the server sits behind a proxy) and ``ui_url`` (where people reach it). Nothing is contacted,
+    and the connection is not even read, before the first use.
+
+    :param mlflow_conn_id: the connection
+    """
+
+    conn_name_attr = "mlflow_conn_id"
+    default_conn_name = "mlflow_default"
+    conn_type = "http"
+    hook_name = "MLflow model registry"
+    allowed_extras = frozenset({"token", "tls_verify", "ca_bundle", "path", "ui_url"})
+
+    def __init__(self, mlflow_conn_id: str = default_conn_name) -> None:
+        super().__init__()
+        self.mlflow_conn_id = mlflow_conn_id
+
+    @cached_property
+    def server(self) -> TrackingServer:
+        """The server that the connection describes.
+
+        :raises ValueError: names the connection and what is wrong with it
+        """
+        return self._server(self.get_connection(self.mlflow_conn_id))
+
+    async def async_server(self) -> TrackingServer:
+        """Return the server that the connection describes, from inside the triggerer."""
+        return self._server(await self.aget_connection(self.mlflow_conn_id))
+
+    @property
+    def tracking_uri(self) -> str:
+        """The tracking URI, without credentials."""
+        return self.server.uri
+
+    def environment(self) -> dict[str, str]:
+        """Return the ``MLFLOW_*`` environment variables for a child process; credentials are masked in logs."""
+        return self.server.environment()
+
+    @contextmanager
+    def registry(self) -> Iterator["ModelRegistry"]:
+        """Yield the model registry.
+
+        MLflow's client reads its credentials and time limits from the environment at every call, so they
+        stand there as long as the context lasts.
+        """
+        from include.lifecycle.limits import CLIENT_LIMITS
+        from include.lifecycle.registry import ModelRegistry
+
+        with environment({**CLIENT_LIMITS, **self.environment()}):
+            yield ModelRegistry(tracking_uri=self.tracking_uri)
+
+    def version_url(self, model_name: str, version: int | str) -> str:
+        """Return the address of a model version's page in MLflow's UI."""
+        return f"{self.server.ui_url}/#/models/{quote(model_name, safe='')}/versions/{quote(str(version), safe='')}"
+
+    def test_connection(self) -> tuple[bool, str]:
+        """Ask the server for one registered model; returns whether it answered, and a sentence."""
+        try:
+            with httpx.Client(timeout=_TEST_TIMEOUT, **self.server.request_options()) as client:
+                answer = client.get(f"{API}/registered-models/search", params={"max_results": 1})
+        except ValueError as error:
+            return False, str(error)
+        except httpx.HTTPError as error:
+            return False, f"MLflow at {self.tracking_uri} does not answer: {type(error).__name__}"
+        if answer.is_success:
+            return True, f"MLflow at {self.tracking_uri} answers"
+        return False, f"MLflow at {self.tracking_uri} answers with HTTP status {answer.status_code}"
+
+    def _server(self, connection: "Connection") -> TrackingServer:
+        extra: Mapping[str, Any] = connection.extra_dejson
+        where = f"connection {self.mlflow_conn_id!r}"
+        if unknown := sorted(set(extra) - self.allowed_extras):
+            raise ValueError(
+                f"{where} has unknown extras {', '.join(unknown)}: known are {', '.join(sorted(self.allowed_extras))}"
+            )
+        tls_verify = extra.get("tls_verify", True)
+        if not isinstance(tls_verify, bool):
+            raise ValueError(f"{where}: extra tls_verify must be true or false, found {tls_verify!r}")
+        if not tls_verify and extra.get("ca_bundle"):
+            raise ValueError(f"{where}: give either tls_verify: false or ca_bundle, not both")
+        token = extra.get("token")
+        for secret in (connection.password, token):
+            if secret:
+                mask_secret(secret)
+        uri = base_url(connection)
+        return TrackingServer(
+            uri=uri,
+            ui_url=str(extra.get("ui_url") or uri).rstrip("/"),
+            user=connection.login or None,
+            password=connection.password or None,
+            token=str(token) if token else None,
+            tls_verify=tls_verify,
+            ca_bundle=extra.get("ca_bundle") or None,
+        )
+
+
+def base_url(connection: "Connection") -> str:
+    """Return the base URL that a connection of type ``http`` describes, without credentials.
+
+    :param connection: its host may hold a scheme and a path, as Airflow's own HTTP hook allows
+    :raises ValueError: when it has no host, or a scheme other than http and https
+    """
+    host = (connection.host or "").strip()
+    if not host:
+        raise ValueError(f"connection {connection.conn_id!r} has no host")
+    scheme, separator, rest = host.partition("://")
+    if not separator:
+        scheme, rest = connection.schema or "http", host
+    if scheme not in ("http", "https"):
+        raise ValueError(f"connection {connection.conn_id!r}: the scheme must be http or https, found {scheme!r}")
+    name, slash, path = rest.partition("/")
+    if "@" in name:
+        raise ValueError(f"connection {connection.conn_id!r}: put login and password into their own fields")
+    if connection.port and ":" not in name.rpartition("]")[2]:
+        name = f"{name}:{connection.port}"
+    path = f"{slash}{path}".rstrip("/") + "/" + str(connection.extra_dejson.get("path") or "").strip("/")
+    return f"{scheme}://{name}{path}".rstrip("/")

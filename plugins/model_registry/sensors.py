@@ -1,0 +1,212 @@
+"""The sensor that waits for a person to decide on a candidate."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from airflow.sdk import BaseSensorOperator, Context, Param, PokeReturnValue
+from airflow.sdk.exceptions import AirflowSkipException
+from airflow.sdk.execution_time.hitl import upsert_hitl_detail
+
+from include.lifecycle.decisions import Decision, Outcome, decide_wait
+from include.lifecycle.text import one_line
+from model_registry.airflow_api import AirflowApi, TaskKey
+from model_registry.approvals import APPROVE, MAX_REASON, REASON, REJECT, Recorded, decision_of_response
+from model_registry.exceptions import ApprovalExpiredError, ApprovalRejectedError, told_to_airflow
+from model_registry.hooks import MLflowRegistryHook
+from model_registry.links import ModelVersionLink
+from model_registry.operators import AIRFLOW_API_CONN
+from model_registry.triggers import ModelApprovalTrigger
+from model_registry.values import constant, rendered_text, rendered_version
+
+_REASON_FORM = Param(
+    "",
+    type="string",
+    title="Reason",
+    description=f"Why: kept with the version and in the promotion history (at most {MAX_REASON} characters).",
+)
+
+
+class ModelApprovalSensor(BaseSensorOperator):
+    """Wait until a person approves or rejects a version that is in Staging.
+
+    The doors: marking this task success or failed; Approve or Reject under Required Actions, where the
+    candidate's figures stand beside Production's; and what happens outside, such as a promotion by command
+    line or by hand in MLflow. Approved ends as success, with the decision as XCom. Rejected and expired end
+    as failed, without a retry. Superseded (the version left Staging meanwhile) ends as skipped.
+
+    The form under Required Actions asks for a reason. A mark without a note, and a response through the
+    API without a reason, are taken: the reason is then empty.
+
+    :param model_name: registered model (templated)
+    :param version: version that waits (templated): the one that an earlier task of the run staged
+    :param expires_after: how long a person has
+    :param review_metrics: metrics of the versions' MLflow runs that the request shows, beside Production's
+    :param poll_seconds: seconds between two looks at the registry
+    :param deferrable: wait in the triggerer, without a worker slot. Otherwise the sensor reschedules itself,
+        and Required Actions, which lists deferred tasks only, does not show it
+    :param mlflow_conn_id: connection of the MLflow server
+    :param airflow_conn_id: connection to Airflow's own API, optional
+    """
+
+    template_fields = ("model_name", "version")
+    operator_extra_links = (ModelVersionLink(),)
+    ui_color = "#fdebd0"
+
+    def __init__(
+        self,
+        *,
+        model_name: str,
+        version: str | int,
+        expires_after: timedelta = timedelta(days=7),
+        review_metrics: Sequence[str] | None = None,
+        poll_seconds: float = 30.0,
+        deferrable: bool = True,
+        mlflow_conn_id: str = MLflowRegistryHook.default_conn_name,
+        airflow_conn_id: str | None = AIRFLOW_API_CONN,
+        **kwargs: Any,
+    ) -> None:
+        if expires_after <= timedelta(0) or poll_seconds <= 0:
+            raise ValueError("ModelApprovalSensor: expires_after and poll_seconds must be positive")
+        # The wait expires by its own rule: the sensor's time-out must not come before it.
+        kwargs.setdefault("timeout", expires_after + timedelta(days=1))
+        kwargs.setdefault("mode", "reschedule")
+        super().__init__(poke_interval=poll_seconds, **kwargs)
+        constant(self.task_id, "model_name", model_name)
+        constant(self.task_id, "version", version)
+        self.model_name = model_name
+        self.version = version
+        self.expires_after = expires_after
+        self.review_metrics = list(review_metrics) if review_metrics is not None else None
+        self.deferrable = deferrable
+        self.mlflow_conn_id = mlflow_conn_id
+        self.airflow_conn_id = airflow_conn_id
+        self.version_url = ""
+
+    def execute(self, context: Context) -> Any:
+        """Ask, then wait."""
+        if not self.deferrable:
+            return super().execute(context)
+        now = datetime.now(UTC)
+        expires_at = now + self.expires_after
+        model, version, body, decision = self._look(expires_at)
+        if decision is not None:
+            return self._end(context, model, version, decision)
+        ti = context["ti"]
+        # Where Airflow starts this try a second time, writing the request again would erase a response.
+        response = self._earlier_response(context)
+        if response is not None:
+            decision = decision_of_response(response, dag_id=ti.dag_id, run_id=ti.run_id)
+            return self._end(context, model, version, decision)
+        # Without it a mark of this task approves nothing: nobody was asked about this version.
+        ti.xcom_push(key="return_value", value=Recorded(model, version).to_xcom())
+        ti.xcom_push(key=self.operator_extra_links[0].xcom_key, value=self.version_url)
+        upsert_hitl_detail(
+            ti_id=ti.id,
+            options=[APPROVE, REJECT],
+            subject=f"Put version {version} of {model} into Production?",
+            body=body,
+            params={REASON: _REASON_FORM.serialize()},
+        )
+        self.log.info("Waiting for a decision on version %d of %s until %s", version, model, expires_at)
+        self.log.info("Approve or reject it under Required Actions, or mark this task: the note is the reason")
+        self.defer(
+            trigger=ModelApprovalTrigger(
+                model_name=model,
+                version=version,
+                ti_id=str(ti.id),
+                mlflow_conn_id=self.mlflow_conn_id,
+                poll_seconds=self.poke_interval,
+                expires_at=expires_at.isoformat(),
+            ),
+            method_name="execute_complete",
+        )
+        return None
+
+    def execute_complete(self, context: Context, event: Mapping[str, Any]) -> dict[str, Any]:
+        """End the wait.
+
+        :param event: the trigger's decision, or the response given under Required Actions
+        """
+        ti = context["ti"]
+        model = rendered_text(self.task_id, "model_name", self.model_name)
+        version = rendered_version(self.task_id, self.version)
+        self.version_url = MLflowRegistryHook(self.mlflow_conn_id).version_url(model, version)
+        if "decision" in event:
+            decision = Decision.from_dict(event["decision"])
+        else:
+            decision = decision_of_response(event, dag_id=ti.dag_id, run_id=ti.run_id)
+        return self._end(context, model, version, decision)
+
+    def poke(self, context: Context) -> PokeReturnValue:
+        """Look once, when not deferrable."""
+        started = context["ti"].get_first_reschedule_date(context) or datetime.now(UTC)
+        model, version, _, decision = self._look(started + self.expires_after)
+        if decision is None:
+            context["ti"].xcom_push(key="return_value", value=Recorded(model, version).to_xcom())
+            return PokeReturnValue(is_done=False)
+        return PokeReturnValue(is_done=True, xcom_value=self._end(context, model, version, decision))
+
+    def _look(self, expires_at: datetime) -> tuple[str, int, str, Decision | None]:
+        """Return model, version, the review and what the registry already shows."""
+        from include.lifecycle.errors import VersionNotFoundError
+        from include.lifecycle.review import METRICS, render_review
+
+        model = rendered_text(self.task_id, "model_name", self.model_name)
+        version = rendered_version(self.task_id, self.version)
+        hook = MLflowRegistryHook(self.mlflow_conn_id)
+        self.version_url = hook.version_url(model, version)
+        with told_to_airflow(), hook.registry() as registry:
+            try:
+                info = registry.version(model, version)
+            except VersionNotFoundError:
+                return model, version, "", decide_wait(None, {}, expires_at=expires_at)
+            decision = decide_wait(info.stage, info.tags, expires_at=expires_at)
+            if decision is not None or not self.deferrable:
+                return model, version, "", decision
+            metrics = METRICS if self.review_metrics is None else self.review_metrics
+            body = render_review(registry, model, version, metrics=metrics)
+        return model, version, body, None
+
+    def _earlier_response(self, context: Context) -> dict[str, Any] | None:
+        ti = context["ti"]
+        try:
+            api = AirflowApi.from_connection(self.airflow_conn_id)
+            if api is None:
+                return None
+            with api:
+                return api.response(TaskKey(ti.dag_id, ti.run_id, ti.task_id))
+        except Exception as error:  # noqa: BLE001 -- Airflow's API is a help here, never a condition
+            self.log.warning("An earlier response could not be read: %s", type(error).__name__)
+            return None
+
+    def _end(self, context: Context, model: str, version: int, decision: Decision) -> dict[str, Any]:
+        """Leave the decision as XCom and end in the state that shows it."""
+        ti = context["ti"]
+        if decision.run_id is None:
+            decision = replace(decision, dag_id=ti.dag_id, run_id=ti.run_id)
+        result = Recorded(model, version, decision).to_xcom()
+        ti.xcom_push(key="return_value", value=result)
+        reason = f": {one_line(decision.reason)}" if decision.reason else ""
+        who = f"version {version} of {model!r} was {decision.outcome} by {one_line(decision.user, 80)}{reason}"
+        if decision.outcome is Outcome.APPROVED:
+            self.log.info("Approved: %s", who)
+            return result
+        if decision.outcome is Outcome.SUPERSEDED:
+            raise AirflowSkipException(f"Superseded: {who}")
+        self._record(model, version, decision)
+        if decision.outcome is Outcome.EXPIRED:
+            raise ApprovalExpiredError(
+                f"Expired: version {version} of {model!r}: {decision.reason}. Production stays as it was;"
+                " the next retrain brings a new candidate."
+            )
+        raise ApprovalRejectedError(f"Rejected: {who}. Production stays as it was.")
+
+    def _record(self, model: str, version: int, decision: Decision) -> None:
+        """Record the decision on the version at once; what fails here is left to ``RecordDecisionOperator``."""
+        try:
+            with MLflowRegistryHook(self.mlflow_conn_id).registry() as registry:
+                registry.record_decision(model, version, decision)
+        except Exception as error:  # noqa: BLE001 -- a retry of this task would ask the person again
+            self.log.warning("The decision is not on the version yet, the task behind records it: %s", error)

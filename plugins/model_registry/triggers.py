@@ -1,0 +1,151 @@
+"""The trigger behind a waiting approval: it asks MLflow's REST API, without MLflow's client."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import httpx
+from airflow.sdk.api.datamodels._generated import HITLDetailResponse
+from airflow.sdk.execution_time.hitl import get_hitl_detail_content_detail
+from airflow.triggers.base import BaseTrigger, TriggerEvent
+from asgiref.sync import sync_to_async
+
+from include.lifecycle.decisions import decide_wait
+from model_registry.hooks import API, MLflowRegistryHook, TrackingServer
+
+_TIMEOUT = 20.0
+log = logging.getLogger(__name__)
+
+
+class RegistryUnavailableError(Exception):
+    """The registry gave no answer that tells a version's state."""
+
+
+class ModelApprovalTrigger(BaseTrigger):
+    """Wait until the registry shows how the wait for a decision on a version ends.
+
+    It fires one event, either ``{"decision": ...}`` or, for a response in Required Actions that came before
+    the task was deferred, the event that Airflow makes of a response. As long as MLflow does not answer, it
+    goes on waiting: a person can still decide.
+
+    :param model_name: registered model
+    :param version: version that waits
+    :param ti_id: id of the waiting task instance
+    :param mlflow_conn_id: connection of the MLflow server; its credentials are not stored with the trigger
+    :param poll_seconds: seconds between two looks
+    :param expires_at: when the wait expires, ISO 8601; absolute, so a restart does not prolong it
+    """
+
+    def __init__(
+        self,
+        *,
+        model_name: str,
+        version: int,
+        ti_id: str,
+        mlflow_conn_id: str,
+        poll_seconds: float,
+        expires_at: str,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)  # type: ignore[no-untyped-call]
+        self.model_name = model_name
+        self.version = version
+        self.ti_id = ti_id
+        self.mlflow_conn_id = mlflow_conn_id
+        self.poll_seconds = poll_seconds
+        self.expires_at = expires_at
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Return the class path and every argument."""
+        return (
+            "model_registry.triggers.ModelApprovalTrigger",
+            {
+                "model_name": self.model_name,
+                "version": self.version,
+                "ti_id": self.ti_id,
+                "mlflow_conn_id": self.mlflow_conn_id,
+                "poll_seconds": self.poll_seconds,
+                "expires_at": self.expires_at,
+            },
+        )
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Look until the wait is over; yields one event."""
+        if response := await self._response_before_deferral():
+            yield _event(response)
+            return
+        expires_at = datetime.fromisoformat(self.expires_at)
+        available = True
+        server: TrackingServer | None = None
+        while True:
+            try:
+                server = server or await MLflowRegistryHook(self.mlflow_conn_id).async_server()
+                stage, tags = await self._look(server)
+            except Exception as error:  # noqa: BLE001 -- MLflow or Airflow's API is away: a person can still decide
+                server = None
+                if available:
+                    log.warning("MLflow does not answer, the wait goes on: %s", _short(error))
+                available = False
+            else:
+                if not available:
+                    log.info("MLflow answers again")
+                available = True
+                decision = decide_wait(stage, tags, expires_at=expires_at)
+                if decision is not None:
+                    yield _event({"decision": decision.to_dict()})
+                    return
+            left = (expires_at - datetime.now(UTC)).total_seconds()
+            await asyncio.sleep(min(self.poll_seconds, left) if left > 0 else self.poll_seconds)
+
+    async def _look(self, server: TrackingServer) -> tuple[str | None, dict[str, str]]:
+        """Return stage and tags of the version; the stage is None when the version was deleted."""
+        async with httpx.AsyncClient(timeout=_TIMEOUT, **server.request_options()) as client:
+            answer = await client.get(
+                f"{API}/model-versions/get", params={"name": self.model_name, "version": str(self.version)}
+            )
+        content = _json(answer)
+        # A proxy answers 404 as well: only MLflow's own error code says that the version is gone.
+        if answer.status_code == httpx.codes.NOT_FOUND and content.get("error_code") == "RESOURCE_DOES_NOT_EXIST":
+            return None, {}
+        version = content.get("model_version")
+        if not answer.is_success or not isinstance(version, dict):
+            raise RegistryUnavailableError(f"HTTP status {answer.status_code}")
+        return version.get("current_stage") or "None", {tag["key"]: tag["value"] for tag in version.get("tags", [])}
+
+    async def _response_before_deferral(self) -> dict[str, Any] | None:
+        """Return a response that came between the request for action and the deferral: nobody else reads it."""
+        try:
+            detail: HITLDetailResponse | None = await sync_to_async(get_hitl_detail_content_detail)(
+                ti_id=UUID(self.ti_id)
+            )
+        except Exception as error:  # noqa: BLE001 -- outside a triggerer, or Airflow's API is away: the wait goes on
+            log.debug("No response could be read: %s", _short(error))
+            return None
+        if detail is None or not detail.response_received or not detail.chosen_options:
+            return None
+        user = detail.responded_by_user
+        return {
+            "chosen_options": list(detail.chosen_options),
+            "params_input": detail.params_input or {},
+            "responded_at": detail.responded_at,
+            "responded_by_user": {"id": user.id, "name": user.name} if user else None,
+        }
+
+
+def _event(payload: dict[str, Any]) -> TriggerEvent:
+    return TriggerEvent(payload)  # type: ignore[no-untyped-call]
+
+
+def _json(answer: httpx.Response) -> dict[str, Any]:
+    try:
+        content = answer.json()
+    except ValueError:
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _short(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"[:300]

@@ -1,0 +1,17 @@
+"""The Airflow plugin: who marked an approval, and the link to a model version."""
+
+from airflow.plugins_manager import AirflowPlugin
+
+from model_registry.links import ModelVersionLink
+from model_registry.marks import ApprovalMarkMiddleware, MarkListener
+
+
+class ModelRegistryPlugin(AirflowPlugin):
+    """Faces of the model registry in Airflow."""
+
+    name = "model_registry"
+    listeners = [MarkListener()]  # noqa: RUF012 -- Airflow reads lists from the class
+    fastapi_root_middlewares = [  # noqa: RUF012
+        {"name": "Who marked an approval", "middleware": ApprovalMarkMiddleware, "args": [], "kwargs": {}}
+    ]
+    operator_extra_links = [ModelVersionLink()]  # noqa: RUF012

@@ -1,0 +1,94 @@
+"""Fixtures of the plugin's tests: an Airflow with its database, a real MLflow server, a task's context."""
+
+import json
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from tests.airflow_home import prepare
+
+prepare()
+
+
+@pytest.fixture(scope="session")
+def mlflow_url(mlflow_template: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """URL of one MLflow server for all tests: each test takes a model name of its own."""
+    from tests.registry_server import shared_server
+
+    return shared_server(tmp_path_factory.mktemp("mlflow-server"), mlflow_template)
+
+
+@pytest.fixture
+def connect(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Define an Airflow connection of type http."""
+
+    def define(conn_id: str, **fields: Any) -> None:
+        monkeypatch.setenv(f"AIRFLOW_CONN_{conn_id.upper()}", json.dumps({"conn_type": "http", **fields}))
+
+    return define
+
+
+@pytest.fixture
+def mlflow(mlflow_url: str, connect: Callable[..., None]) -> str:
+    """URL of the MLflow server that ``mlflow_default`` leads to."""
+    parts = urlsplit(mlflow_url)
+    connect("mlflow_default", host=parts.hostname, port=parts.port, schema="http")
+    return mlflow_url
+
+
+@pytest.fixture
+def model(request: pytest.FixtureRequest) -> str:
+    """A model name of the test's own."""
+    return f"{request.node.name[:60]}-{uuid.uuid4().hex[:8]}".replace("[", "-").replace("]", "").replace("/", "-")
+
+
+@dataclass
+class Task:
+    """What an operator sees of its task instance: XComs and states of the run."""
+
+    task_id: str = "promote"
+    dag_id: str = "retrain"
+    run_id: str = "manual__2026-01-01T00:00:00+00:00"
+    id: uuid.UUID = field(default_factory=uuid.uuid4)
+    states: dict[str, str] = field(default_factory=dict)
+    xcoms: dict[tuple[str, str], Any] = field(default_factory=dict)
+
+    def xcom_push(self, key: str, value: Any) -> None:
+        self.xcoms[self.task_id, key] = json.loads(json.dumps(value))
+
+    def xcom_pull(self, task_ids: str, key: str = "return_value") -> Any:
+        return self.xcoms.get((task_ids, key))
+
+    def get_task_states(self, *, dag_id: str, task_ids: list[str], run_ids: list[str]) -> dict[str, Any]:
+        assert (dag_id, run_ids) == (self.dag_id, [self.run_id])
+        return {self.run_id: {name: state for name, state in self.states.items() if name in task_ids}}
+
+    def get_first_reschedule_date(self, context: Any) -> None:
+        return None
+
+    @property
+    def result(self) -> Any:
+        return self.xcom_pull(self.task_id)
+
+    @property
+    def context(self) -> Any:
+        return {"ti": self, "run_id": self.run_id}
+
+
+@pytest.fixture
+def task() -> Task:
+    """A task instance in a run of its own."""
+    return Task()
+
+
+@pytest.fixture(scope="session")
+def airflow_db() -> None:
+    """Airflow's own database, empty."""
+    from airflow.utils.db import initdb
+
+    initdb()

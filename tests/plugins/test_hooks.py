@@ -1,0 +1,99 @@
+"""The hook: which server a connection describes, and that no credential shows."""
+
+import logging
+import os
+from collections.abc import Callable
+
+import pytest
+
+from model_registry.hooks import MLflowRegistryHook
+from tests.registry_server import add_version
+
+Connect = Callable[..., None]
+
+
+@pytest.mark.parametrize(
+    ("fields", "uri"),
+    [
+        ({"host": "mlflow", "port": 5000}, "http://mlflow:5000"),
+        ({"host": "mlflow", "schema": "https"}, "https://mlflow"),
+        ({"host": "https://mlflow.example.com/"}, "https://mlflow.example.com"),
+        ({"host": "https://mlflow.example.com/base", "port": 8443}, "https://mlflow.example.com:8443/base"),
+        ({"host": "mlflow", "extra": {"path": "/ml/flow/"}}, "http://mlflow/ml/flow"),
+        ({"host": "http://[::1]", "port": 5000}, "http://[::1]:5000"),
+    ],
+)
+def test_the_tracking_uri_is_what_the_connection_says(connect: Connect, fields: dict[str, object], uri: str) -> None:
+    connect("mlflow_default", **fields)
+    assert MLflowRegistryHook().tracking_uri == uri
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"host": "mlflow", "extra": {"tokn": "x", "verify": True}}, "unknown extras tokn, verify"),
+        ({}, "has no host"),
+        ({"host": "ftp://mlflow"}, "must be http or https"),
+        ({"host": "http://me:secret@mlflow"}, "into their own fields"),
+        ({"host": "mlflow", "extra": {"tls_verify": "no"}}, "tls_verify must be true or false"),
+        ({"host": "mlflow", "extra": {"tls_verify": False, "ca_bundle": "/ca.pem"}}, "not both"),
+    ],
+)
+def test_a_wrong_connection_is_named(connect: Connect, fields: dict[str, object], message: str) -> None:
+    connect("mlflow_default", **fields)
+    with pytest.raises(ValueError, match=message) as raised:
+        _ = MLflowRegistryHook().tracking_uri
+    assert "mlflow_default" in str(raised.value)
+    assert "secret" not in str(raised.value)
+
+
+def test_the_constructor_contacts_nothing_and_reads_no_connection() -> None:
+    MLflowRegistryHook("a connection that does not exist")
+
+
+def test_the_environment_of_a_child_process(connect: Connect) -> None:
+    connect("mlflow_default", host="mlflow", login="me", password="pw-of-mlflow", extra={"tls_verify": False})
+    assert MLflowRegistryHook().environment() == {
+        "MLFLOW_TRACKING_URI": "http://mlflow",
+        "MLFLOW_REGISTRY_URI": "http://mlflow",
+        "MLFLOW_TRACKING_USERNAME": "me",
+        "MLFLOW_TRACKING_PASSWORD": "pw-of-mlflow",
+        "MLFLOW_TRACKING_INSECURE_TLS": "true",
+    }
+    connect("other", host="mlflow", extra={"token": "t0ken-of-mlflow", "ca_bundle": "/ca.pem"})
+    other = MLflowRegistryHook("other")
+    assert other.environment()["MLFLOW_TRACKING_TOKEN"] == "t0ken-of-mlflow"
+    assert other.environment()["MLFLOW_TRACKING_SERVER_CERT_PATH"] == "/ca.pem"
+    assert "t0ken" not in repr(other.server)
+
+
+def test_the_registry_takes_its_credentials_from_the_connection_and_leaves_none_behind(
+    mlflow: str, connect: Connect, model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://somewhere.else")
+    monkeypatch.delenv("MLFLOW_TRACKING_USERNAME", raising=False)
+    connect("mlflow_default", host=mlflow, login="me", password="pw-of-mlflow")
+    version = add_version(mlflow, model)
+    with MLflowRegistryHook().registry() as registry:
+        assert os.environ["MLFLOW_TRACKING_USERNAME"] == "me"
+        assert registry.version(model, version).stage == "None"
+    assert "MLFLOW_TRACKING_USERNAME" not in os.environ
+    assert os.environ["MLFLOW_TRACKING_URI"] == "http://somewhere.else"
+
+
+def test_test_connection_tells_in_a_sentence(mlflow: str, connect: Connect, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    assert MLflowRegistryHook().test_connection() == (True, f"MLflow at {mlflow} answers")
+    connect("mlflow_default", host="127.0.0.1", port=9, login="me", password="pw-of-mlflow")
+    answered, sentence = MLflowRegistryHook().test_connection()
+    assert (answered, sentence) == (False, "MLflow at http://127.0.0.1:9 does not answer: ConnectError")
+    connect("mlflow_default", host="mlflow", extra={"nonsense": 1})
+    assert MLflowRegistryHook().test_connection()[1].startswith("connection 'mlflow_default' has unknown extras")
+    assert "pw-of-mlflow" not in caplog.text
+
+
+def test_the_page_of_a_version(connect: Connect) -> None:
+    connect("mlflow_default", host="mlflow", extra={"ui_url": "https://ml.example.com/"})
+    assert (
+        MLflowRegistryHook().version_url("a model/1", 7) == "https://ml.example.com/#/models/a%20model%2F1/versions/7"
+    )

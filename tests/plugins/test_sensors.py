@@ -1,0 +1,200 @@
+"""The approval sensor on a real MLflow server: what it asks, and how each decision ends."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from airflow.sdk.exceptions import AirflowFailException, AirflowRescheduleException, AirflowSkipException, TaskDeferred
+
+from include.lifecycle.decisions import Decision, Outcome
+from model_registry import sensors
+from model_registry.exceptions import ApprovalExpiredError, ApprovalRejectedError
+from model_registry.hooks import MLflowRegistryHook
+from model_registry.sensors import ModelApprovalSensor
+from model_registry.triggers import ModelApprovalTrigger
+from tests.registry_server import add_version, stage_of, tags_of
+
+AT = datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """What the sensor wrote under Required Actions."""
+    details: list[dict[str, Any]] = []
+    monkeypatch.setattr(sensors, "upsert_hitl_detail", lambda **detail: details.append(detail))
+    return details
+
+
+@pytest.fixture
+def waiting(task: Any) -> Any:
+    task.task_id = "await_approval"
+    return task
+
+
+def sensor(model: str, version: object, **arguments: Any) -> ModelApprovalSensor:
+    arguments = {"airflow_conn_id": None, "poll_seconds": 5.0, **arguments}
+    return ModelApprovalSensor(task_id="await_approval", model_name=model, version=str(version), **arguments)
+
+
+def response(option: str, reason: object = "because", user: dict[str, str] | None = None) -> dict[str, Any]:
+    return {
+        "chosen_options": [option],
+        "params_input": {"reason": reason},
+        "responded_at": AT,
+        "responded_by_user": user if user is not None else {"id": "7", "name": "anna"},
+    }
+
+
+def test_it_asks_shows_the_review_and_defers(mlflow: str, model: str, waiting: Any, asked: list[Any]) -> None:
+    version = add_version(mlflow, model, stage="Staging")
+    with pytest.raises(TaskDeferred) as deferred:
+        sensor(model, version, expires_after=timedelta(days=2)).execute(waiting.context)
+    (detail,) = asked
+    assert detail["ti_id"] == waiting.id
+    assert detail["options"] == ["Approve", "Reject"]
+    assert detail["subject"] == f"Put version {version} of {model} into Production?"
+    assert f"/versions/{version}" in detail["body"]
+    assert detail["params"]["reason"]["value"] == ""
+    assert detail["params"]["reason"]["schema"]["type"] == "string"
+    assert waiting.result == {"model": model, "version": version}
+    trigger = deferred.value.trigger
+    assert isinstance(trigger, ModelApprovalTrigger)
+    left = datetime.fromisoformat(trigger.expires_at) - datetime.now(UTC)
+    assert timedelta(days=1, hours=23) < left <= timedelta(days=2)
+    assert deferred.value.timeout is None
+    assert waiting.xcoms["await_approval", "_link_ModelVersionLink"] == f"{mlflow}/#/models/{model}/versions/{version}"
+
+
+def test_an_approval_is_success_and_leaves_who_when_and_why(mlflow: str, model: str, waiting: Any) -> None:
+    version = add_version(mlflow, model, stage="Staging")
+    result = sensor(model, version).execute_complete(waiting.context, response("Approve", "good on <b>all</b> slices"))
+    assert result == {
+        "model": model,
+        "version": version,
+        "outcome": "approved",
+        "user": "anna",
+        "user_source": "required_actions",
+        "reason": "good on <b>all</b> slices",
+        "door": "required_actions",
+        "at": AT.isoformat(),
+        "dag_id": waiting.dag_id,
+        "run_id": waiting.run_id,
+    }
+    assert waiting.result == result
+    assert stage_of(mlflow, model, version) == "Staging"
+
+
+def test_a_rejection_fails_without_a_retry_and_is_on_the_version(mlflow: str, model: str, waiting: Any) -> None:
+    version = add_version(mlflow, model, stage="Staging")
+    with pytest.raises(ApprovalRejectedError, match="rejected by anna: too low") as raised:
+        sensor(model, version).execute_complete(waiting.context, response("Reject", "too\nlow"))
+    assert isinstance(raised.value, AirflowFailException)
+    assert "\n" not in str(raised.value)
+    tags = tags_of(mlflow, model, version)
+    assert (tags["decision.outcome"], tags["decision.user"], tags["decision.reason"]) == (
+        "rejected",
+        "anna",
+        "too\nlow",
+    )
+    assert stage_of(mlflow, model, version) == "Staging"
+    assert waiting.result["outcome"] == "rejected"
+
+
+def test_a_rejection_holds_while_mlflow_is_away(connect: Any, waiting: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    connect("mlflow_default", host="127.0.0.1", port=9)
+    monkeypatch.setattr("include.lifecycle.limits.CLIENT_LIMITS", {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"})
+    with pytest.raises(ApprovalRejectedError):
+        sensor("m", 3).execute_complete(waiting.context, response("Reject"))
+    assert waiting.result["outcome"] == "rejected"
+
+
+@pytest.mark.parametrize(
+    ("event", "expected"),
+    [
+        (response("Approve", ""), ("approved", "anna", "")),
+        (response("Approve", None), ("approved", "anna", "")),
+        (response("Approve", {"a": 1}), ("approved", "anna", "")),
+        (response("Approve", user={}), ("approved", "unknown", "because")),
+        (response("Approve", user={"id": "7", "name": ""}), ("approved", "7", "because")),
+        ({**response("Approve"), "params_input": None}, ("approved", "anna", "")),
+        (response("Approve", "\x00\ud800evil"), ("approved", "anna", "\ufffd\ufffdevil")),
+    ],
+)
+def test_what_a_response_may_lack_or_hold(
+    connect: Any, waiting: Any, event: dict[str, Any], expected: tuple[str, str, str]
+) -> None:
+    connect("mlflow_default", host="mlflow")
+    result = sensor("m", 3).execute_complete(waiting.context, event)
+    assert (result["outcome"], result["user"], result["reason"]) == expected
+
+
+def test_a_megabyte_of_reason_is_cut(connect: Any, waiting: Any) -> None:
+    connect("mlflow_default", host="mlflow")
+    result = sensor("m", 3).execute_complete(waiting.context, response("Approve", "x" * 1_000_000))
+    assert len(result["reason"]) == 2000
+
+
+@pytest.mark.parametrize("chosen", [[], ["Approve", "Reject"], ["approve"]])
+def test_only_approve_approves(connect: Any, waiting: Any, chosen: list[str]) -> None:
+    connect("mlflow_default", host="127.0.0.1", port=9)
+    event = {**response("Approve"), "chosen_options": chosen}
+    with pytest.raises(ApprovalRejectedError):
+        sensor("m", 3)._end(waiting.context, "m", 3, sensors.decision_of_response(event, dag_id="d", run_id="r"))
+
+
+def test_expiry_fails_and_is_on_the_version(mlflow: str, model: str, waiting: Any) -> None:
+    version = add_version(mlflow, model, stage="Staging")
+    expired = Decision(Outcome.EXPIRED, reason="nobody decided before 2026-01-09", door=sensors.decide_wait(
+        "Staging", {}, expires_at=AT, now=AT).door)  # type: ignore[union-attr]  # fmt: skip
+    with pytest.raises(ApprovalExpiredError, match="nobody decided before 2026-01-09"):
+        sensor(model, version).execute_complete(waiting.context, {"decision": expired.to_dict()})
+    assert tags_of(mlflow, model, version)["decision.outcome"] == "expired"
+
+
+def test_what_the_registry_shows_already_ends_the_wait_at_once(
+    mlflow: str, model: str, waiting: Any, asked: list[Any]
+) -> None:
+    live = add_version(mlflow, model, stage="Production")
+    assert sensor(model, live).execute(waiting.context)["outcome"] == "approved"
+    gone = add_version(mlflow, model, stage="Archived")
+    with pytest.raises(AirflowSkipException, match="Superseded"):
+        sensor(model, gone).execute(waiting.context)
+    with pytest.raises(AirflowSkipException, match="was deleted"):
+        sensor(model, 99).execute(waiting.context)
+    rejected = add_version(mlflow, model, stage="Staging")
+    with MLflowRegistryHook().registry() as registry:
+        registry.reject(model, rejected, Decision(Outcome.REJECTED, user="carl", reason="no"))
+    with pytest.raises(ApprovalRejectedError, match="by carl: no"):
+        sensor(model, rejected).execute(waiting.context)
+    assert asked == []
+
+
+def test_a_response_of_this_try_is_read_before_the_request_is_written_again(
+    mlflow: str, model: str, waiting: Any, asked: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    version = add_version(mlflow, model, stage="Staging")
+    monkeypatch.setattr(ModelApprovalSensor, "_earlier_response", lambda *_: response("Approve"))
+    assert sensor(model, version).execute(waiting.context)["user"] == "anna"
+    assert asked == []
+
+
+def test_not_deferrable_it_reschedules_and_serves_the_registry_door(
+    mlflow: str, model: str, waiting: Any, asked: list[Any]
+) -> None:
+    version = add_version(mlflow, model, stage="Staging")
+    with pytest.raises(AirflowRescheduleException):
+        sensor(model, version, deferrable=False).execute(waiting.context)
+    assert waiting.result == {"model": model, "version": version}
+    waiting.get_first_reschedule_date = lambda context: datetime.now(UTC) - timedelta(days=8)
+    with pytest.raises(ApprovalExpiredError):
+        sensor(model, version, deferrable=False).execute(waiting.context)
+    live = add_version(mlflow, model, stage="Production")
+    result = sensor(model, live, deferrable=False).execute(waiting.context)
+    assert (result["outcome"], result["door"]) == ("approved", "outside")
+    assert asked == []
+
+
+@pytest.mark.parametrize("arguments", [{"expires_after": timedelta(0)}, {"poll_seconds": 0}])
+def test_the_author_is_told_at_construction(arguments: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="must be positive"):
+        sensor("m", 1, **arguments)

@@ -1,0 +1,172 @@
+"""The step operator: what a step receives, what comes back, how its failures read."""
+
+import json
+import logging
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from airflow.sdk.exceptions import AirflowFailException, AirflowTaskTimeout
+
+from model_registry.exceptions import StepFailedError, StepRefusedError
+from model_registry.steps import PROJECT_ROOT, PipelineStepOperator, data_environment
+
+STEP = """
+import json, os, sys, time
+what = sys.argv[1]
+if what == "environment":
+    print("noise on stdout")
+    print(json.dumps({"argv": sys.argv[1:], "env": dict(os.environ), "cwd": os.getcwd()}))
+elif what == "exit":
+    print("2026-01-01 00:00:00 WARNING data: a warning", file=sys.stderr)
+    if len(sys.argv) > 3:
+        print("error: " + sys.argv[3], file=sys.stderr)
+    sys.exit(int(sys.argv[2]))
+elif what == "say":
+    print(sys.argv[2])
+elif what == "killed":
+    os.kill(os.getpid(), 9)
+elif what == "sleep":
+    print("sleeping", file=sys.stderr)
+    time.sleep(600)
+"""
+
+
+@pytest.fixture
+def module(tmp_path: Path, connect: Callable[..., None]) -> dict[str, Any]:
+    """Arguments that run a step module of the test."""
+    (tmp_path / "toy_step.py").write_text(STEP, encoding="utf-8")
+    connect("mlflow_default", host="mlflow", port=5000, login="me", password="pw-of-mlflow")
+    return {"task_id": "toy", "module": "toy_step", "cwd": str(tmp_path)}
+
+
+def execute(operator: PipelineStepOperator) -> Any:
+    return operator.execute({})  # type: ignore[typeddict-item]
+
+
+def test_the_project_root_is_found() -> None:
+    assert (PROJECT_ROOT / "include" / "lifecycle").is_dir()
+
+
+def test_a_step_receives_environment_and_arguments_and_no_secret_of_airflow(
+    module: dict[str, Any], connect: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW__CORE__FERNET_KEY", "a secret")
+    connect("data", host="https://git.example.com/data.git", login="bot", password="pw-of-git")
+    typed = "$(rm -rf /); {{ conn.mlflow }} 'quoted' \"twice\""
+    result = execute(
+        PipelineStepOperator(step=["environment", "--x"], env={"RETRAIN_NOTE": typed}, data_conn_id="data", **module)
+    )
+    environment = result["env"]
+    assert result["argv"] == ["environment", "--x"]
+    assert result["cwd"] == module["cwd"]
+    assert environment["RETRAIN_NOTE"] == typed
+    assert environment["MLFLOW_TRACKING_URI"] == "http://mlflow:5000"
+    assert environment["MLFLOW_TRACKING_PASSWORD"] == "pw-of-mlflow"
+    assert environment["RETRAIN_DATA_REGISTRY"] == "https://git.example.com/data.git"
+    assert (environment["RETRAIN_GIT_USERNAME"], environment["RETRAIN_GIT_PASSWORD"]) == ("bot", "pw-of-git")
+    assert environment["PYTHONPATH"].split(os.pathsep)[0] == module["cwd"]
+    assert not [name for name in environment if name.startswith("AIRFLOW")]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        (["exit", "2", "train.csv has no column Sales."], StepRefusedError, "no column Sales. Correct what"),
+        (["exit", "3", "RMSPE 0.1 is not below 0.1"], StepRefusedError, "not below 0.1. Production stays as it was"),
+        (["exit", "1", "MLflow does not answer"], StepFailedError, "MLflow does not answer. Airflow tries again"),
+        (["exit", "7"], StepFailedError, "exit code 7 and said nothing"),
+        (["killed"], StepFailedError, r"ended by signal 9 \(out of memory\?\)"),
+        (["say", "no json"], StepRefusedError, "must be one JSON object, found 'no json'"),
+        (["say", "[1]"], StepRefusedError, "must be one JSON object"),
+    ],
+)
+def test_a_failure_is_one_sentence_and_says_what_to_do(
+    module: dict[str, Any], arguments: list[str], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message) as raised:
+        execute(PipelineStepOperator(step=arguments, **module))
+    assert "\n" not in str(raised.value)
+    assert isinstance(raised.value, AirflowFailException) is (error is StepRefusedError)
+
+
+def test_the_log_has_every_line_of_the_step(module: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    lines: list[tuple[int, str]] = []
+    operator = PipelineStepOperator(step=["exit", "2", "bad"], **module)
+    logger = logging.getLogger("test.steps")
+    monkeypatch.setattr(type(operator), "log", property(lambda _: logger))
+    monkeypatch.setattr(logger, "handle", lambda record: lines.append((record.levelno, record.getMessage())))
+    logger.setLevel(logging.INFO)
+    with pytest.raises(StepRefusedError):
+        execute(operator)
+    assert (logging.WARNING, "2026-01-01 00:00:00 WARNING data: a warning") in lines
+    assert (logging.INFO, "error: bad") in lines
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"step": "pull"}, "must be a list of words"),
+        ({"step": []}, "must be a list of words"),
+        ({"step": ["pull", 3]}, "must be a list of words"),
+        ({"step": ["pull", "{{ params.note }}"]}, "not templated"),
+        ({"step": ["pull"], "module": ""}, "must name a Python module"),
+    ],
+)
+def test_the_author_is_told_at_construction(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        PipelineStepOperator(task_id="toy", **arguments)
+
+
+def test_a_time_out_ends_the_step(module: dict[str, Any]) -> None:
+    import signal
+
+    def ring(*_: object) -> None:
+        raise AirflowTaskTimeout("too long")
+
+    before = signal.signal(signal.SIGALRM, ring)
+    operator = PipelineStepOperator(step=["sleep"], **module)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 1.5)
+        with pytest.raises(AirflowTaskTimeout):
+            execute(operator)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert operator._child is not None
+    process = operator._child._process
+    assert process is not None
+    assert process.poll() is not None
+
+
+def test_without_a_data_connection_nothing_is_added() -> None:
+    assert data_environment(None) == {}
+    assert data_environment("a connection that does not exist") == {}
+
+
+def test_the_data_connection_may_set_the_variables_of_a_dvc_remote_only(connect: Callable[..., None]) -> None:
+    connect("data", host="git@git.example.com:data.git", extra={"env": {"AWS_ACCESS_KEY_ID": "key", "DVC_X": "1"}})
+    assert data_environment("data") == {
+        "AWS_ACCESS_KEY_ID": "key",
+        "DVC_X": "1",
+        "RETRAIN_DATA_REGISTRY": "git@git.example.com:data.git",
+    }
+    connect("data", host="git.example.com/data.git", schema="https", extra={"env": {"LD_PRELOAD": "/x.so"}})
+    with pytest.raises(ValueError, match=re.escape("'data': extra env may not set LD_PRELOAD")):
+        data_environment("data")
+    connect("data", host="git.example.com/data.git", extra={"remote": "s3"})
+    with pytest.raises(ValueError, match="unknown extras remote"):
+        data_environment("data")
+    connect("data", host="git.example.com/data.git")
+    assert data_environment("data") == {"RETRAIN_DATA_REGISTRY": "https://git.example.com/data.git"}
+
+
+def test_secrets_of_the_data_connection_are_masked(connect: Callable[..., None]) -> None:
+    from airflow.sdk._shared.secrets_masker import redact
+
+    connect("data", host="g.example.com/x", extra={"env": {"AZURE_STORAGE_KEY": "a-very-secret-key"}})
+    data_environment("data")
+    assert redact(json.dumps({"said": "key a-very-secret-key used"})) == json.dumps({"said": "key *** used"})
