@@ -1,0 +1,119 @@
+"""Nightly retrain of the Rossmann forecast.
+
+Pulls data, trains three boosters, blends them, registers the ensemble in MLflow, validates it, moves it to Staging
+and waits for a person. Approval puts it into Production; anything else leaves Production as it was.
+
+| task | what it does |
+|---|---|
+| `pull` | gets the data revision through DVC, checks it, opens the retrain's MLflow run |
+| `features`, `train_*`, `ensemble` | training matrix; one booster each; weights and bias correction |
+| `register` | one model artifact, a new version of the registered model |
+| `validate` | scores the registered version on the holdout; the gate |
+| `stage` | None to Staging |
+| `await_approval` | waits for a decision, holding no worker slot |
+| `promote` | Staging to Production, archives the version before |
+| `record_decision` | writes a rejection or expiry onto the version; skipped otherwise |
+
+**Approve or reject**: *Browse > Required Actions*, or the tab of `await_approval`: figures beside Production's,
+Approve or Reject, a reason. Or mark `await_approval` success (approve) or failed (reject): the note is the reason.
+
+| what you see | what to do |
+|---|---|
+| a step failed | retries are used up: read its last lines, mend that, clear it; what is done stays done |
+| `pull` failed | its last line names file, rows and what was expected: correct the data, clear `pull` |
+| `validate` failed | the gate: the version stays out of Staging, tagged *retrain required*; nothing to clear |
+| `await_approval` failed | rejected or expired, as its last line says; trigger a new run for a new candidate |
+| `await_approval` and `promote` skipped | the version left Staging meanwhile; the log says how |
+| `promote` failed | its last line says what is missing; Production is as it was. Clear it once that is mended |
+| the new model is bad | `python -m include.rossmann rollback --version N --reason "..."` puts a former one back |
+"""
+
+from datetime import timedelta
+
+from airflow.sdk import DAG, CronTriggerTimetable, Param, chain
+
+from include.lifecycle.config import load_lifecycle_config
+from model_registry.operators import ModelStageOperator, RecordDecisionOperator
+from model_registry.sensors import ModelApprovalSensor
+from model_registry.steps import PipelineStepOperator
+from model_registry.templates import xcom_field
+
+CONFIG = load_lifecycle_config()
+BOOSTERS = ("lightgbm", "xgboost", "catboost")
+TEXT = ["null", "string"]  # a form field that may stay empty: "string" alone is required by the form
+REVISION_HELP = "Branch, tag or commit of the data registry; empty takes the configured one."
+RUN = {"RETRAIN_RUN_ID": xcom_field("pull", "run_id")}
+FORM = {
+    "RETRAIN_DAG_ID": "{{ dag.dag_id }}",
+    "RETRAIN_DAG_RUN_ID": "{{ run_id }}",
+    "RETRAIN_DATA_REVISION": "{{ params.data_revision or '' }}",
+    "RETRAIN_NOTE": "{{ params.note or '' }}",
+    "RETRAIN_QUICK": "{{ 'true' if params.quick else 'false' }}",
+}
+REGISTRY = {
+    "model_name": CONFIG.model,
+    "mlflow_conn_id": CONFIG.connections.mlflow,
+    "airflow_conn_id": CONFIG.connections.airflow_api,
+}
+
+
+def step(task_id: str, *arguments: str, env: dict[str, str]) -> PipelineStepOperator:
+    """Return the task of one step of the pipeline."""
+    return PipelineStepOperator(
+        task_id=task_id,
+        step=arguments or (task_id,),
+        env=env,
+        python=CONFIG.python,
+        mlflow_conn_id=CONFIG.connections.mlflow,
+        data_conn_id=CONFIG.connections.data,
+        execution_timeout=timedelta(minutes=CONFIG.tasks.step_timeout_minutes),
+    )
+
+
+with DAG(
+    dag_id="rossmann_retrain",
+    description="Train, validate and stage the Rossmann forecast every night; a person approves it",
+    doc_md=__doc__,
+    schedule=CronTriggerTimetable(CONFIG.schedule.cron, timezone=CONFIG.schedule.timezone),
+    catchup=False,
+    max_active_runs=16,  # a run that waits for its approval is a running run, and must not block the next night
+    tags=list(CONFIG.tags),
+    default_args={
+        "owner": CONFIG.owner,
+        "retries": CONFIG.tasks.retries,
+        "retry_delay": timedelta(seconds=CONFIG.tasks.retry_delay_seconds),
+        "retry_exponential_backoff": True,
+        "max_retry_delay": timedelta(seconds=CONFIG.tasks.max_retry_delay_seconds),
+        "execution_timeout": timedelta(minutes=15),
+    },
+    params={
+        "data_revision": Param(None, type=TEXT, title="Data revision", maxLength=200, description=REVISION_HELP),
+        "note": Param(None, type=TEXT, title="Note", maxLength=1000, description="Kept with the MLflow run."),
+        "quick": Param(False, type="boolean", title="Quick run", description="Fewer boosting rounds: only a try."),
+    },
+):
+    pull = step("pull", env=FORM)
+    features = step("features", env=RUN)
+    train = [step(f"train_{booster}", "train", "--booster", booster, env=RUN) for booster in BOOSTERS]
+    ensemble = step("ensemble", env=RUN)
+    register = step("register", env=RUN)
+    validate = step("validate", env=RUN)
+    stage = ModelStageOperator(
+        task_id="stage", version=xcom_field("register", "version"), stage="Staging", reason="gate passed", **REGISTRY
+    )
+    await_approval = ModelApprovalSensor(
+        task_id="await_approval",
+        version=xcom_field("stage", "version"),
+        expires_after=timedelta(days=CONFIG.approval.expires_after_days),
+        poll_seconds=CONFIG.approval.poll_seconds,
+        **REGISTRY,
+    )
+    promote = ModelStageOperator(
+        task_id="promote",
+        version=xcom_field("stage", "version"),
+        stage="Production",
+        approval_task_id="await_approval",
+        **REGISTRY,
+    )
+    record_decision = RecordDecisionOperator(task_id="record_decision", approval_task_id="await_approval", **REGISTRY)
+    chain(pull, features, train, ensemble, register, validate, stage, await_approval, [promote, record_decision])

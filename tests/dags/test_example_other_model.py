@@ -1,0 +1,73 @@
+"""The README's example for another model runs on a real MLflow server."""
+
+import json
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from tests.airflow_home import EXAMPLE, example_bag
+
+MODEL = "churn-classifier"
+
+
+@pytest.fixture
+def mlflow(mlflow_template: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> str:
+    from tests.registry_server import shared_server
+
+    url = shared_server(tmp_path_factory.mktemp("mlflow-server"), mlflow_template)
+    parts = urlsplit(url)
+    connection = {"conn_type": "http", "host": parts.hostname, "port": parts.port}
+    monkeypatch.setenv("AIRFLOW_CONN_MLFLOW_DEFAULT", json.dumps(connection))
+    return url
+
+
+@pytest.fixture
+def sigterm() -> Iterator[None]:
+    """Put back the signal handler that a task run in this process replaces."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+def test_the_example_is_about_twenty_lines() -> None:
+    code = [line for line in EXAMPLE.read_text(encoding="utf-8").splitlines() if line.strip()]
+    assert len(code) <= 24
+
+
+def test_the_example_stages_waits_and_promotes(mlflow: str, sigterm: None) -> None:
+    from airflow.utils.db import initdb
+
+    from include.lifecycle.decisions import Decision, Door, Outcome
+    from include.lifecycle.registry import ModelRegistry
+    from tests.registry_server import add_version, stage_of, tags_of
+
+    initdb()
+    bag = example_bag()
+    old = add_version(mlflow, MODEL, stage="Production")
+    version = add_version(mlflow, MODEL)
+
+    def approve_from_the_command_line() -> None:
+        registry = ModelRegistry(tracking_uri=mlflow)
+        while stage_of(mlflow, MODEL, version) != "Staging":
+            time.sleep(0.2)
+        registry.promote(MODEL, version, Decision(Outcome.APPROVED, user="carl", reason="by hand", door=Door.CLI))
+
+    person = threading.Thread(target=approve_from_the_command_line, daemon=True)
+    person.start()
+    run: Any = bag.dags["example_other_model"].test(run_conf={"version": version})
+    person.join(60)
+    states = {ti.task_id: str(ti.state) for ti in run.get_task_instances()}
+    assert states == {
+        "stage": "success",
+        "await_approval": "success",
+        "promote": "success",
+        "record_decision": "skipped",
+    }
+    assert (stage_of(mlflow, MODEL, version), stage_of(mlflow, MODEL, old)) == ("Production", "Archived")
+    assert tags_of(mlflow, MODEL, version)["decision.user"] == "carl"

@@ -1,0 +1,100 @@
+"""The graph of the nightly retrain, what its tasks are given, and what parsing it costs."""
+
+import os
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+from airflow.sdk.definitions.timetables.trigger import CronTriggerTimetable
+
+from include.lifecycle.config import load_lifecycle_config
+from tests.airflow_home import PROJECT
+
+CONFIG = load_lifecycle_config()
+BOOSTERS = {"train_lightgbm", "train_xgboost", "train_catboost"}
+GRAPH = {
+    "pull": {"features"},
+    "features": BOOSTERS,
+    **{booster: {"ensemble"} for booster in BOOSTERS},
+    "ensemble": {"register"},
+    "register": {"validate"},
+    "validate": {"stage"},
+    "stage": {"await_approval"},
+    "await_approval": {"promote", "record_decision"},
+    "promote": set(),
+    "record_decision": set(),
+}
+
+
+@pytest.fixture
+def dag(bag: Any) -> Any:
+    return bag.dags["rossmann_retrain"]
+
+
+def test_the_graph(dag: Any) -> None:
+    assert {task.task_id: set(task.downstream_task_ids) for task in dag.tasks} == GRAPH
+
+
+def test_the_steps_are_constants(dag: Any) -> None:
+    steps = {task.task_id: task.step for task in dag.tasks if hasattr(task, "step")}
+    assert steps == {
+        "pull": ["pull"],
+        "features": ["features"],
+        "train_lightgbm": ["train", "--booster", "lightgbm"],
+        "train_xgboost": ["train", "--booster", "xgboost"],
+        "train_catboost": ["train", "--booster", "catboost"],
+        "ensemble": ["ensemble"],
+        "register": ["register"],
+        "validate": ["validate"],
+    }
+
+
+def test_trigger_rules(dag: Any) -> None:
+    rules = {task.task_id: task.trigger_rule.value for task in dag.tasks}
+    assert {name: rule for name, rule in rules.items() if rule != "all_success"} == {"record_decision": "all_done"}
+
+
+def test_the_schedule_comes_from_the_configuration(dag: Any) -> None:
+    assert isinstance(dag.timetable, CronTriggerTimetable)
+    assert str(getattr(dag.timetable.timezone, "name", dag.timetable.timezone)) == CONFIG.schedule.timezone
+    assert dag.timetable.expression == CONFIG.schedule.cron
+
+
+def test_every_stage_handles_the_version_of_this_run(dag: Any) -> None:
+    stage, wait, promote = (dag.get_task(name) for name in ("stage", "await_approval", "promote"))
+    assert "task_ids='register'" in stage.version
+    assert wait.version == promote.version
+    assert "task_ids='stage'" in promote.version
+    assert (stage.stage, promote.stage) == ("Staging", "Production")
+    assert promote.approval_task_id == "await_approval"
+    assert stage.require_validation
+    assert promote.require_validation
+
+
+def test_the_wait_is_deferrable_and_expires_as_configured(dag: Any) -> None:
+    wait = dag.get_task("await_approval")
+    assert wait.deferrable
+    assert wait.expires_after.total_seconds() == CONFIG.approval.expires_after_days * 86_400
+
+
+def test_parsing_imports_no_library_of_machine_learning_and_is_fast() -> None:
+    code = """
+import sys, time
+import airflow.sdk, airflow.triggers.base, airflow.listeners, httpx, pydantic, yaml
+from airflow.sdk import DAG, CronTriggerTimetable, Param, chain
+started = time.process_time()
+import runpy
+runpy.run_path(sys.argv[1])
+spent = time.process_time() - started
+heavy = ("mlflow", "pandas", "numpy", "sklearn", "lightgbm", "xgboost", "catboost", "dvc", "include.rossmann")
+print(spent, [name for name in heavy if name in sys.modules])
+"""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(PROJECT), str(PROJECT / "plugins")])}
+    file = str(PROJECT / "dags" / "rossmann_retrain.py")
+    found = subprocess.run(
+        [sys.executable, "-c", code, file], capture_output=True, text=True, check=True, env=environment
+    )
+    spent, _, heavy = found.stdout.strip().splitlines()[-1].partition(" ")
+    assert heavy == "[]"
+    assert float(spent) < 2.0
