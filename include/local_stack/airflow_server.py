@@ -1,0 +1,145 @@
+"""The Airflow of the local stack: API server, scheduler, DAG processor and triggerer on SQLite.
+
+They are started one by one, as ``airflow standalone`` does it, with two differences: each has a log file
+of its own and is watched, and none serves logs to the network (all share this machine's disk).
+"""
+
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from include.local_stack.airflow_api import AirflowApi
+from include.local_stack.credentials import Credentials, password_file
+from include.local_stack.ports import HOST
+from include.local_stack.processes import Processes
+
+# Three boosters train side by side; one more lets an approved promotion pass beside a training night.
+PARALLELISM = 4
+_PREFIX = "airflow-"
+_API_SERVER = "airflow-api-server"
+COMPONENTS = ("api-server", "scheduler", "dag-processor", "triggerer")
+_AUTH_MANAGER = "airflow.api_fastapi.auth.managers.simple.simple_auth_manager.SimpleAuthManager"
+_HEALTH = ("metadatabase", "scheduler", "dag_processor", "triggerer")
+
+
+@dataclass(frozen=True)
+class AirflowServer:
+    """Where Airflow keeps what it holds, where it listens and which project it runs.
+
+    :param state_dir: folder of the local stack
+    :param port: port of the API server on 127.0.0.1
+    :param project: folder with dags/, plugins/ and include/
+    :param credentials: login of the admin
+    """
+
+    state_dir: Path
+    port: int
+    project: Path
+    credentials: Credentials
+
+    @property
+    def url(self) -> str:
+        """Address of the UI and the API."""
+        return f"http://{HOST}:{self.port}"
+
+    @property
+    def logs(self) -> Path:
+        """Folder of the task logs."""
+        return self.state_dir / "airflow" / "logs"
+
+    def api(self) -> AirflowApi:
+        """Return a client with the admin's login."""
+        return AirflowApi(self.url, self.credentials.user, self.credentials.password)
+
+    def environment(self, mlflow_url: str, data_registry: str) -> dict[str, str]:
+        """Return Airflow's configuration as environment variables.
+
+        :param mlflow_url: tracking URI for the connection ``mlflow_default``
+        :param data_registry: URL of the git repository that holds the data
+        """
+        home = self.state_dir / "airflow"
+        mlflow_host, _, mlflow_port = mlflow_url.removeprefix("http://").partition(":")
+        settings = {
+            "CORE__DAGS_FOLDER": str(self.project / "dags"),
+            "CORE__PLUGINS_FOLDER": str(self.project / "plugins"),
+            "CORE__LOAD_EXAMPLES": "False",
+            "CORE__EXECUTOR": "LocalExecutor",
+            "CORE__PARALLELISM": str(PARALLELISM),
+            "CORE__AUTH_MANAGER": _AUTH_MANAGER,
+            "CORE__SIMPLE_AUTH_MANAGER_USERS": f"{self.credentials.user}:admin",
+            "CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(password_file(self.state_dir)),
+            "CORE__EXECUTION_API_SERVER_URL": f"{self.url}/execution/",
+            "DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home / 'airflow.db'}",
+            "API__HOST": HOST,
+            "API__PORT": str(self.port),
+            "API__BASE_URL": self.url,
+            "API__WORKERS": "1",
+            "API_AUTH__JWT_SECRET": self.credentials.jwt_secret,
+            "DAG_PROCESSOR__REFRESH_INTERVAL": "30",
+            # A task whose process vanished with an interrupted stack is noticed and retried after a minute.
+            "SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "60",
+            "LOGGING__BASE_LOG_FOLDER": str(self.logs),
+            "USAGE_DATA_COLLECTION__ENABLED": "False",
+        }
+        connections = {
+            "MLFLOW_DEFAULT": {
+                "conn_type": "http",
+                "host": mlflow_host,
+                "port": int(mlflow_port),
+                "schema": "http",
+            },
+            "AIRFLOW_API_DEFAULT": {
+                "conn_type": "http",
+                "host": HOST,
+                "port": self.port,
+                "schema": "http",
+                "login": self.credentials.user,
+                "password": self.credentials.password,
+            },
+        }
+        return {
+            "AIRFLOW_HOME": str(home),
+            **{f"AIRFLOW__{name}": value for name, value in settings.items()},
+            **{f"AIRFLOW_CONN_{name}": json.dumps(value) for name, value in connections.items()},
+            "PYTHONPATH": str(self.project),
+            "RETRAIN_DATA_REGISTRY": data_registry,
+        }
+
+    def migrate(self, processes: Processes, environment: Mapping[str, str]) -> None:
+        """Make or update Airflow's database.
+
+        :param processes: the stack's processes
+        :param environment: what ``environment`` returned
+        """
+        (self.state_dir / "airflow").mkdir(parents=True, exist_ok=True)
+        processes.run("airflow-db-migrate", [sys.executable, "-m", "airflow", "db", "migrate"], **environment)
+
+    def start(self, processes: Processes, environment: Mapping[str, str]) -> None:
+        """Start all parts of Airflow.
+
+        :param processes: the stack's processes
+        :param environment: what ``environment`` returned
+        """
+        arguments = {
+            "api-server": ["--host", HOST, "--port", str(self.port), "--workers", "1"],
+            "scheduler": ["--skip-serve-logs"],
+            "triggerer": ["--skip-serve-logs"],
+        }
+        for component in COMPONENTS:
+            processes.start(
+                f"{_PREFIX}{component}",
+                [sys.executable, "-m", "airflow", component, *arguments.get(component, [])],
+                **environment,
+            )
+
+    def waiting_for(self, processes: Processes) -> list[str]:
+        """Return the parts of Airflow that do not report to be healthy yet.
+
+        :param processes: the stack's processes
+        """
+        health = self.api().health() if processes.listens(_API_SERVER, self.port) else {}
+        if not health:
+            return ["api server"]
+        return [part.replace("_", " ") for part in _HEALTH if health.get(part) != "healthy"]
