@@ -1,0 +1,103 @@
+"""One Airflow and one MLflow for all tests of this folder: real servers, real processes, free ports."""
+
+import json
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+import yaml
+from operations import Configuration, Operations
+
+from include.local_stack.ports import free_port
+from include.local_stack.preparation import COMPLETE
+from include.local_stack.processes import Processes
+from include.local_stack.progress import Printer
+from include.local_stack.stack import PROJECT, Settings, Stack, clean_environment
+
+SAMPLE = ("--stores", "40", "--months", "24")
+SEEN: list[str] = []
+
+
+def quick_config() -> dict:
+    """The project's configuration, impatient: short waits, and a schedule half a year away."""
+    content = yaml.safe_load((PROJECT / "include" / "config" / "rossmann.yaml").read_text())
+    month = (datetime.now(UTC).month + 5) % 12 + 1
+    lifecycle = content["lifecycle"]
+    lifecycle["schedule"] = {"cron": f"0 0 1 {month} *", "timezone": "UTC"}
+    lifecycle["approval"] |= {"poll_seconds": 2}
+    content["forecast"]["quick_rounds_scale"] = 0.1
+    for booster in content["boosters"].values():
+        # Three train side by side on as few as two cores.
+        booster["threads"] = 1
+    lifecycle["tasks"] |= {"retries": 4, "retry_delay_seconds": 5, "max_retry_delay_seconds": 10}
+    return content
+
+
+@pytest.fixture(scope="session")
+def config(tmp_path_factory: pytest.TempPathFactory) -> Configuration:
+    return Configuration(tmp_path_factory.mktemp("config") / "rossmann.yaml", quick_config())
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory, config: Configuration) -> Iterator[Stack]:
+    state_dir: Path = tmp_path_factory.mktemp("stack")
+    environment = clean_environment({**os.environ, "RETRAIN_CONFIG": str(config.path)})
+    processes = Processes(state_dir, environment, PROJECT)
+    with processes:
+        made = Stack(Settings(state_dir, free_port(), free_port()), processes, Printer())
+        publish(made)
+        made.start()
+        yield made
+
+
+def publish(stack: Stack, *arguments: str) -> str:
+    """Bring the data registry to sample data of a size that trains quickly; return the commit."""
+    command = [sys.executable, "-m", "include.rossmann", "sample", str(stack.registry), *SAMPLE, *arguments]
+    commit = json.loads(stack.processes.run("sample", command).splitlines()[-1])["commit"]
+    (stack.processes.state_dir / COMPLETE).touch()
+    return str(commit)
+
+
+@pytest.fixture(scope="session")
+def spoilt_revision(stack: Stack) -> str:
+    """A revision whose newest sales are shuffled, so that no honest forecast passes the gate."""
+    commit = publish(stack, "--spoil")
+    publish(stack)
+    return commit
+
+
+@pytest.fixture(scope="session")
+def corrupt_revision(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A revision whose train.csv has a broken row."""
+    folder = tmp_path_factory.mktemp("corrupt")
+    for file in (stack.registry / "data").glob("*.csv"):
+        shutil.copy(file, folder)
+    lines = (folder / "train.csv").read_text().splitlines(keepends=True)
+    (folder / "train.csv").write_text("".join([*lines[:500], "7,2014-01-0", *lines[501:]]))
+    command = [sys.executable, "-m", "include.rossmann", "import-data", str(folder), str(stack.registry)]
+    commit = json.loads(stack.processes.run("import-data", command).splitlines()[-1])["commit"]
+    publish(stack)
+    return str(commit)
+
+
+@pytest.fixture(scope="session")
+def session_operator(stack: Stack, config: Configuration) -> Operations:
+    return Operations(stack, config, SEEN)
+
+
+@pytest.fixture
+def operator(session_operator: Operations) -> Iterator[Operations]:
+    """The operator, with the configuration restored after the test and no run of it left under way."""
+    yield session_operator
+    session_operator.config.restore()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if SEEN:
+        terminalreporter.section("what the operator saw")
+        for line in SEEN:
+            terminalreporter.write_line(line)

@@ -1,0 +1,190 @@
+"""The life cycle on real servers, in the order in which a team meets it. Each test leaves what the next one needs."""
+
+import csv
+import time
+from pathlib import Path
+
+import pytest
+from operations import MODEL, Operations
+
+from include.local_stack.stack import APPROVAL_TASK, DAG_ID
+
+pytestmark = [pytest.mark.system, pytest.mark.timeout(1500)]
+
+
+@pytest.fixture(scope="module")
+def first(session_operator: Operations) -> int:
+    """The first version in Production."""
+    run_id = session_operator.trigger(note="first")
+    version = session_operator.until_waiting(run_id)
+    session_operator.approve(run_id, "first version")
+    assert session_operator.until_end(run_id) == "success", session_operator.why(run_id)
+    return version
+
+
+@pytest.fixture(scope="module")
+def second(session_operator: Operations, first: int) -> int:
+    """The second, which replaced the first, although a training process was killed and MLflow was down."""
+    operator = session_operator
+    run_id = operator.trigger(note="second")
+
+    process = operator.step_process("train", "--booster", "xgboost")
+    process.kill()
+    killed = operator.until_task(run_id, "train_xgboost", {"up_for_retry"})
+    operator.saw("a killed training task", operator.sentence(run_id, "train_xgboost"))
+    assert killed.try_number == 1
+    assert operator.production() == first
+
+    operator.step_process("register")
+    operator.stack.processes.stop_server("mlflow")
+    time.sleep(15)
+    operator.stack.mlflow.start(operator.stack.processes)
+    operator.wait("MLflow is back", lambda: operator.stack.mlflow.healthy(operator.stack.processes), 120)
+
+    version = operator.until_waiting(run_id)
+    assert operator.task(run_id, "train_xgboost").try_number == 2
+    register = operator.task(run_id, "register")
+    operator.saw(
+        "MLflow down during register",
+        f"register is {register.state} at attempt {register.try_number}; one version ({version}) of this run",
+    )
+    assert operator.production() == first
+    operator.approve(run_id, "second version")
+    assert operator.until_end(run_id) == "success", operator.why(run_id)
+    said = operator.log_text(run_id, "promote")
+    assert f"Model version {version} is now in Production" in said
+    assert f"Previous Production model (version {first}) archived" in said
+    return version
+
+
+def versions_in(file: Path) -> set[str]:
+    """The versions that a file of predictions names."""
+    with file.open() as lines:
+        return {row["ModelVersion"] for row in csv.DictReader(lines)}
+
+
+def unchanged(operator: Operations, live: int, events: int) -> None:
+    """Production, its alias and its history are as they were."""
+    assert operator.production() == live
+    assert operator.champion() == live
+    assert len(operator.promotions()) == events
+
+
+def test_a_second_retrain_archives_the_first(operator, first, second):
+    assert operator.stages() == {first: "Archived", second: "Production"}
+    assert operator.champion() == second
+    events = {event["version"]: event for event in operator.promotions()}
+    assert events[first]["reason"] == "first version"
+    assert events[second]["reason"] == "second version"
+    assert {event["user"] for event in events.values()} == {"admin"}
+    operator.saw("second retrain", f"version {second} in Production, version {first} archived")
+
+
+def test_a_rejection_in_required_actions_leaves_production_alone(operator, second):
+    events = len(operator.promotions())
+    run_id = operator.trigger(note="third")
+    version = operator.until_waiting(run_id)
+    operator.api.respond(DAG_ID, run_id, APPROVAL_TASK, "Reject", {"reason": "weekend figures look odd"})
+    assert operator.until_end(run_id) == "failed"
+    assert operator.task(run_id, APPROVAL_TASK).state == "failed"
+    assert operator.task(run_id, APPROVAL_TASK).try_number == 1
+    assert operator.task(run_id, "promote").state == "upstream_failed"
+    tags = operator.tags(version)
+    assert (tags["decision.outcome"], tags["decision.user"]) == ("rejected", "admin")
+    assert tags["decision.reason"] == "weekend figures look odd"
+    assert operator.stages()[version] == "Staging"
+    unchanged(operator, second, events)
+    operator.saw("rejected", operator.sentence(run_id, APPROVAL_TASK))
+
+
+def test_spoilt_data_stops_at_the_gate(operator, second, spoilt_revision):
+    events = len(operator.promotions())
+    run_id = operator.trigger(data_revision=spoilt_revision, note="fourth")
+    assert operator.until_end(run_id) == "failed"
+    validate = operator.task(run_id, "validate")
+    assert (validate.state, validate.try_number) == ("failed", 1)
+    assert operator.states(run_id)[APPROVAL_TASK] == "upstream_failed"
+    version = operator.version_of(run_id)
+    assert operator.stages()[version] == "None"
+    tags = operator.tags(version)
+    assert tags["validation.outcome"] == "failed"
+    assert tags["retrain_required"] == "true"
+    unchanged(operator, second, events)
+    operator.saw("the gate", operator.sentence(run_id, "validate"))
+
+
+def test_a_corrupt_csv_stops_before_training(operator, second, corrupt_revision):
+    events, stages = len(operator.promotions()), operator.stages()
+    run_id = operator.trigger(data_revision=corrupt_revision)
+    assert operator.until_end(run_id) == "failed"
+    pull = operator.task(run_id, "pull")
+    assert (pull.state, pull.try_number) == ("failed", 1)
+    assert operator.states(run_id)["features"] == "upstream_failed"
+    assert operator.stages() == stages
+    unchanged(operator, second, events)
+    line = operator.sentence(run_id, "pull")
+    assert "train.csv" in line
+    operator.saw("a corrupt CSV", line)
+
+
+def test_an_approval_expires(operator, second):
+    events = len(operator.promotions())
+    operator.config.change("lifecycle", "approval", expires_after_days=20 / 86400, poll_seconds=2)
+    run_id = operator.trigger(note="nobody looks")
+    assert operator.until_end(run_id) == "failed"
+    approval = operator.task(run_id, APPROVAL_TASK)
+    assert (approval.state, approval.try_number) == ("failed", 1)
+    version = operator.version_of(run_id)
+    assert operator.tags(version)["decision.outcome"] == "expired"
+    assert operator.stages()[version] == "Staging"
+    unchanged(operator, second, events)
+    operator.saw("expired", operator.sentence(run_id, APPROVAL_TASK))
+
+
+def test_marking_the_approval_failed_is_a_rejection(operator, second):
+    events = len(operator.promotions())
+    run_id = operator.trigger(note="to be marked failed")
+    version = operator.until_waiting(run_id)
+    operator.api.mark(DAG_ID, run_id, APPROVAL_TASK, "failed", "not this week")
+    assert operator.until_end(run_id) == "failed"
+    tags = operator.tags(version)
+    assert (tags["decision.outcome"], tags["decision.user"]) == ("rejected", "admin")
+    assert tags["decision.reason"] == "not this week"
+    unchanged(operator, second, events)
+    operator.saw("marked failed", f"version {version} rejected by {tags['decision.user']}: {tags['decision.reason']}")
+
+
+def test_rollback_restores_the_first_and_predictions_name_their_version(operator, first, second, tmp_path):
+    before, after = tmp_path / "before.csv", tmp_path / "after.csv"
+    assert operator.predict(before) == second
+    said = operator.run_cli("rollback", "--version", str(first), "--reason", "second forecasts too low")
+    assert f"Model version {first} is now in Production" in said
+    assert f"Previous Production model (version {second}) archived" in said
+    assert operator.production() == first
+    assert operator.champion() == first
+    assert operator.stages()[second] == "Archived"
+    assert operator.predict(after) == first
+    assert versions_in(before) == {str(second)}
+    assert versions_in(after) == {str(first)}
+    newest = operator.promotions()[-1]
+    assert (newest["version"], newest["reason"], newest["door"]) == (first, "second forecasts too low", "cli")
+    operator.saw("rolled back", " / ".join(said.strip().splitlines()))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (("rollback", "--version", "999", "--reason", "x"), "999"),
+        (("predict", "--stage", "Produktion", "--output", "x.csv"), "Produktion"),
+        (("promote", "--version", "999", "--reason", "x"), "999"),
+    ],
+)
+def test_a_wrong_name_is_one_sentence(operator, first, second, arguments, word):
+    events, live = len(operator.promotions()), operator.production()
+    done = operator.cli(*arguments)
+    assert done.returncode == 2
+    line = done.stderr.strip().splitlines()[-1]
+    assert line.startswith("error: ")
+    assert word in line
+    unchanged(operator, live, events)
+    operator.saw(f"{MODEL} {' '.join(arguments[:3])}", line)
