@@ -121,9 +121,13 @@ class AirflowApi:
         ]
         return sorted(rows, key=lambda row: row.number)
 
-    def response(self, task: TaskKey) -> dict[str, Any] | None:
-        """Return the response that somebody already gave in Required Actions, as the event Airflow makes of it."""
-        answer = self._client.get(f"/api/v2{task.path}/-1/hitlDetails")
+    def response(self, task: TaskKey, try_number: int) -> dict[str, Any] | None:
+        """Return the response that somebody gave in Required Actions, as the event Airflow makes of it.
+
+        :param task: the task that asked
+        :param try_number: the try that asked
+        """
+        answer = self._client.get(f"/api/v2{task.path}/-1/hitlDetails/tries/{try_number}")
         if answer.status_code == httpx.codes.NOT_FOUND:
             return None
         detail = self._json(answer)

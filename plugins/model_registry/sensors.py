@@ -94,7 +94,7 @@ class ModelApprovalSensor(BaseSensorOperator):
         if decision is not None:
             return self._end(context, model, version, decision)
         ti = context["ti"]
-        # Where Airflow starts this try a second time, writing the request again would erase a response.
+        # Where Airflow starts the task a second time, writing the request again would erase a response.
         response = self._earlier_response(context)
         if response is not None:
             decision = decision_of_response(response, dag_id=ti.dag_id, run_id=ti.run_id)
@@ -170,13 +170,22 @@ class ModelApprovalSensor(BaseSensorOperator):
         return model, version, body, None
 
     def _earlier_response(self, context: Context) -> dict[str, Any] | None:
+        """Return a response to this request that was not followed, from this try or those it retries.
+
+        Airflow may take the end of the process that deferred for the end of the one that a quick response
+        resumed, and retries the task (apache/airflow#72716): the person is not asked twice. Who clears the
+        task does want to be asked again, so tries before that do not count.
+        """
         ti = context["ti"]
+        first_try = max(ti.max_tries - self.retries + 1, 1)
         try:
             api = AirflowApi.from_connection(self.airflow_conn_id)
             if api is None:
                 return None
             with api:
-                return api.response(TaskKey(ti.dag_id, ti.run_id, ti.task_id))
+                task = TaskKey(ti.dag_id, ti.run_id, ti.task_id)
+                found = (api.response(task, number) for number in range(ti.try_number, first_try - 1, -1))
+                return next((response for response in found if response is not None), None)
         except Exception as error:  # noqa: BLE001 -- Airflow's API is a help here, never a condition
             self.log.warning("An earlier response could not be read: %s", type(error).__name__)
             return None

@@ -54,6 +54,8 @@ class Task:
     task_id: str = "promote"
     dag_id: str = "retrain"
     run_id: str = "manual__2026-01-01T00:00:00+00:00"
+    try_number: int = 1
+    max_tries: int = 0
     id: uuid.UUID = field(default_factory=uuid.uuid4)
     states: dict[str, str] = field(default_factory=dict)
     xcoms: dict[tuple[str, str], Any] = field(default_factory=dict)

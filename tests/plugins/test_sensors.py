@@ -169,13 +169,63 @@ def test_what_the_registry_shows_already_ends_the_wait_at_once(
     assert asked == []
 
 
-def test_a_response_of_this_try_is_read_before_the_request_is_written_again(
+class Responses:
+    """Responses under Required Actions by try, as Airflow's API tells them (the system tests ask a real one)."""
+
+    def __init__(self, **by_try: dict[str, Any]) -> None:
+        self.by_try = {int(name.removeprefix("try_")): answer for name, answer in by_try.items()}
+
+    def __enter__(self) -> "Responses":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def response(self, task: Any, try_number: int) -> dict[str, Any] | None:
+        return self.by_try.get(try_number)
+
+
+def test_a_response_is_read_before_the_request_is_written_again(
     mlflow: str, model: str, waiting: Any, asked: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     version = add_version(mlflow, model, stage="Staging")
-    monkeypatch.setattr(ModelApprovalSensor, "_earlier_response", lambda *_: response("Approve"))
+    given = Responses(try_1=response("Approve"))
+    monkeypatch.setattr(sensors.AirflowApi, "from_connection", lambda _: given)
     assert sensor(model, version).execute(waiting.context)["user"] == "anna"
     assert asked == []
+
+
+@pytest.mark.parametrize(
+    ("try_number", "max_tries", "counts"),
+    [
+        (2, 3, True),  # Airflow retried by itself what the response had resumed
+        (4, 3, True),
+        (2, 4, False),  # cleared after the first try: asked again
+        (5, 6, True),  # cleared after the third, then retried
+    ],
+)
+def test_a_response_counts_in_a_retry_but_not_after_a_clear(
+    mlflow: str,
+    model: str,
+    waiting: Any,
+    asked: list[Any],
+    monkeypatch: pytest.MonkeyPatch,
+    try_number: int,
+    max_tries: int,
+    counts: bool,
+) -> None:
+    version = add_version(mlflow, model, stage="Staging")
+    given = Responses(try_1=response("Approve"), try_4=response("Approve"))
+    if try_number == 2:
+        del given.by_try[4]
+    monkeypatch.setattr(sensors.AirflowApi, "from_connection", lambda _: given)
+    waiting.try_number, waiting.max_tries = try_number, max_tries
+    if counts:
+        assert sensor(model, version, retries=3).execute(waiting.context)["outcome"] == "approved"
+    else:
+        with pytest.raises(TaskDeferred):
+            sensor(model, version, retries=3).execute(waiting.context)
+    assert (asked == []) == counts
 
 
 def test_not_deferrable_it_reschedules_and_serves_the_registry_door(
