@@ -4,12 +4,13 @@ DAG files read it while Airflow parses them, so this module imports nothing heav
 """
 
 import os
+from datetime import time
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from include.lifecycle.errors import BadInputError
 
@@ -56,11 +57,51 @@ class GateConfig(Section):
     threshold: Positive = 0.10
 
 
+Weekday = Literal["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
+WEEKDAYS: tuple[Weekday, ...] = get_args(Weekday)
+
+
+class BlackoutConfig(Section):
+    """A weekly window in which nothing is promoted: from ``start`` to before ``end``, next day's when not later."""
+
+    weekdays: Annotated[tuple[Weekday, ...], Field(min_length=1)] = WEEKDAYS
+    start: time
+    end: time
+
+    @model_validator(mode="after")
+    def _not_empty(self) -> Self:
+        if self.start == self.end:
+            raise ValueError("start and end are the same: give a window with a length")
+        if self.start.tzinfo is not None or self.end.tzinfo is not None:
+            raise ValueError("start and end are times of day in the model's timezone, without an offset")
+        return self
+
+
+class PolicyConfig(Section):
+    """What an approval needs to hold. What is asked here and cannot be shown counts as not met."""
+
+    approvers: tuple[Annotated[str, Field(pattern=r"^(user|role):\S.*$")], ...] = ()
+    """``user:NAME`` or ``role:NAME``; empty: whoever Airflow lets mark or answer."""
+    reason_required: bool = True
+    four_eyes: bool = False
+    """Whoever triggered the run may not approve it."""
+    evidence_max_age_days: Positive | None = None
+    blackouts: tuple[BlackoutConfig, ...] = ()
+
+
 class ApprovalConfig(Section):
-    """How long a candidate waits for a person, and how often the wait looks at the registry."""
+    """How long a candidate waits for a person, how often the wait looks at the registry, who may decide."""
 
     expires_after_days: Positive = 7.0
     poll_seconds: Positive = 30.0
+    supersede: Literal["newer", "never"] = "newer"
+    policy: PolicyConfig = PolicyConfig()
+
+
+class RollbackConfig(Section):
+    """Who may bring a former Production version back. Blackouts and the age of evidence do not count."""
+
+    policy: PolicyConfig = PolicyConfig()
 
 
 class TaskConfig(Section):
@@ -92,6 +133,7 @@ class LifecycleConfig(Section):
     schedule: ScheduleConfig = ScheduleConfig()
     gate: GateConfig = GateConfig()
     approval: ApprovalConfig = ApprovalConfig()
+    rollback: RollbackConfig = RollbackConfig()
     tasks: TaskConfig = TaskConfig()
     connections: ConnectionConfig = ConnectionConfig()
 

@@ -18,6 +18,10 @@ UNKNOWN = "unknown"
 """What a user and the source of a user's name are when nothing tells them: they are never guessed."""
 
 
+OPERATING_SYSTEM = "operating system, unverified"
+"""Source of the user's name at the command line: whoever runs it can call himself anything."""
+
+
 class Outcome(StrEnum):
     """How the wait for a decision ended."""
 
@@ -63,6 +67,7 @@ class Decision:
     :param at: when, in UTC
     :param dag_id: Airflow DAG whose run decided or waited
     :param run_id: Airflow run
+    :param roles: the user's roles in Airflow; None where they are not known
     """
 
     outcome: Outcome
@@ -73,6 +78,7 @@ class Decision:
     at: datetime = field(default_factory=utc_now)
     dag_id: str | None = None
     run_id: str | None = None
+    roles: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         if self.at.tzinfo is None:
@@ -83,6 +89,13 @@ class Decision:
         for name in ("user", "user_source", "reason", "dag_id", "run_id"):
             if text := getattr(self, name):
                 object.__setattr__(self, name, storable(text))
+        if self.roles is not None:
+            object.__setattr__(self, "roles", tuple(storable(str(role)) for role in self.roles))
+
+    @property
+    def user_is_verified(self) -> bool:
+        """Whether something vouches for the user's name: Airflow's login, not the operating system's."""
+        return self.user != UNKNOWN and self.user_source not in (UNKNOWN, OPERATING_SYSTEM)
 
     def to_dict(self) -> dict[str, Any]:
         """Return what JSON can hold: an XCom, a trigger's event."""
@@ -95,6 +108,7 @@ class Decision:
             "at": self.at.isoformat(),
             "dag_id": self.dag_id,
             "run_id": self.run_id,
+            "roles": list(self.roles) if self.roles is not None else None,
         }
 
     @classmethod

@@ -5,7 +5,7 @@ import json
 import os
 import socket
 
-from include.lifecycle.decisions import Decision, Door, Outcome
+from include.lifecycle.decisions import OPERATING_SYSTEM, Decision, Door, Outcome
 from include.lifecycle.errors import BadInputError
 from include.lifecycle.events import Event
 from include.lifecycle.limits import CLIENT_LIMITS
@@ -91,9 +91,7 @@ def decided(outcome: Outcome, reason: str) -> Decision:
     if not reason.strip():
         raise BadInputError("the reason is empty: say in --reason why, it is kept in the promotion history")
     user = f"{getpass.getuser()}@{socket.gethostname()}"
-    return Decision(
-        outcome, user=user, user_source="operating system, unverified", reason=reason.strip(), door=Door.CLI
-    )
+    return Decision(outcome, user=user, user_source=OPERATING_SYSTEM, reason=reason.strip(), door=Door.CLI)
 
 
 def open_registry() -> ModelRegistry:

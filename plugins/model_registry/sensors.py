@@ -177,7 +177,7 @@ class ModelApprovalSensor(BaseSensorOperator):
         task does want to be asked again, so tries before that do not count.
         """
         ti = context["ti"]
-        first_try = max(ti.max_tries - self.retries + 1, 1)
+        first_try = max(ti.max_tries - (self.retries or 0) + 1, 1)
         try:
             api = AirflowApi.from_connection(self.airflow_conn_id)
             if api is None:
