@@ -99,7 +99,12 @@ with DAG(
     register = step("register", env=RUN)
     validate = step("validate", env=RUN)
     stage = ModelStageOperator(
-        task_id="stage", version=xcom_field("register", "version"), stage="Staging", reason="gate passed", **REGISTRY
+        task_id="stage",
+        version=xcom_field("register", "version"),
+        stage="Staging",
+        reason="gate passed",
+        supersede=CONFIG.approval.supersede,
+        **REGISTRY,
     )
     await_approval = ModelApprovalSensor(
         task_id="await_approval",

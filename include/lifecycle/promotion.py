@@ -182,7 +182,9 @@ class Promoter:
             event = replace(event, archived=() if left is None else (left,))
             self.writer.set_aliases(held, version, _previous(held.state, stages, version, steps.production))
         if to_stage != STAGING:
-            self.writer.record_decision(info, event, request.decision)
+            # a rejected or expired version that leaves Staging keeps its decision: the first one holds
+            standing = Decision.from_tags(info.tags) if to_stage == NONE else None
+            self.writer.record_decision(info, event, standing or request.decision)
         entry = held.end(champion, [*steps.events, event], steps.repair_records())
         log.info(
             "%s version %d: %s -> %s (promotion ledger: entry %d, digest %s)",

@@ -6,12 +6,12 @@ from mlflow import MlflowClient
 
 from include.lifecycle.checks import Request
 from include.lifecycle.decisions import Decision, Outcome
-from include.lifecycle.errors import BadInputError, VersionNotFoundError
+from include.lifecycle.errors import BadInputError, RetrainError, TransitionRefusedError, VersionNotFoundError
 from include.lifecycle.events import Event
 from include.lifecycle.ledger import PromotionLedger
 from include.lifecycle.links import version_url
 from include.lifecycle.promotion import Promoter, Reconciliation, Transition
-from include.lifecycle.stages import PRODUCTION, STAGING, parse_stage
+from include.lifecycle.stages import NONE, PRODUCTION, STAGING, parse_stage
 from include.lifecycle.versions import VersionCatalog, VersionInfo, nobody_in, numbers
 
 log = logging.getLogger(__name__)
@@ -144,6 +144,30 @@ class ModelRegistry:
         return self.transition(
             model, version, STAGING, decision or Decision(Outcome.APPROVED, reason="passed its gate")
         )
+
+    def supersede(self, model: str, *, dag_id: str | None = None, run_id: str | None = None) -> list[Transition]:
+        """Empty Staging but for its newest version: older ones go back to None, and their waits end.
+
+        A version without a decision is tagged as superseded; one that was rejected or expired keeps that
+        decision. A version that is approved and waits for its promotion stays, and so does one that was
+        promoted meanwhile. Whoever is interrupted in between calls it again.
+
+        :param dag_id: Airflow DAG whose run brought the newest version
+        :param run_id: that run
+        :return: what was moved
+        :raises ModelNotFoundError: when there is no such model
+        """
+        staged, moved = self.versions(model, STAGING), []
+        for item in reversed(staged[1:]):
+            reason = f"version {staged[0].version} reached Staging"
+            decision = Decision(Outcome.SUPERSEDED, reason=reason, dag_id=dag_id, run_id=run_id)
+            try:
+                moved.append(self.transition(model, item.version, NONE, decision))
+            except RetrainError as error:
+                if self.version(model, item.version).stage == STAGING and not isinstance(error, TransitionRefusedError):
+                    raise
+                log.info("Not superseded: %s", error)
+        return moved
 
     def promote(self, model: str, version: int, decision: Decision, *, require_validation: bool = True) -> Transition:
         """Move a version from Staging to Production; the one there is archived by the same call."""

@@ -1,7 +1,7 @@
 """Operators that move a model version between stages, and that record what nobody's code recorded."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 from airflow.sdk import BaseOperator, Context
 from airflow.sdk.exceptions import AirflowSkipException
@@ -31,6 +31,8 @@ class ModelStageOperator(BaseOperator):
     :param version: version to move (templated): the one that an earlier task of the run returned
     :param stage: Staging, Production or None (templated)
     :param reason: why, for moves that no person decides (templated)
+    :param supersede: on the way to Staging: ``newer`` sends what else is there, but for the newest version,
+        back to None, and ends its wait; ``never`` leaves it
     :param require_validation: refuse a version whose gate has not passed, as the version's tags tell
     :param approval_task_id: the task that waits for the approval, usually a ``ModelApprovalSensor``
     :param mlflow_conn_id: connection of the MLflow server
@@ -48,6 +50,7 @@ class ModelStageOperator(BaseOperator):
         version: str | int,
         stage: str,
         reason: str = "",
+        supersede: Literal["newer", "never"] = "newer",
         require_validation: bool = True,
         approval_task_id: str | None = None,
         mlflow_conn_id: str = MLflowRegistryHook.default_conn_name,
@@ -59,12 +62,15 @@ class ModelStageOperator(BaseOperator):
             constant(self.task_id, name, value)
         if "{{" not in stage and stage not in _TARGETS:
             raise ValueError(f"{self.task_id}: stage must be one of {', '.join(_TARGETS)}, found {stage!r}")
+        if supersede not in ("newer", "never"):
+            raise ValueError(f"{self.task_id}: supersede must be newer or never, found {supersede!r}")
         if approval_task_id == self.task_id:
             raise ValueError(f"{self.task_id}: approval_task_id must name another task")
         self.model_name = model_name
         self.version = version
         self.stage = stage
         self.reason = reason
+        self.supersede = supersede
         self.require_validation = require_validation
         self.approval_task_id = approval_task_id
         self.mlflow_conn_id = mlflow_conn_id
@@ -81,8 +87,14 @@ class ModelStageOperator(BaseOperator):
         from include.lifecycle.messages import confirm
 
         with told_to_airflow(), hook.registry() as registry:
-            done = registry.transition(model, version, self.stage, decision, require_validation=self.require_validation)
-        for sentence in confirm(done):
+            moves = [
+                done := registry.transition(
+                    model, version, self.stage, decision, require_validation=self.require_validation
+                )
+            ]
+            if self.stage == STAGING and self.supersede == "newer":
+                moves += registry.supersede(model, dag_id=decision.dag_id, run_id=decision.run_id)
+        for sentence in (sentence for move in moves for sentence in confirm(move)):
             self.log.info("%s", sentence)
         return {
             "model": model,

@@ -43,12 +43,20 @@ def leave(task: Any, recorded: Recorded, state: str) -> None:
     task.states[APPROVAL] = state
 
 
+def test_a_newer_candidate_supersedes_older_ones(mlflow: str, model: str, task: Any) -> None:
+    live, old, new = (add_version(mlflow, model, stage=stage) for stage in ("Production", "Staging", "None"))
+    operator = ModelStageOperator(task_id="stage", model_name=model, version=str(new), stage="Staging")
+    assert operator.execute(task.context)["archived"] == []
+    assert [stage_of(mlflow, model, version) for version in (live, old, new)] == ["Production", "None", "Staging"]
+    assert tags_of(mlflow, model, old)["decision.reason"] == f"version {new} reached Staging"
+
+
 def test_staging_needs_a_passed_gate_and_archives_nothing(mlflow: str, model: str, task: Any) -> None:
     old = add_version(mlflow, model, stage="Staging")
     passed, failed, never = (add_version(mlflow, model, passed=value) for value in (True, False, None))
-    result = ModelStageOperator(task_id="stage", model_name=model, version=str(passed), stage="Staging").execute(
-        task.context
-    )
+    result = ModelStageOperator(
+        task_id="stage", model_name=model, version=str(passed), stage="Staging", supersede="never"
+    ).execute(task.context)
     assert (result["version"], result["from"], result["to"], result["archived"]) == (passed, "None", "Staging", [])
     assert [stage_of(mlflow, model, version) for version in (old, passed)] == ["Staging", "Staging"]
     for version, message in ((failed, "its gate failed"), (never, "was not validated")):
