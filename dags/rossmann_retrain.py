@@ -12,7 +12,7 @@ and waits for a person. Approval puts it into Production; anything else leaves P
 | `stage` | None to Staging |
 | `await_approval` | waits for a decision, holding no worker slot |
 | `promote` | Staging to Production, archives the version before |
-| `record_decision` | writes a rejection or expiry onto the version; skipped otherwise |
+| `record_decision` | writes a rejection or expiry onto the version; fails if `promote` was marked green by hand |
 
 **Approve or reject**: *Browse > Required Actions*, or the tab of `await_approval`: figures beside Production's,
 Approve or Reject, a reason. Or mark `await_approval` success (approve) or failed (reject): the note is the reason.
@@ -120,5 +120,8 @@ with DAG(
         approval_task_id="await_approval",
         **REGISTRY,
     )
-    record_decision = RecordDecisionOperator(task_id="record_decision", approval_task_id="await_approval", **REGISTRY)
-    chain(pull, features, train, ensemble, register, validate, stage, await_approval, [promote, record_decision])
+    record_decision = RecordDecisionOperator(
+        task_id="record_decision", approval_task_id="await_approval", promote_task_id="promote", **REGISTRY
+    )
+    chain(pull, features, train, ensemble, register, validate, stage, await_approval, promote, record_decision)
+    await_approval >> record_decision

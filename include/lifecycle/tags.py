@@ -21,6 +21,9 @@ DECISION_REASON = "decision.reason"
 DECISION_DOOR = "decision.door"
 DECISION_TIME = "decision.time"
 
+PROMOTION_SKIPPED = "promotion.skipped"
+"""Sentence on an approval that no promotion followed, because its task was marked success by hand."""
+
 DATA_VERSION = "data.version"
 DATA_REGISTRY_COMMIT = "data.registry_commit"
 DATA_MD5_PREFIX = "data.md5."

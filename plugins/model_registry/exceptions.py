@@ -24,6 +24,10 @@ class NotApprovedError(AirflowFailException):
     """A promotion was asked for that nobody approved."""
 
 
+class PromotionSkippedError(AirflowFailException):
+    """A version was approved, and the task that promotes was marked success without running."""
+
+
 class ApprovalRejectedError(AirflowFailException):
     """Somebody rejected the candidate."""
 
