@@ -11,7 +11,7 @@ and waits for a person. Approval puts it into Production; anything else leaves P
 | `validate` | scores the registered version on the holdout; the gate |
 | `stage` | None to Staging |
 | `await_approval` | waits for a decision, holding no worker slot |
-| `promote` | Staging to Production, archives the version before |
+| `promote` | Staging to Production, archives the version before; in a blackout it waits for its end, deferred |
 | `record_decision` | writes a rejection or expiry onto the version; skipped otherwise |
 
 **Approve or reject**: *Browse > Required Actions*, or the tab of `await_approval`: figures beside Production's,
@@ -55,6 +55,7 @@ REGISTRY = {
     "mlflow_conn_id": CONFIG.connections.mlflow,
     "airflow_conn_id": CONFIG.connections.airflow_api,
 }
+APPROVAL = {**REGISTRY, "policy": CONFIG.approval.policy, "timezone": CONFIG.schedule.timezone}
 
 
 def step(task_id: str, *arguments: str, env: dict[str, str]) -> PipelineStepOperator:
@@ -106,14 +107,14 @@ with DAG(
         version=xcom_field("stage", "version"),
         expires_after=timedelta(days=CONFIG.approval.expires_after_days),
         poll_seconds=CONFIG.approval.poll_seconds,
-        **REGISTRY,
+        **APPROVAL,
     )
     promote = ModelStageOperator(
         task_id="promote",
         version=xcom_field("stage", "version"),
         stage="Production",
         approval_task_id="await_approval",
-        **REGISTRY,
+        **APPROVAL,
     )
     record_decision = RecordDecisionOperator(task_id="record_decision", approval_task_id="await_approval", **REGISTRY)
     chain(pull, features, train, ensemble, register, validate, stage, await_approval, [promote, record_decision])

@@ -21,6 +21,11 @@ DECISION_REASON = "decision.reason"
 DECISION_DOOR = "decision.door"
 DECISION_TIME = "decision.time"
 
+PROMOTION_REFUSED = "promotion.refused"
+"""When and why the policy last refused to promote the version; gone once it is promoted."""
+PROMOTION_WAITS_UNTIL = "promotion.waits_until"
+"""End of the blackout that an approved version waits for; gone once it is promoted."""
+
 DATA_VERSION = "data.version"
 DATA_REGISTRY_COMMIT = "data.registry_commit"
 DATA_MD5_PREFIX = "data.md5."
