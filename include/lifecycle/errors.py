@@ -33,3 +33,7 @@ class VersionNotFoundError(BadInputError):
 
 class TransitionRefusedError(BadInputError):
     """The life cycle does not know this stage transition, or the evidence it needs is not on the version."""
+
+
+class PolicyNotMetError(BadInputError):
+    """An approval does not meet the policy of its model."""

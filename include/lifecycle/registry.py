@@ -1,20 +1,26 @@
 """``ModelRegistry``: the one door to a registry for everything that reads or moves model versions."""
 
 import logging
+from datetime import datetime
 
 from mlflow import MlflowClient
 
+from include.lifecycle import tags as tag
 from include.lifecycle.checks import Request
-from include.lifecycle.decisions import Decision, Outcome
+from include.lifecycle.decisions import Decision, Outcome, utc_now
 from include.lifecycle.errors import BadInputError, RetrainError, TransitionRefusedError, VersionNotFoundError
 from include.lifecycle.events import Event
 from include.lifecycle.ledger import PromotionLedger
 from include.lifecycle.links import version_url
 from include.lifecycle.promotion import Promoter, Reconciliation, Transition
 from include.lifecycle.stages import NONE, PRODUCTION, STAGING, parse_stage
+from include.lifecycle.text import one_line
 from include.lifecycle.versions import VersionCatalog, VersionInfo, nobody_in, numbers
 
 log = logging.getLogger(__name__)
+
+MAX_NOTE = 1000
+"""Characters of a note that a version's tag keeps."""
 
 
 class ModelRegistry:
@@ -192,12 +198,23 @@ class ModelRegistry:
         return self.record_decision(model, version, decision)
 
     def record_decision(self, model: str, version: int, decision: Decision) -> Decision:
-        """Record a decision that moves nothing (rejected, expired, superseded). The first one holds.
+        """Record a decision that moves nothing (rejected, expired, superseded, or approved and to be promoted later).
+
+        The first one holds.
 
         :return: the decision that holds
         :raises TransitionRefusedError: when the version does not wait for a decision any more
         """
         return self._promoter(model).record(version, decision)
+
+    def note_refusal(self, model: str, version: int, sentence: str) -> None:
+        """Keep on a version when and why the policy refused to promote it, until it is promoted."""
+        text = f"{utc_now():%Y-%m-%d %H:%M} UTC: {one_line(sentence, MAX_NOTE)}"
+        self.client.set_model_version_tag(model, str(version), tag.PROMOTION_REFUSED, text)
+
+    def note_wait(self, model: str, version: int, until: datetime) -> None:
+        """Keep on an approved version until when its promotion waits."""
+        self.client.set_model_version_tag(model, str(version), tag.PROMOTION_WAITS_UNTIL, until.isoformat())
 
     def history(self, model: str) -> list[Event]:
         """Return every event of a model, oldest first.

@@ -23,6 +23,10 @@ DECISION_TIME = "decision.time"
 
 PROMOTION_SKIPPED = "promotion.skipped"
 """Sentence on an approval that no promotion followed, because its task was marked success by hand."""
+PROMOTION_REFUSED = "promotion.refused"
+"""When and why the policy last refused to promote the version; gone once it is promoted."""
+PROMOTION_WAITS_UNTIL = "promotion.waits_until"
+"""End of the blackout that an approved version waits for; gone once it is promoted."""
 
 DATA_VERSION = "data.version"
 DATA_REGISTRY_COMMIT = "data.registry_commit"

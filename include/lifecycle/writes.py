@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
+from include.lifecycle import tags as tag
 from include.lifecycle.decisions import Decision
 from include.lifecycle.errors import BadInputError, RetrainError
 from include.lifecycle.events import Event
@@ -96,6 +97,9 @@ class RegistryWriter:
         text = described(info.description, event)
         if text != info.description:
             self.client.update_model_version(self.model, str(info.version), text)
+        for key in (tag.PROMOTION_REFUSED, tag.PROMOTION_WAITS_UNTIL):
+            if event.is_promotion and key in info.tags:
+                self.client.delete_model_version_tag(self.model, str(info.version), key)
 
 
 def described(description: str, event: Event) -> str:
