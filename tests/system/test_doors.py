@@ -75,17 +75,29 @@ class Desk:
     def run_state(self) -> str:
         return self.operator.api.run(self.case.dag_id, self.run_id).state
 
+    def request(self, method: str, path: str, **options: Any) -> None:
+        """Click, and click again where Airflow's SQLite was locked for too long by the runs beside this one."""
+        for left in range(5, -1, -1):
+            try:
+                self.operator.api.request(method, path, **options)
+            except ApiError as error:
+                if error.status != 500 or not left:
+                    raise
+                time.sleep(2)
+            else:
+                return
+
     def mark(self, state: str, task_id: str = APPROVAL, **more: Any) -> None:
         path = f"/dags/{self.case.dag_id}/dagRuns/{self.run_id}/taskInstances/{task_id}"
-        self.operator.api.request("PATCH", path, json={"new_state": state, "note": REASON, **more})
+        self.request("PATCH", path, json={"new_state": state, "note": REASON, **more})
 
     def mark_run(self, state: str) -> None:
         path = f"/dags/{self.case.dag_id}/dagRuns/{self.run_id}"
-        self.operator.api.request("PATCH", path, json={"state": state, "note": REASON})
+        self.request("PATCH", path, json={"state": state, "note": REASON})
 
     def clear(self, *task_ids: str) -> None:
         body = {"dry_run": False, "task_ids": list(task_ids), "dag_run_id": self.run_id, "only_failed": False}
-        self.operator.api.request("POST", f"/dags/{self.case.dag_id}/clearTaskInstances", json=body)
+        self.request("POST", f"/dags/{self.case.dag_id}/clearTaskInstances", json=body)
 
     def respond(self, option: str) -> None:
         self.operator.api.respond(self.case.dag_id, self.run_id, APPROVAL, option, {"reason": REASON})
