@@ -20,6 +20,7 @@ from include.lifecycle.decisions import Decision
 from include.lifecycle.entries import Intent, LedgerState, canonical
 from include.lifecycle.errors import RetrainError
 from include.lifecycle.events import Event
+from include.lifecycle.integrity import ArtifactIntegrity
 from include.lifecycle.ledger import FencedError, Held, PromotionLedger, end_content
 from include.lifecycle.reconcile import Plan, Repair, plan
 from include.lifecycle.stages import ARCHIVED, NONE, PRODUCTION, STAGING
@@ -81,10 +82,12 @@ class Promoter:
 
     :param client: MLflow client
     :param ledger: the model's ledger
+    :param integrity: checks the artifacts of what is to come into Production
     """
 
-    def __init__(self, client: MlflowClient, ledger: PromotionLedger) -> None:
+    def __init__(self, client: MlflowClient, ledger: PromotionLedger, integrity: ArtifactIntegrity) -> None:
         self.ledger = ledger
+        self.integrity = integrity
         self.model = ledger.model
         self.catalog = VersionCatalog(client)
         self.writer = RegistryWriter(client, ledger.model)
@@ -105,6 +108,8 @@ class Promoter:
         canonical(end_content(0, "", version, [replace(event.with_evidence(info.tags), archived=(version,) * 9)]))
         if request.to_stage not in (info.stage, intent.from_stage) or info.stage == intent.from_stage:
             check_move(state, info, request)
+        if request.to_stage == PRODUCTION:
+            self.integrity.check(info, state)  # before the lock: it downloads
         return self._locked(intent, lambda held: self._move(held, intent, event, request))
 
     def record(self, version: int, decision: Decision) -> Decision:

@@ -2,6 +2,7 @@
 
 import logging
 from datetime import datetime
+from pathlib import Path
 
 from mlflow import MlflowClient
 
@@ -10,6 +11,7 @@ from include.lifecycle.checks import Request
 from include.lifecycle.decisions import Decision, Outcome, utc_now
 from include.lifecycle.errors import BadInputError, RetrainError, TransitionRefusedError, VersionNotFoundError
 from include.lifecycle.events import Event
+from include.lifecycle.integrity import ArtifactIntegrity, IntegrityMode
 from include.lifecycle.ledger import PromotionLedger
 from include.lifecycle.links import version_url
 from include.lifecycle.promotion import Promoter, Reconciliation, Transition
@@ -31,6 +33,7 @@ class ModelRegistry:
         what the environment says
     :param lock_ttl: seconds after which a silent holder of the promotion lock counts as dead; by default
         as long as MLflow's request limits make it (see ``limits``)
+    :param integrity: ``required`` moves nothing to Production whose artifacts have no recorded digests
     """
 
     def __init__(
@@ -39,12 +42,14 @@ class ModelRegistry:
         tracking_uri: str | None = None,
         *,
         lock_ttl: float | None = None,
+        integrity: IntegrityMode = "when_recorded",
     ) -> None:
         if client is not None and tracking_uri is not None:
             raise ValueError("ModelRegistry takes a client or a tracking_uri, not both")
         self._client = client
         self._tracking_uri = tracking_uri
         self._lock_ttl = lock_ttl
+        self._integrity: IntegrityMode = integrity
         self._ledgers: dict[str, PromotionLedger] = {}
 
     @property
@@ -63,6 +68,11 @@ class ModelRegistry:
     def catalog(self) -> VersionCatalog:
         """What is in the registry."""
         return VersionCatalog(self.client)
+
+    @property
+    def integrity(self) -> ArtifactIntegrity:
+        """Records and checks the digests of artifacts."""
+        return ArtifactIntegrity(self.client, self._integrity)
 
     def ledger(self, model: str) -> PromotionLedger:
         """Return the promotion ledger of a model."""
@@ -85,6 +95,14 @@ class ModelRegistry:
         :raises ModelNotFoundError: names the models that exist
         """
         return self.catalog.all(model, parse_stage(stage) if stage is not None else None)
+
+    def download(self, info: VersionInfo, folder: Path) -> Path:
+        """Download a version's artifacts, check them against what was registered, and return the folder.
+
+        :param folder: an empty folder
+        :raises ArtifactsChangedError: names what was changed, is missing or was added
+        """
+        return self.integrity.download(info, self.ledger(info.model).read(), folder)
 
     def find_by_tag(self, model: str, key: str, value: str) -> VersionInfo | None:
         """Return the newest version with a tag, None when there is none or no such model.
@@ -240,4 +258,4 @@ class ModelRegistry:
         return version_url(self.tracking_uri, model, version)
 
     def _promoter(self, model: str) -> Promoter:
-        return Promoter(self.client, self.ledger(model))
+        return Promoter(self.client, self.ledger(model), self.integrity)

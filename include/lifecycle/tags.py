@@ -36,6 +36,11 @@ DATA_MD5_PREFIX = "data.md5."
 CODE_COMMIT = "code.commit"
 CODE_DIRTY = "code.dirty"
 
+ARTIFACTS_DIGEST = "artifacts.digest"
+"""SHA-256 of the manifest of the version's artifact files."""
+ROLLBACK_REQUESTED = "rollback.requested"
+"""When somebody last asked to roll back to the version: retention keeps it for a while."""
+
 TRAINING_END = "training.end"
 HOLDOUT_START = "holdout.start"
 HOLDOUT_END = "holdout.end"
