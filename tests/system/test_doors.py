@@ -100,7 +100,8 @@ class Desk:
         self.request("POST", f"/dags/{self.case.dag_id}/clearTaskInstances", json=body)
 
     def respond(self, option: str) -> None:
-        self.operator.api.respond(self.case.dag_id, self.run_id, APPROVAL, option, {"reason": REASON})
+        path = f"/dags/{self.case.dag_id}/dagRuns/{self.run_id}/taskInstances/{APPROVAL}/-1/hitlDetails"
+        self.request("PATCH", path, json={"chosen_options": [option], "params_input": {"reason": REASON}})
 
     def by_hand(self, stage: str, **more: Any) -> None:
         self.client.transition_model_version_stage(self.model, str(self.version), stage, **more)
