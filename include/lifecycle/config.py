@@ -155,6 +155,19 @@ class RollbackConfig(Section):
     """Who may bring a former Production version back, at any time of the week and however old it is."""
 
     policy: PolicyConfig = PolicyConfig()
+    require_second_person: bool = False
+    """Somebody other than who triggered the rollback has to approve it."""
+    expires_after_hours: Positive = 24.0
+    """How long a rollback waits for the second person."""
+
+
+class RetentionConfig(Section):
+    """Which versions the maintenance keeps although nothing uses them."""
+
+    keep_champions: Annotated[int, Field(ge=1)] = 3
+    """Former Production versions, the last ones."""
+    keep_days: Annotated[float, Field(ge=1)] = 30.0
+    """Days for which a version is kept that was registered, or that the ledger names."""
 
     @field_validator("policy")
     @classmethod
@@ -194,6 +207,10 @@ class LifecycleConfig(Section):
     gate: GateConfig = GateConfig()
     approval: ApprovalConfig = ApprovalConfig()
     rollback: RollbackConfig = RollbackConfig()
+    retention: RetentionConfig = RetentionConfig()
+    integrity: Literal["required", "when_recorded"] = Field(
+        "when_recorded", description="required: a version without recorded digests is neither promoted nor used"
+    )
     tasks: TaskConfig = TaskConfig()
     connections: ConnectionConfig = ConnectionConfig()
 

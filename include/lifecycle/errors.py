@@ -37,3 +37,7 @@ class TransitionRefusedError(BadInputError):
 
 class PolicyNotMetError(BadInputError):
     """An approval does not meet the policy of its model."""
+
+
+class ArtifactsChangedError(TransitionRefusedError):
+    """A version's artifacts are not those that were registered, or it cannot be told."""

@@ -31,7 +31,7 @@ def promote(config: RossmannConfig, version: int | None, reason: str) -> list[st
     :return: the confirmation, one sentence a line
     :raises BadInputError: when no version or several wait and none is named, or the move is refused
     """
-    registry, model = open_registry(), config.lifecycle.model
+    registry, model = open_registry(config), config.lifecycle.model
     chosen = version if version is not None else registry.candidate(model).version
     decision = decided(Outcome.APPROVED, reason)
     info = registry.version(model, chosen)
@@ -43,18 +43,18 @@ def promote(config: RossmannConfig, version: int | None, reason: str) -> list[st
 def reject(config: RossmannConfig, version: int, reason: str) -> list[str]:
     """Reject a version that waits in Staging; Production stays as it is."""
     decision = decided(Outcome.REJECTED, reason)
-    return confirm_decision(version, decision, open_registry().reject(config.lifecycle.model, version, decision))
+    return confirm_decision(version, decision, open_registry(config).reject(config.lifecycle.model, version, decision))
 
 
 def rollback(config: RossmannConfig, version: int, reason: str) -> list[str]:
     """Put a version back that was in Production; the current one is archived."""
     decision = require(config.lifecycle.rollback.policy, decided(Outcome.APPROVED, reason), Facts())
-    return confirm(open_registry().rollback(config.lifecycle.model, version, decision))
+    return confirm(open_registry(config).rollback(config.lifecycle.model, version, decision))
 
 
 def reconcile(config: RossmannConfig) -> list[str]:
     """Repair stages and aliases from the promotion ledger."""
-    return confirm_reconciliation(open_registry().reconcile(config.lifecycle.model))
+    return confirm_reconciliation(open_registry(config).reconcile(config.lifecycle.model))
 
 
 def history(config: RossmannConfig, *, as_json: bool = False) -> list[str]:
@@ -63,7 +63,7 @@ def history(config: RossmannConfig, *, as_json: bool = False) -> list[str]:
     :param config: the configuration
     :param as_json: one JSON array instead of a table
     """
-    events = open_registry().history(config.lifecycle.model)
+    events = open_registry(config).history(config.lifecycle.model)
     if as_json:
         return [json.dumps([event.as_row() for event in events], indent=2, default=str)]
     if not events:
@@ -119,8 +119,8 @@ def permitted(config: RossmannConfig, decision: Decision, info: VersionInfo) -> 
     return decision
 
 
-def open_registry() -> ModelRegistry:
+def open_registry(config: RossmannConfig) -> ModelRegistry:
     """Return the registry, with requests to MLflow bounded so that a lock is never held for long."""
     for name, value in CLIENT_LIMITS.items():
         os.environ.setdefault(name, value)
-    return ModelRegistry(connect())
+    return ModelRegistry(connect(), integrity=config.lifecycle.integrity)

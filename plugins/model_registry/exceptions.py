@@ -30,6 +30,10 @@ class PolicyRefusedError(NotApprovedError):
     """The approval does not meet the model's policy."""
 
 
+class PromotionSkippedError(AirflowFailException):
+    """A version was approved, and the task that promotes was marked success without running."""
+
+
 class ApprovalRejectedError(AirflowFailException):
     """Somebody rejected the candidate."""
 

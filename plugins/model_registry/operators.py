@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from airflow.providers.standard.triggers.temporal import DateTimeTrigger
 from airflow.sdk import BaseOperator, Context
@@ -14,6 +14,7 @@ from include.lifecycle.errors import TransitionRefusedError
 from include.lifecycle.stages import NONE, PRODUCTION, STAGING
 from model_registry.airflow_api import TaskKey
 from model_registry.approvals import (
+    Recorded,
     as_reason,
     decision_of_mark,
     recorded_by,
@@ -21,7 +22,7 @@ from model_registry.approvals import (
     verified_response,
     without_user,
 )
-from model_registry.exceptions import NotApprovedError, decided_otherwise, told_to_airflow
+from model_registry.exceptions import NotApprovedError, PromotionSkippedError, decided_otherwise, told_to_airflow
 from model_registry.hooks import MLflowRegistryHook
 from model_registry.links import ModelVersionLink
 from model_registry.policies import PromotionRules, known_timezone
@@ -50,6 +51,8 @@ class ModelStageOperator(BaseOperator):
     :param version: version to move (templated): the one that an earlier task of the run returned
     :param stage: Staging, Production or None (templated)
     :param reason: why, for moves that no person decides (templated)
+    :param supersede: on the way to Staging: ``newer`` sends what else is there, but for the newest version,
+        back to None, and ends its wait; ``never`` leaves it
     :param require_validation: refuse a version whose gate has not passed, as the version's tags tell
     :param approval_task_id: the task that waits for the approval, usually a ``ModelApprovalSensor``
     :param policy: what the approval needs; None: any approval will do
@@ -69,6 +72,7 @@ class ModelStageOperator(BaseOperator):
         version: str | int,
         stage: str,
         reason: str = "",
+        supersede: Literal["newer", "never"] = "newer",
         require_validation: bool = True,
         approval_task_id: str | None = None,
         policy: PolicyConfig | None = None,
@@ -82,6 +86,8 @@ class ModelStageOperator(BaseOperator):
             constant(self.task_id, name, value)
         if "{{" not in stage and stage not in _TARGETS:
             raise ValueError(f"{self.task_id}: stage must be one of {', '.join(_TARGETS)}, found {stage!r}")
+        if supersede not in ("newer", "never"):
+            raise ValueError(f"{self.task_id}: supersede must be newer or never, found {supersede!r}")
         if approval_task_id == self.task_id:
             raise ValueError(f"{self.task_id}: approval_task_id must name another task")
         if policy is not None and (approval_task_id is None or stage != PRODUCTION):
@@ -92,6 +98,7 @@ class ModelStageOperator(BaseOperator):
         self.version = version
         self.stage = stage
         self.reason = reason
+        self.supersede = supersede
         self.require_validation = require_validation
         self.approval_task_id = approval_task_id
         self.policy = policy
@@ -156,8 +163,14 @@ class ModelStageOperator(BaseOperator):
     def _move(self, registry: "ModelRegistry", model: str, version: int, decision: Decision) -> dict[str, Any]:
         from include.lifecycle.messages import confirm
 
-        done = registry.transition(model, version, self.stage, decision, require_validation=self.require_validation)
-        for sentence in confirm(done):
+        moves = [
+            done := registry.transition(
+                model, version, self.stage, decision, require_validation=self.require_validation
+            )
+        ]
+        if self.stage == STAGING and self.supersede == "newer":
+            moves += registry.supersede(model, dag_id=decision.dag_id, run_id=decision.run_id)
+        for sentence in (sentence for move in moves for sentence in confirm(move)):
             self.log.info("%s", sentence)
         return {
             "model": model,
@@ -227,11 +240,13 @@ class RecordDecisionOperator(BaseOperator):
     """Record on the version how its approval ended, where no code of the approval task did.
 
     Marking a task failed runs none of its code, and a worker may die or MLflow be away just after a person
-    rejected. Give it the trigger rule ``all_done`` right behind the approval. It does nothing when the
-    approval was given (the promotion records that) or was never asked for.
+    rejected. Give it the trigger rule ``all_done`` behind the approval and the promotion. It does nothing
+    when the approval was followed by its promotion or was never asked for, and fails, so that the run is
+    red, when ``promote_task_id`` was marked success by hand and promoted nothing.
 
     :param model_name: registered model (templated)
     :param approval_task_id: the task that waits for the approval
+    :param promote_task_id: the task that promotes, to be looked at as well
     :param mlflow_conn_id: connection of the MLflow server
     :param airflow_conn_id: connection to Airflow's own API, optional: tells who marked the approval
     """
@@ -245,6 +260,7 @@ class RecordDecisionOperator(BaseOperator):
         *,
         model_name: str,
         approval_task_id: str,
+        promote_task_id: str | None = None,
         mlflow_conn_id: str = MLflowRegistryHook.default_conn_name,
         airflow_conn_id: str | None = AIRFLOW_API_CONN,
         trigger_rule: str = "all_done",
@@ -255,6 +271,7 @@ class RecordDecisionOperator(BaseOperator):
         constant(self.task_id, "approval_task_id", approval_task_id)
         self.model_name = model_name
         self.approval_task_id = approval_task_id
+        self.promote_task_id = promote_task_id
         self.mlflow_conn_id = mlflow_conn_id
         self.airflow_conn_id = airflow_conn_id
         self.version_url = ""
@@ -266,20 +283,47 @@ class RecordDecisionOperator(BaseOperator):
         state = task_state(context, self.approval_task_id)
         if recorded is None or recorded.model != model:
             raise AirflowSkipException(f"No approval was asked for: {self.approval_task_id} is {state}")
+        self.version_url = MLflowRegistryHook(self.mlflow_conn_id).version_url(model, recorded.version)
         decision = recorded.decision
         if decision is None and state == "failed":
             decision = decision_of_mark(context, self.approval_task_id, Outcome.REJECTED, self.airflow_conn_id)
+        if state == "success" and (decision is None or decision.outcome is Outcome.APPROVED):
+            self._require_promotion(context, recorded)
         if decision is None or decision.outcome is Outcome.APPROVED:
             raise AirflowSkipException(f"Nothing to record: {self.approval_task_id} is {state}")
+        return self._record(recorded, decision)
+
+    def _require_promotion(self, context: Context, recorded: Recorded) -> None:
+        """Check that a promotion task that is green did promote.
+
+        :raises PromotionSkippedError: when it was marked success by hand; the version's tag says so too
+        """
+        promote = self.promote_task_id
+        if promote is None or task_state(context, promote) != "success":
+            return
+        if (context["ti"].xcom_pull(task_ids=promote) or {}).get("version") == recorded.version:
+            return
+        from include.lifecycle.tags import PROMOTION_SKIPPED
+
+        sentence = (
+            f"Version {recorded.version} of {recorded.model!r} was approved and is not promoted: {promote} was marked"
+            f" success without running. Clear {promote} to promote it."
+        )
+        with told_to_airflow(), MLflowRegistryHook(self.mlflow_conn_id).registry() as registry:
+            if registry.version(recorded.model, recorded.version).stage == PRODUCTION:
+                return
+            registry.client.set_model_version_tag(recorded.model, str(recorded.version), PROMOTION_SKIPPED, sentence)
+        raise PromotionSkippedError(sentence)
+
+    def _record(self, recorded: Recorded, decision: Decision) -> dict[str, Any]:
         from include.lifecycle.messages import confirm_decision
 
-        hook = MLflowRegistryHook(self.mlflow_conn_id)
-        self.version_url = hook.version_url(model, recorded.version)
-        with told_to_airflow(), hook.registry() as registry:
+        model, version = recorded.model, recorded.version
+        with told_to_airflow(), MLflowRegistryHook(self.mlflow_conn_id).registry() as registry:
             try:
-                holds = registry.record_decision(model, recorded.version, decision)
+                holds = registry.record_decision(model, version, decision)
             except TransitionRefusedError as error:  # it moved meanwhile: the decision comes late
                 raise AirflowSkipException(f"Nothing to record: {error}") from error
-        for sentence in confirm_decision(recorded.version, decision, holds):
+        for sentence in confirm_decision(version, decision, holds):
             self.log.info("%s", sentence)
-        return {"model": model, "version": recorded.version, **holds.to_dict()}
+        return {"model": model, "version": version, **holds.to_dict()}

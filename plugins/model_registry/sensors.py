@@ -241,7 +241,7 @@ class ModelApprovalSensor(BaseSensorOperator):
             self.log.info("Approved: %s", who)
             return result
         if decision.outcome is Outcome.SUPERSEDED:
-            raise AirflowSkipException(f"Superseded: {who}")
+            raise AirflowSkipException(f"Superseded: version {version} of {model!r}: {one_line(decision.reason)}.")
         self._record(model, version, decision)
         if decision.outcome is Outcome.EXPIRED:
             raise ApprovalExpiredError(

@@ -22,7 +22,7 @@ GRAPH = {
     "validate": {"stage"},
     "stage": {"await_approval"},
     "await_approval": {"promote", "record_decision"},
-    "promote": set(),
+    "promote": {"record_decision"},
     "record_decision": set(),
 }
 
