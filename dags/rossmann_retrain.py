@@ -12,7 +12,8 @@ and waits for a person. Approval puts it into Production; anything else leaves P
 | `stage` | None to Staging |
 | `await_approval` | waits for a decision, holding no worker slot |
 | `promote` | Staging to Production, archives the version before; in a blackout it waits for its end, deferred |
-| `record_decision` | writes a rejection or expiry onto the version; fails if `promote` was marked green by hand |
+| `confirm` | fails when `promote` was marked green by hand and promoted nothing |
+| `record_decision` | writes a rejection or expiry onto the version; skipped otherwise |
 
 **Approve or reject**: *Browse > Required Actions*, or the tab of `await_approval`: figures beside Production's,
 Approve or Reject, a reason. Or mark `await_approval` success (approve) or failed (reject): the note is the reason.

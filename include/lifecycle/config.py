@@ -160,6 +160,13 @@ class RollbackConfig(Section):
     expires_after_hours: Positive = 24.0
     """How long a rollback waits for the second person."""
 
+    @field_validator("policy")
+    @classmethod
+    def _at_any_time(cls, policy: PolicyConfig) -> PolicyConfig:
+        if policy.blackouts or policy.evidence_max_age_days is not None:
+            raise ValueError("a rollback is exempt from blackouts and evidence_max_age_days: take them out here")
+        return policy
+
 
 class RetentionConfig(Section):
     """Which versions the maintenance keeps although nothing uses them."""
@@ -168,13 +175,6 @@ class RetentionConfig(Section):
     """Former Production versions, the last ones."""
     keep_days: Annotated[float, Field(ge=1)] = 30.0
     """Days for which a version is kept that was registered, or that the ledger names."""
-
-    @field_validator("policy")
-    @classmethod
-    def _at_any_time(cls, policy: PolicyConfig) -> PolicyConfig:
-        if policy.blackouts or policy.evidence_max_age_days is not None:
-            raise ValueError("a rollback is exempt from blackouts and evidence_max_age_days: take them out here")
-        return policy
 
 
 class TaskConfig(Section):

@@ -10,7 +10,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 
 from include.lifecycle.config import PolicyConfig
 from include.lifecycle.decisions import Decision, Door, Outcome
-from include.lifecycle.errors import TransitionRefusedError
+from include.lifecycle.errors import TransitionRefusedError, VersionNotFoundError
 from include.lifecycle.stages import NONE, PRODUCTION, STAGING
 from model_registry.airflow_api import TaskKey
 from model_registry.approvals import (
@@ -22,7 +22,7 @@ from model_registry.approvals import (
     verified_response,
     without_user,
 )
-from model_registry.exceptions import NotApprovedError, PromotionSkippedError, decided_otherwise, told_to_airflow
+from model_registry.exceptions import NotApprovedError, decided_otherwise, told_to_airflow
 from model_registry.hooks import MLflowRegistryHook
 from model_registry.links import ModelVersionLink
 from model_registry.policies import PromotionRules, known_timezone
@@ -240,13 +240,12 @@ class RecordDecisionOperator(BaseOperator):
     """Record on the version how its approval ended, where no code of the approval task did.
 
     Marking a task failed runs none of its code, and a worker may die or MLflow be away just after a person
-    rejected. Give it the trigger rule ``all_done`` behind the approval and the promotion. It does nothing
-    when the approval was followed by its promotion or was never asked for, and fails, so that the run is
-    red, when ``promote_task_id`` was marked success by hand and promoted nothing.
+    rejected. Its trigger rule is ``all_done``, right behind the approval. It does nothing when the approval
+    was given (the promotion records that) or was never asked for. It must not stand behind the promotion: Airflow
+    takes a run's state from its last tasks, and this one is no failure when the approval was.
 
     :param model_name: registered model (templated)
     :param approval_task_id: the task that waits for the approval
-    :param promote_task_id: the task that promotes, to be looked at as well
     :param mlflow_conn_id: connection of the MLflow server
     :param airflow_conn_id: connection to Airflow's own API, optional: tells who marked the approval
     """
@@ -260,7 +259,6 @@ class RecordDecisionOperator(BaseOperator):
         *,
         model_name: str,
         approval_task_id: str,
-        promote_task_id: str | None = None,
         mlflow_conn_id: str = MLflowRegistryHook.default_conn_name,
         airflow_conn_id: str | None = AIRFLOW_API_CONN,
         trigger_rule: str = "all_done",
@@ -271,7 +269,6 @@ class RecordDecisionOperator(BaseOperator):
         constant(self.task_id, "approval_task_id", approval_task_id)
         self.model_name = model_name
         self.approval_task_id = approval_task_id
-        self.promote_task_id = promote_task_id
         self.mlflow_conn_id = mlflow_conn_id
         self.airflow_conn_id = airflow_conn_id
         self.version_url = ""
@@ -287,33 +284,9 @@ class RecordDecisionOperator(BaseOperator):
         decision = recorded.decision
         if decision is None and state == "failed":
             decision = decision_of_mark(context, self.approval_task_id, Outcome.REJECTED, self.airflow_conn_id)
-        if state == "success" and (decision is None or decision.outcome is Outcome.APPROVED):
-            self._require_promotion(context, recorded)
         if decision is None or decision.outcome is Outcome.APPROVED:
             raise AirflowSkipException(f"Nothing to record: {self.approval_task_id} is {state}")
         return self._record(recorded, decision)
-
-    def _require_promotion(self, context: Context, recorded: Recorded) -> None:
-        """Check that a promotion task that is green did promote.
-
-        :raises PromotionSkippedError: when it was marked success by hand; the version's tag says so too
-        """
-        promote = self.promote_task_id
-        if promote is None or task_state(context, promote) != "success":
-            return
-        if (context["ti"].xcom_pull(task_ids=promote) or {}).get("version") == recorded.version:
-            return
-        from include.lifecycle.tags import PROMOTION_SKIPPED
-
-        sentence = (
-            f"Version {recorded.version} of {recorded.model!r} was approved and is not promoted: {promote} was marked"
-            f" success without running. Clear {promote} to promote it."
-        )
-        with told_to_airflow(), MLflowRegistryHook(self.mlflow_conn_id).registry() as registry:
-            if registry.version(recorded.model, recorded.version).stage == PRODUCTION:
-                return
-            registry.client.set_model_version_tag(recorded.model, str(recorded.version), PROMOTION_SKIPPED, sentence)
-        raise PromotionSkippedError(sentence)
 
     def _record(self, recorded: Recorded, decision: Decision) -> dict[str, Any]:
         from include.lifecycle.messages import confirm_decision
@@ -322,7 +295,7 @@ class RecordDecisionOperator(BaseOperator):
         with told_to_airflow(), MLflowRegistryHook(self.mlflow_conn_id).registry() as registry:
             try:
                 holds = registry.record_decision(model, version, decision)
-            except TransitionRefusedError as error:  # it moved meanwhile: the decision comes late
+            except (TransitionRefusedError, VersionNotFoundError) as error:  # it is not there any more
                 raise AirflowSkipException(f"Nothing to record: {error}") from error
         for sentence in confirm_decision(version, decision, holds):
             self.log.info("%s", sentence)

@@ -5,6 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 from include.lifecycle.config import LifecycleConfig
+from model_registry.confirmations import ConfirmPromotionOperator
 from model_registry.operators import ModelStageOperator, RecordDecisionOperator
 from model_registry.sensors import ModelApprovalSensor
 from model_registry.templates import xcom_field
@@ -21,10 +22,11 @@ class ReleaseTasks:
     await_approval: ModelApprovalSensor
     promote: ModelStageOperator
     record_decision: RecordDecisionOperator
+    confirm: ConfirmPromotionOperator
 
 
 def release_tasks(config: LifecycleConfig, *, version: str | int) -> ReleaseTasks:
-    """Return the tasks ``stage``, ``await_approval``, ``promote`` and ``record_decision`` of the DAG around the call.
+    """Return the tasks that bring a version from its gate to Production, in the DAG around the call.
 
     :param config: the model's life cycle: names, connections, expiry, superseding, policy
     :param version: version that passed its gate (templated)
@@ -60,9 +62,14 @@ def release_tasks(config: LifecycleConfig, *, version: str | int) -> ReleaseTask
         **registry,
         **rules,
     )
-    record_decision = RecordDecisionOperator(
-        task_id="record_decision", approval_task_id="await_approval", promote_task_id="promote", **registry
+    record_decision = RecordDecisionOperator(task_id="record_decision", approval_task_id="await_approval", **registry)
+    confirm = ConfirmPromotionOperator(
+        task_id="confirm",
+        model_name=config.model,
+        version=staged,
+        promote_task_id="promote",
+        mlflow_conn_id=config.connections.mlflow,
     )
-    stage >> await_approval >> promote >> record_decision
+    stage >> await_approval >> promote >> confirm
     await_approval >> record_decision
-    return ReleaseTasks(stage, await_approval, promote, record_decision)
+    return ReleaseTasks(stage, await_approval, promote, record_decision, confirm)

@@ -4,9 +4,11 @@ from typing import Any
 
 import pytest
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
+from mlflow import MlflowClient
 
 from include.lifecycle.decisions import Decision, Door, Outcome
 from model_registry.approvals import Recorded
+from model_registry.confirmations import ConfirmPromotionOperator
 from model_registry.exceptions import (
     LifecycleRefusedError,
     NotApprovedError,
@@ -225,21 +227,18 @@ def test_a_promotion_that_was_marked_green_by_hand_is_red_and_on_the_version(
     version = add_version(mlflow, model, stage="Staging")
     leave(task, Recorded(model, version), "success")
     task.states["promote"] = "success"
-    task.task_id = "record_decision"
-    recorder = RecordDecisionOperator(
-        task_id="record_decision",
-        model_name=model,
-        approval_task_id=APPROVAL,
-        promote_task_id="promote",
-        airflow_conn_id=None,
-    )
+    task.task_id = "confirm"
+    confirm = ConfirmPromotionOperator(task_id="confirm", model_name=model, version=version, promote_task_id="promote")
     with pytest.raises(PromotionSkippedError, match="promote was marked success without running"):
-        recorder.execute(task.context)
+        confirm.execute(task.context)
     assert "is not promoted" in tags_of(mlflow, model, version)["promotion.skipped"]
     assert stage_of(mlflow, model, version) == "Staging"
 
     task.task_id = "promote"
     promote(model, version).execute(task.context)
     assert "promotion.skipped" not in tags_of(mlflow, model, version)
-    with pytest.raises(AirflowSkipException, match="Nothing to record"):
-        recorder.execute(task.context)
+    confirm.execute(task.context)
+    newer = add_version(mlflow, model, stage="Staging")
+    task.xcoms["promote", "return_value"] = {"version": version}
+    MlflowClient(tracking_uri=mlflow).transition_model_version_stage(model, str(newer), "Production", True)
+    confirm.execute(task.context)

@@ -5,6 +5,7 @@ from datetime import timedelta
 import pendulum
 from airflow.sdk import DAG, Param
 
+from model_registry.confirmations import ConfirmPromotionOperator
 from model_registry.operators import ModelStageOperator, RecordDecisionOperator
 from model_registry.sensors import ModelApprovalSensor
 
@@ -31,8 +32,7 @@ for dag_id, arguments in KINDS.items():
         promote = ModelStageOperator(
             task_id="promote", stage="Production", approval_task_id="await_approval", **MODEL, **VERSION
         )
-        record = RecordDecisionOperator(
-            task_id="record_decision", approval_task_id="await_approval", promote_task_id="promote", **MODEL
-        )
-        stage >> approval >> promote >> record
+        confirm = ConfirmPromotionOperator(task_id="confirm", promote_task_id="promote", **MODEL, **VERSION)
+        record = RecordDecisionOperator(task_id="record_decision", approval_task_id="await_approval", **MODEL)
+        stage >> approval >> promote >> confirm
         approval >> record
