@@ -37,3 +37,7 @@ class TransitionRefusedError(BadInputError):
 
 class PolicyNotMetError(BadInputError):
     """An approval does not meet the policy of its model."""
+
+
+class LedgerDamagedError(BadInputError):
+    """A promotion ledger is not what was written to it."""

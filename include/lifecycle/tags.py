@@ -34,6 +34,9 @@ DATA_MD5_PREFIX = "data.md5."
 CODE_COMMIT = "code.commit"
 CODE_DIRTY = "code.dirty"
 
+ARTIFACTS_DIGEST = "artifacts.digest"
+"""SHA-256 of the manifest of the version's artifact files."""
+
 TRAINING_END = "training.end"
 HOLDOUT_START = "holdout.start"
 HOLDOUT_END = "holdout.end"
