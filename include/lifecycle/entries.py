@@ -1,7 +1,7 @@
 """Entries of the promotion ledger: their form, the chain of digests, and what they say together.
 
 An entry is canonical JSON. Its digest is the SHA-256 of that text; each entry carries the digest of the one
-before, the first the digest of the ledger's own id. Two types exist:
+before, the first the digest of the ledger's own id. Three types exist:
 
 ``begin``
     takes the lock. ``intent`` says which move is about to be made, ``ttl`` how many seconds without a sign
@@ -9,24 +9,30 @@ before, the first the digest of the ledger's own id. Two types exist:
 ``end``
     releases the lock of ``begin`` and carries what happened meanwhile: ``events``, ``repairs`` (stages put
     back to what the ledger says) and ``production``, the version in Production from here on.
+``next``
+    closes the MLflow run that holds it and names the ``run`` where the ledger goes on. It has schema 2: software
+    that does not know it must not go on in the closed run. Written while nobody holds the lock.
 """
 
-import hashlib
 import json
-import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, Self
 
+from include.lifecycle.decisions import Decision
 from include.lifecycle.errors import BadInputError
 from include.lifecycle.events import Event
 from include.lifecycle.stages import PRODUCTION
-
-log = logging.getLogger(__name__)
+from include.lifecycle.text import text_digest
 
 SCHEMA = 1
+"""Schema of ``begin`` and ``end``."""
+NEXT_SCHEMA = 2
+"""Schema of ``next``, the newest that this software reads."""
 BEGIN = "begin"
 END = "end"
+NEXT = "next"
 MAX_VALUE = 6000
 """MLflow cuts a longer parameter value and reports success."""
 
@@ -69,21 +75,21 @@ class Intent:
 
 @dataclass(frozen=True)
 class Entry:
-    """One entry: its number, the stored text and what the text says."""
+    """One entry: its number, the stored text and what the text says, nothing when that cannot be read."""
 
     number: int
     raw: str
     content: Mapping[str, Any]
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """SHA-256 of the stored text."""
-        return digest_of(self.raw)
+        return text_digest(self.raw)
 
     @property
     def kind(self) -> str:
-        """``begin`` or ``end``."""
-        return str(self.content.get("type"))
+        """``begin``, ``end`` or ``next``; empty when it cannot be read."""
+        return str(self.content.get("type", ""))
 
     @property
     def intent(self) -> Intent | None:
@@ -91,25 +97,27 @@ class Entry:
         intent = self.content.get("intent")
         return Intent.from_dict(intent) if intent else None
 
+    @cached_property
+    def _events(self) -> tuple[Event, ...]:
+        items = self.content.get("events", ())
+        return tuple(Event.from_dict(item, entry=self.number, digest=self.digest) for item in items)
+
     def events(self) -> list[Event]:
         """Return the events that an ``end`` carries."""
-        return [Event.from_dict(item, entry=self.number, digest=self.digest) for item in self.content.get("events", [])]
+        return list(self._events)
 
 
-def digest_of(text: str) -> str:
-    """Return the SHA-256 of a text."""
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def canonical(content: Mapping[str, Any]) -> str:
+def canonical(content: Mapping[str, Any], limit: int = MAX_VALUE) -> str:
     """Return the one JSON text of ``content``.
 
-    :raises BadInputError: when MLflow would cut it
+    :param limit: characters that it may have
+    :raises BadInputError: when it has more
     """
     raw = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    if len(raw) > MAX_VALUE:
+    if len(raw) > limit:
         raise BadInputError(
-            f"The ledger entry would have {len(raw)} characters, MLflow keeps {MAX_VALUE}: give a shorter reason"
+            f"The ledger entry would have {len(raw)} characters of at most {limit}: shorten the names"
+            " of user and run and the version's tags"
         )
     return raw
 
@@ -118,14 +126,18 @@ def canonical(content: Mapping[str, Any]) -> str:
 class LedgerState:
     """What all entries say together.
 
-    :param ledger_id: the MLflow run that holds them
+    :param ledger_id: the MLflow run that holds the first ones
     :param entries: in order
     :param problems: what is wrong with the chain, one sentence each; empty when nothing is
+    :param runs: the MLflow runs that hold them, in order
+    :param first_of_run: number of the first entry of the last run, the one that takes entries
     """
 
     ledger_id: str
     entries: tuple[Entry, ...] = ()
     problems: tuple[str, ...] = ()
+    runs: tuple[str, ...] = ()
+    first_of_run: int = 0
     _events: list[Event] = field(default_factory=list, repr=False, compare=False)
 
     @property
@@ -136,7 +148,21 @@ class LedgerState:
     @property
     def head(self) -> str:
         """Digest that the next entry carries."""
-        return self.entries[-1].digest if self.entries else digest_of(self.ledger_id)
+        return self.entries[-1].digest if self.entries else text_digest(self.ledger_id)
+
+    @property
+    def run_id(self) -> str:
+        """The MLflow run that takes entries."""
+        return self.runs[-1] if self.runs else self.ledger_id
+
+    @property
+    def in_run(self) -> int:
+        """How many entries the last run holds."""
+        return self.next_number - self.first_of_run
+
+    def followed_by(self, entry: Entry) -> Self:
+        """Return the state with one more entry."""
+        return replace(self, entries=(*self.entries, entry), _events=[])
 
     @property
     def holder(self) -> Entry | None:
@@ -166,6 +192,20 @@ class LedgerState:
         """Return the last event that moved a version itself."""
         return next((event for event in reversed(self.events) if event.version == version and event.moved), None)
 
+    def knows(self, version: int, decision: Decision) -> bool:
+        """Whether an event records a decision: a retried task makes no second one.
+
+        A run decides once through a door, even if its user is told apart at one try only; without a run, at the
+        command line, another user is another decision.
+        """
+        asked = (version, decision.outcome, decision.door, decision.dag_id, decision.run_id)
+        for event in self.events:
+            if (event.version, event.outcome, event.door, event.dag_id, event.run_id) == asked and (
+                decision.run_id is not None or event.user == decision.user
+            ):
+                return True
+        return False
+
     def stage_of(self, version: int) -> str | None:
         """Return the stage in which the ledger last saw a version, None when it never did."""
         for event in reversed(self.events):
@@ -189,63 +229,10 @@ class LedgerState:
             intent = entry.intent if entry.kind == BEGIN else None
             if entry.kind == END:
                 for event in entry.events():
-                    found.pop(event.version, None)
+                    if not event.late:
+                        found.pop(event.version, None)
             elif intent is None or intent.to_stage != PRODUCTION or entry.number in ended:
                 continue
             elif with_holder or entry is not self.holder:
                 found[intent.version] = intent
         return found
-
-    @classmethod
-    def read(cls, ledger_id: str, params: Mapping[str, str]) -> Self:
-        """Return the state that a run's parameters hold.
-
-        What cannot be read is named in ``problems`` and passed over: a rollback must stay possible on a
-        ledger that somebody edited in the database.
-
-        :param ledger_id: the run's id
-        :param params: its parameters
-        :raises BadInputError: when a newer version of this software wrote an entry
-        """
-        entries: list[Entry] = []
-        problems: list[str] = []
-        expected, number = digest_of(ledger_id), 0
-        for key in sorted(key for key in params if len(key) == 8 and key.isdecimal()):
-            if int(key) != number:
-                problems.append(f"entries {number} to {int(key) - 1} are missing")
-            number = int(key) + 1
-            entry = _parse(int(key), params[key])
-            if entry is None:
-                problems.append(f"entry {int(key)} cannot be read")
-                expected = digest_of(params[key])
-                continue
-            if entry.content.get("prev") != expected:
-                problems.append(f"entry {int(key)} does not follow from the one before: one of them was changed")
-            expected = entry.digest
-            entries.append(entry)
-        return cls(ledger_id, tuple(entries), tuple(problems))
-
-
-def _parse(number: int, raw: str) -> Entry | None:
-    try:
-        content = json.loads(raw)
-        schema, kind = int(content["schema"]), str(content["type"])
-    except (ValueError, KeyError, TypeError):
-        return None
-    if schema > SCHEMA:
-        raise BadInputError(
-            f"Ledger entry {number} has schema {schema}, this software knows {SCHEMA}: update it before you promote"
-        )
-    entry = Entry(number, raw, content)
-    try:
-        if kind == END:
-            int(content["begin"])
-            entry.events()
-        elif kind == BEGIN:
-            str(content["nonce"]), float(content["ttl"])
-            _ = entry.intent
-        else:
-            return None
-    except (ValueError, KeyError, TypeError):
-        return None
-    return entry

@@ -41,3 +41,7 @@ class PolicyNotMetError(BadInputError):
 
 class ArtifactsChangedError(TransitionRefusedError):
     """A version's artifacts are not those that were registered, or it cannot be told."""
+
+
+class LedgerDamagedError(BadInputError):
+    """A promotion ledger is not what was written to it."""

@@ -1,5 +1,6 @@
 """An event of the life cycle: a move between stages or a decision, as the promotion ledger keeps it."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -9,13 +10,22 @@ from include.lifecycle import tags as tag
 from include.lifecycle.decisions import UNKNOWN, Decision, Door, Outcome, utc_now
 from include.lifecycle.errors import BadInputError
 from include.lifecycle.stages import PRODUCTION
-from include.lifecycle.text import storable
+from include.lifecycle.text import shorten, storable, text_digest
 
-MAX_REASON = 2000
-"""Characters of a reason that an event keeps; a longer one is refused rather than cut."""
+MAX_REASON = 100_000
+"""Characters of the longest reason; MLflow keeps no more in a tag. A longer one is refused rather than cut."""
+MAX_INLINE = 2000
+"""Characters of a reason that an entry of the ledger holds; a longer one is kept as an artifact (see ``texts``)."""
+MAX_QUOTED = 2500
+"""Characters of the same as JSON text."""
+SHOWN_OF_LONG = 500
+"""Characters of a longer reason that the entry holds beside the digest of the whole."""
 MAX_NAME = 250
+MAX_POLICY = 500
 
 ARTIFACTS = "artifacts"
+"""Name of the evidence that identifies the artifact files of a version."""
+
 EVIDENCE = {
     tag.VALIDATION_OUTCOME: "outcome",
     tag.VALIDATION_METRIC: "metric",
@@ -38,7 +48,10 @@ class Event:
     :param from_stage: stage before; the same as ``to_stage`` for a decision that moved nothing
     :param to_stage: stage after; ``Deleted`` for a Production version that somebody deleted
     :param archived: versions that the move archived
-    :param evidence: the gate's metric, value and threshold, and the data version
+    :param evidence: the gate's metric, value and threshold, the data version, the digest of the artifacts
+    :param policy: the rules of the policy that were applied and their outcome, empty when none was
+    :param late: a decision that came after the one that holds: it is recorded and changes nothing
+    :param reason_digest: SHA-256 of a reason that is too long for the ledger; ``reason`` is then its beginning
     """
 
     time: datetime
@@ -56,6 +69,9 @@ class Event:
     run_id: str | None = None
     archived: tuple[int, ...] = ()
     evidence: Mapping[str, str] = field(default_factory=dict)
+    policy: str = ""
+    late: bool = False
+    reason_digest: str | None = None
     entry: int | None = None
     digest: str | None = None
 
@@ -73,6 +89,10 @@ class Event:
         for name in ("user", "user_source", "dag_id", "run_id"):
             if len(getattr(decision, name) or "") > MAX_NAME:
                 raise BadInputError(f"The {name} of the decision is longer than {MAX_NAME} characters")
+        # quotes and line ends count twice in an entry
+        short = (
+            len(decision.reason) <= MAX_INLINE and len(json.dumps(decision.reason, ensure_ascii=False)) <= MAX_QUOTED
+        )
         return cls(
             time=utc_now(),
             decided=decision.at,
@@ -84,7 +104,9 @@ class Event:
             user=decision.user,
             user_source=decision.user_source,
             door=decision.door,
-            reason=decision.reason,
+            reason=decision.reason if short else shorten(decision.reason, SHOWN_OF_LONG),
+            reason_digest=None if short else text_digest(decision.reason),
+            policy=shorten(decision.policy, MAX_POLICY),
             dag_id=decision.dag_id,
             run_id=decision.run_id,
         )
@@ -123,6 +145,13 @@ class Event:
             "archived": list(self.archived),
             "evidence": dict(self.evidence),
         }
+        # entries written without these stay what they were, letter by letter
+        if self.policy:
+            content["policy"] = self.policy
+        if self.late:
+            content["late"] = True
+        if self.reason_digest:
+            content["reason_digest"] = self.reason_digest
         return content
 
     @classmethod
@@ -149,6 +178,9 @@ class Event:
                 run_id=content["run_id"],
                 archived=tuple(int(version) for version in content["archived"]),
                 evidence=dict(content["evidence"]),
+                policy=str(content.get("policy", "")),
+                late=bool(content.get("late", False)),
+                reason_digest=content.get("reason_digest"),
                 entry=entry,
                 digest=digest,
             )
@@ -157,4 +189,5 @@ class Event:
 
     def as_row(self) -> dict[str, Any]:
         """Return the event for a listing: what the ledger stores, and where."""
-        return {**self.to_dict(), "entry": self.entry, "digest": self.digest}
+        added = {"policy": self.policy, "late": self.late, "reason_digest": self.reason_digest}
+        return {**self.to_dict(), **added, "entry": self.entry, "digest": self.digest}

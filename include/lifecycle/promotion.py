@@ -16,12 +16,13 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from include.lifecycle.checks import Request, check_move, check_recordable
-from include.lifecycle.decisions import Decision
-from include.lifecycle.entries import Intent, LedgerState, canonical
-from include.lifecycle.errors import RetrainError
+from include.lifecycle.decisions import UNKNOWN, Decision, Door, utc_now
+from include.lifecycle.entries import Intent, LedgerState
+from include.lifecycle.errors import RetrainError, TransitionRefusedError
 from include.lifecycle.events import Event
+from include.lifecycle.held import FencedError, Held
 from include.lifecycle.integrity import ArtifactIntegrity
-from include.lifecycle.ledger import FencedError, Held, PromotionLedger, end_content
+from include.lifecycle.ledger import PromotionLedger
 from include.lifecycle.reconcile import Plan, Repair, plan
 from include.lifecycle.stages import ARCHIVED, NONE, PRODUCTION, STAGING
 from include.lifecycle.versions import VersionCatalog, VersionInfo, in_production, numbers
@@ -30,6 +31,9 @@ from include.lifecycle.writes import RegistryWriter
 log = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
+
+PEOPLE = (Door.MARK, Door.REQUIRED_ACTIONS, Door.CLI)
+"""Doors through which a person decides: only such a decision is recorded when it comes late."""
 
 
 @dataclass(frozen=True)
@@ -101,15 +105,17 @@ class Promoter:
         """
         info, state = self.catalog.get(self.model, version), self.ledger.read()
         if state.holder is None and (done := _done(state, info, request.to_stage)):
+            if request.to_stage == PRODUCTION and not request.rollback:
+                self._note_late(info, request.decision)
             return done
         intent = _intent(state, info, request)
         event = Event.of(self.model, version, intent.from_stage, request.to_stage, request.decision)
-        # refused before the lock: the entry that records the move must fit once the move is made
-        canonical(end_content(0, "", version, [replace(event.with_evidence(info.tags), archived=(version,) * 9)]))
         if request.to_stage not in (info.stage, intent.from_stage) or info.stage == intent.from_stage:
-            check_move(state, info, request)
+            self._check(state, info, request)
+        # before the lock: the entry that records the move must fit once the move is made
+        self.ledger.admit(event.with_evidence(info.tags), request.decision.reason)
         if request.to_stage == PRODUCTION:
-            self.integrity.check(info, state)  # before the lock: it downloads
+            self.integrity.check(info, state)  # before the lock too: it downloads
         return self._locked(intent, lambda held: self._move(held, intent, event, request))
 
     def record(self, version: int, decision: Decision) -> Decision:
@@ -121,11 +127,14 @@ class Promoter:
         :raises TransitionRefusedError: when the version does not wait for a decision any more
         """
         info = self.catalog.get(self.model, version)
-        canonical(end_content(0, "", version, [Event.of(self.model, version, STAGING, STAGING, decision)]))
         if Decision.from_tags(info.tags) is None:
             check_recordable(info, decision)
+        self.ledger.admit(Event.of(self.model, version, STAGING, STAGING, decision), decision.reason)
         intent = Intent(version, info.stage, info.stage, decision.dag_id, decision.run_id)
-        return self._locked(intent, lambda held: self._record(held, version, decision))
+        holds = self._locked(intent, lambda held: self._record(held, version, decision))
+        if not _same(holds, decision):
+            self._note_late(info, decision)
+        return holds
 
     def reconcile(self, fenced: Intent | None = None) -> Reconciliation:
         """Bring stages and aliases to what the ledger says, and enter what was moved from outside.
@@ -146,6 +155,30 @@ class Promoter:
             return Reconciliation(self.model, steps.production, list(steps.repairs), entry.events(), aliases)
 
         return self._locked(None, run)
+
+    def _check(self, state: LedgerState, info: VersionInfo, request: Request) -> None:
+        """Check a move; an approval that an earlier decision forbids is recorded as late."""
+        try:
+            check_move(state, info, request)
+        except TransitionRefusedError:
+            standing = Decision.from_tags(info.tags)
+            if request.to_stage == PRODUCTION and not request.rollback and standing is not None:
+                self._note_late(info, request.decision)
+            raise
+
+    def _note_late(self, info: VersionInfo, decision: Decision) -> None:
+        """Record a person's decision that comes after the one that holds, once; it changes nothing."""
+        if decision.door not in PEOPLE or self.ledger.read().knows(info.version, decision):
+            return
+        log.warning("A decision on version %d of %s comes late: %s", info.version, self.model, decision.outcome)
+        found = Event.of(self.model, info.version, info.stage, info.stage, decision).with_evidence(info.tags)
+        event = replace(found, late=True)
+        self.ledger.admit(event, decision.reason)
+
+        def run(held: Held) -> None:
+            held.end(held.state.production, [] if held.state.knows(info.version, decision) else [event])
+
+        self._locked(Intent(info.version, info.stage, info.stage, decision.dag_id, decision.run_id), run)
 
     def _stages(self) -> dict[int, str]:
         return self.catalog.stages(self.model)
@@ -180,7 +213,8 @@ class Promoter:
         check_move(held.state, replace(info, stage=intent.from_stage), request)
         self._write_stage(held, info, to_stage)
         champion = version if to_stage == PRODUCTION else steps.production
-        event = event.with_evidence(info.tags)
+        # the time of the move, not of the wait for the lock
+        event = replace(event.with_evidence(info.tags), time=utc_now())
         if to_stage == PRODUCTION:
             stages = self._stages()
             left = steps.production if stages.get(steps.production or 0) == ARCHIVED else None
@@ -225,13 +259,12 @@ class Promoter:
         holds = standing or decision
         if standing is None:
             check_recordable(info, decision)
-        elif (standing.outcome, standing.door) == (decision.outcome, decision.door):
+        elif _same(standing, decision):
             # an earlier try of this one, whose tags do not name the run
             holds = replace(standing, dag_id=decision.dag_id, run_id=decision.run_id)
-        else:
-            log.warning("Version %d of %s is %s already: a decision comes late", version, self.model, standing.outcome)
         if standing is None or not _recorded(held.state, version, holds):
             event = Event.of(self.model, version, info.stage, info.stage, holds).with_evidence(info.tags)
+            self.ledger.admit(event, holds.reason)
             self.writer.record_decision(info, event, holds)
             held.end(held.state.production, [event])
         return holds
@@ -256,9 +289,16 @@ def _done(state: LedgerState, info: VersionInfo, to_stage: str) -> Transition | 
     return Transition.of(last, changed=False)
 
 
+def _same(standing: Decision, decision: Decision) -> bool:
+    """Whether a decision is the one that stands, asked again: a user who is not known at one try is no other."""
+    same_user = standing.user == decision.user or UNKNOWN in (standing.user, decision.user)
+    return (standing.outcome, standing.door) == (decision.outcome, decision.door) and same_user
+
+
 def _recorded(state: LedgerState, version: int, decision: Decision) -> bool:
     """Whether the ledger has this outcome for a version; what the gate let into Staging was no decision."""
-    events = [event for event in state.events if event.version == version and event.outcome is decision.outcome]
+    events = [event for event in state.events if event.version == version and not event.late]
+    events = [event for event in events if event.outcome is decision.outcome]
     return any(not (event.moved and event.to_stage == STAGING) for event in events)
 
 

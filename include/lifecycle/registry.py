@@ -1,6 +1,7 @@
 """``ModelRegistry``: the one door to a registry for everything that reads or moves model versions."""
 
 import logging
+from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
 
@@ -9,8 +10,15 @@ from mlflow import MlflowClient
 from include.lifecycle import tags as tag
 from include.lifecycle.checks import Request
 from include.lifecycle.decisions import Decision, Outcome, utc_now
-from include.lifecycle.errors import BadInputError, RetrainError, TransitionRefusedError, VersionNotFoundError
+from include.lifecycle.errors import (
+    BadInputError,
+    LedgerDamagedError,
+    RetrainError,
+    TransitionRefusedError,
+    VersionNotFoundError,
+)
 from include.lifecycle.events import Event
+from include.lifecycle.history import Term, live_at, previous_champion
 from include.lifecycle.integrity import ArtifactIntegrity, IntegrityMode
 from include.lifecycle.ledger import PromotionLedger
 from include.lifecycle.links import version_url
@@ -234,19 +242,42 @@ class ModelRegistry:
         """Keep on an approved version until when its promotion waits."""
         self.client.set_model_version_tag(model, str(version), tag.PROMOTION_WAITS_UNTIL, until.isoformat())
 
-    def history(self, model: str) -> list[Event]:
+    def history(self, model: str, *, whole: bool = False) -> list[Event]:
         """Return every event of a model, oldest first.
 
+        :param whole: read long reasons from their artifacts; one that is gone or changed stays shortened
         :raises ModelNotFoundError: when there is neither such a model nor its ledger
         """
         events = self.ledger(model).read().events
         if not events:
             self.catalog.aliases(model)
-        return list(events)
+        return [self._whole(event) if whole else event for event in events]
 
-    def verify(self, model: str) -> list[str]:
-        """Return what is wrong with a model's ledger, one sentence each; empty when nothing is."""
-        return list(self.ledger(model).read().problems)
+    def _whole(self, event: Event) -> Event:
+        try:
+            return self.ledger(event.model).texts.complete(event)
+        except LedgerDamagedError as error:
+            log.error("Promotion ledger of %s, entry %s: %s", event.model, event.entry, error)
+            return event
+
+    def verify(self, model: str, anchors: Iterable[tuple[int, str]] = ()) -> list[str]:
+        """Return what is wrong with a model's ledger, one sentence each; empty when nothing is.
+
+        :param anchors: number and digest (or at least its first 16 digits) of entries, kept outside MLflow:
+            nothing else shows that the end of the ledger was cut
+        """
+        return self.ledger(model).verify(anchors)
+
+    def live_at(self, model: str, when: datetime) -> Event | None:
+        """Return the event that brought the version into Production that was live at a time; None when none was.
+
+        :param when: with a timezone
+        """
+        return live_at(self.history(model), when)
+
+    def previous_champion(self, model: str) -> Term | None:
+        """Return the term in Production that a rollback would bring back, None when there is none."""
+        return previous_champion(self.ledger(model).read(), self.catalog.stages(model))
 
     def reconcile(self, model: str) -> Reconciliation:
         """Repair stages and aliases from the ledger, and enter what was moved from outside."""

@@ -1,5 +1,6 @@
 """Untrusted text: what people type into forms and notes ends in Markdown, HTML, tags and the ledger."""
 
+import hashlib
 import html
 import re
 
@@ -21,6 +22,11 @@ def storable(text: str) -> str:
 def shorten(text: str, limit: int) -> str:
     """Return ``text``, cut to ``limit`` characters with a sign that it was cut."""
     return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def text_digest(text: str) -> str:
+    """Return the SHA-256 of a text, in hexadecimal digits."""
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def one_line(text: str, limit: int = 300) -> str:

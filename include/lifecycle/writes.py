@@ -11,7 +11,7 @@ from include.lifecycle import tags as tag
 from include.lifecycle.decisions import Decision
 from include.lifecycle.errors import BadInputError, RetrainError
 from include.lifecycle.events import Event
-from include.lifecycle.ledger import Held
+from include.lifecycle.held import Held
 from include.lifecycle.stages import PRODUCTION
 from include.lifecycle.tags import ALIAS_CHAMPION, ALIAS_PREVIOUS, PROMOTION_SKIPPED
 from include.lifecycle.text import markdown, shorten

@@ -5,10 +5,13 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
+from include.lifecycle import chain
 from include.lifecycle.entries import MAX_VALUE, Entry, LedgerState, canonical
 from include.lifecycle.errors import BadInputError, RetrainError
-from include.lifecycle.ledger import EXPERIMENT, RUN_TAG, FencedError, PromotionLedger
+from include.lifecycle.held import FencedError
+from include.lifecycle.ledger import PromotionLedger
 from include.lifecycle.limits import CLIENT_LIMITS, bounded_requests, longest_request, time_to_live
+from include.lifecycle.runs import EXPERIMENT, RUN_TAG
 
 from .support import MODEL, approved, stages
 
@@ -49,12 +52,12 @@ def test_an_empty_ledger_is_free(ledger):
 
 def test_two_processes_find_the_same_ledger(client):
     first, second = PromotionLedger(client, MODEL), PromotionLedger(client, MODEL)
-    assert first._create() == second._create()
+    assert first.runs._create() == second.runs._create()
     pointer = client.get_experiment_by_name(f"{EXPERIMENT}/{MODEL}")
-    assert pointer.tags[RUN_TAG] == first._open() == second._open()
+    assert pointer.tags[RUN_TAG] == first.runs.open() == second.runs.open()
     runs = client.search_runs([client.get_experiment_by_name(EXPERIMENT).experiment_id])
-    assert [run.info.run_id for run in runs] == [first._open()], "the loser deletes its run"
-    assert PromotionLedger(client, "other")._open() != first._open()
+    assert [run.info.run_id for run in runs] == [first.runs.open()], "the loser deletes its run"
+    assert PromotionLedger(client, "other").runs.open() != first.runs.open()
 
 
 def test_the_lock_excludes_and_is_released(ledger, client):
@@ -164,13 +167,13 @@ def test_a_waiter_gives_up_when_others_never_end(client, monkeypatch):
 
 def test_an_entry_that_mlflow_would_cut_is_refused(ledger):
     assert len(canonical({"x": "é" * (MAX_VALUE - 8)})) == MAX_VALUE
-    with pytest.raises(BadInputError, match="would have 6001 characters, MLflow keeps 6000"):
+    with pytest.raises(BadInputError, match="would have 6001 characters of at most 6000"):
         ledger.append(0, {"x": "é" * (MAX_VALUE - 7)})
 
 
 def test_what_is_stored_is_read_back_letter_by_letter(ledger):
     text = "é 🎉 \x00\n\t\\ \" ' ; -- 日本"
-    ledger._open()
+    ledger.runs.open()
     ledger.append(0, {"schema": 1, "type": "begin", "nonce": text, "ttl": 1, "prev": ledger.read().head})
     entry = ledger.read().entries[0]
     assert entry.content["nonce"] == text
@@ -185,11 +188,11 @@ def params(registry, add) -> dict[str, str]:
     add(stage="Production")
     add(stage="Production")
     ledger = registry.ledger(MODEL)
-    return dict(registry.client.get_run(ledger._open()).data.params) | {"run": ledger._open()}
+    return dict(registry.client.get_run(ledger.runs.open()).data.params) | {"run": ledger.runs.open()}
 
 
 def problems(params: dict[str, str]) -> list[str]:
-    return list(LedgerState.read(params["run"], params).problems)
+    return list(chain.read_part(params["run"], params).problems)
 
 
 def test_a_changed_entry_is_found(params):
@@ -228,9 +231,9 @@ def test_a_damaged_ledger_is_told_and_a_rollback_stays_possible(registry, params
 
 
 def test_an_entry_of_a_newer_schema_stops_promotions(params):
-    newer = json.dumps({**json.loads(params["00000007"]), "schema": 2})
-    with pytest.raises(BadInputError, match="Ledger entry 7 has schema 2, this software knows 1: update it"):
-        LedgerState.read(params["run"], {**params, "00000007": newer})
+    newer = json.dumps({**json.loads(params["00000007"]), "schema": 3})
+    with pytest.raises(BadInputError, match="Ledger entry 7 has schema 3, this software knows 2: update it"):
+        chain.read_part(params["run"], {**params, "00000007": newer})
 
 
 def test_a_deleted_ledger_says_how_to_restore_it(registry, params):

@@ -4,6 +4,7 @@ import pytest
 
 from include.lifecycle.decisions import Decision, Door, Outcome
 from include.lifecycle.errors import BadInputError, ModelNotFoundError, TransitionRefusedError, VersionNotFoundError
+from include.lifecycle.events import EVIDENCE
 from include.lifecycle.messages import confirm, confirm_decision, describe
 from include.lifecycle.registry import ModelRegistry
 
@@ -167,12 +168,15 @@ def test_a_candidate_whose_gate_fails_later_is_not_promoted(registry, add):
 
 def test_a_reason_that_the_ledger_cannot_keep_is_refused_before_anything_moves(registry, add):
     version = add(stage="Staging")
-    with pytest.raises(BadInputError, match="has 1000000 characters: give at most 2000"):
+    with pytest.raises(BadInputError, match="has 1000000 characters: give at most 100000"):
         registry.promote(MODEL, version, approved(reason="x" * 1_000_000))
-    quotes = '"' * 250
-    decision = Decision(Outcome.APPROVED, quotes, quotes, quotes * 8, dag_id=quotes, run_id=quotes)
-    with pytest.raises(BadInputError, match="give a shorter reason"):
-        registry.promote(MODEL, version, decision)
+    for key in EVIDENCE:
+        registry.client.set_model_version_tag(MODEL, str(version), key, '"' * 250)
+    registry.client.set_model_version_tag(MODEL, str(version), "validation.outcome", "passed")
+    with pytest.raises(BadInputError, match="of at most 4700: shorten the names"):
+        registry.promote(MODEL, version, approved(reason='"' * 1000))
+    for key in set(EVIDENCE) - {"validation.outcome"}:
+        registry.client.delete_model_version_tag(MODEL, str(version), key)
     assert stages(registry) == {1: "Staging"}
     assert registry.ledger(MODEL).read().holder is None
     reason = "日本語 🎉 " * 250

@@ -1,0 +1,80 @@
+"""Questions to a ledger's events: what was live when, and what a rollback would go back to."""
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from datetime import datetime
+
+from include.lifecycle.entries import LedgerState
+from include.lifecycle.events import Event
+from include.lifecycle.stages import ARCHIVED, PRODUCTION
+
+
+@dataclass(frozen=True)
+class Term:
+    """A time that a version was in Production.
+
+    :param event: what brought it there
+    :param until: when it left, None while it is live
+    """
+
+    event: Event
+    until: datetime | None = None
+
+    @property
+    def version(self) -> int:
+        """The version."""
+        return self.event.version
+
+
+def terms(events: Iterable[Event]) -> list[tuple[datetime, Term]]:
+    """Return who was in Production, with the beginning of each term, in order.
+
+    The order of the ledger holds: where the clocks of two hosts disagree, what comes later in it cannot have
+    begun earlier.
+    """
+    found: list[tuple[datetime, Term]] = []
+    now: datetime | None = None
+    for event in events:
+        now = event.time if now is None else max(now, event.time)
+        leaves = event.moved and event.from_stage == PRODUCTION and bool(found)
+        if (event.is_promotion or leaves) and found and found[-1][1].until is None:
+            begin, last = found[-1]
+            if event.is_promotion or last.version == event.version:
+                found[-1] = (begin, Term(last.event, now))
+        if event.is_promotion:
+            found.append((now, Term(event)))
+    return found
+
+
+def live_at(events: Iterable[Event], when: datetime) -> Event | None:
+    """Return what brought the version into Production that was live at a time, None when none was.
+
+    :param events: in the ledger's order
+    :param when: with a timezone
+    :raises ValueError: when it has none
+    """
+    if when.tzinfo is None:
+        raise ValueError(f"live_at needs a timezone, found {when.isoformat()}")
+    for begin, term in reversed(terms(events)):
+        if begin <= when:
+            return term.event if term.until is None or when < term.until else None
+    return None
+
+
+def previous_champion(state: LedgerState, versions: Collection[int]) -> Term | None:
+    """Return the last term of the former champion that a rollback goes back to, None when there is none.
+
+    That is the one that was live last and still exists, but not one that a rollback took out of Production: after
+    a rollback from 3 to 2, the next one goes back to 1.
+
+    :param state: what the ledger says
+    :param versions: those that exist
+    """
+    failed: set[int] = set()
+    for _, term in reversed(terms(state.events)):
+        version = term.version
+        if version != state.production and version in versions and version not in failed:
+            return term
+        if term.event.from_stage == ARCHIVED:
+            failed.update(term.event.archived)
+    return None

@@ -1,0 +1,50 @@
+"""Whether a ledger is what was written: its chain, its order, its texts, and the anchors kept elsewhere."""
+
+from collections.abc import Iterable, Iterator
+
+from mlflow import MlflowClient
+
+from include.lifecycle.anchors import compare
+from include.lifecycle.entries import BEGIN, END, NEXT, LedgerState
+from include.lifecycle.errors import LedgerDamagedError
+from include.lifecycle.texts import LongTexts
+
+
+def problems(client: MlflowClient, state: LedgerState, anchors: Iterable[tuple[int, str]] = ()) -> list[str]:
+    """Return what is wrong with a ledger, one sentence each; empty when nothing is.
+
+    Without anchors a missing end and a chain that was computed anew cannot be told.
+
+    :param client: MLflow client
+    :param state: what was read, with what was found wrong with the chain
+    :param anchors: number and digest (or at least its first 16 digits) of entries, kept outside MLflow
+    """
+    return [*state.problems, *_order(state), *_texts(client, state), *compare(state, anchors)]
+
+
+def _order(state: LedgerState) -> Iterator[str]:
+    """Yield what no life cycle writes: an ``end`` without its ``begin``, a lock taken that was not free."""
+    before = None
+    for entry in state.entries:
+        # a gap and what cannot be read are told already
+        follows = before is None or (bool(before.kind) and before.number + 1 == entry.number)
+        held = before if before is not None and follows and before.kind == BEGIN else None
+        if entry.kind == END and follows and (held is None or entry.content["begin"] != held.number):
+            yield f"entry {entry.number} releases a lock that nobody held"
+        elif entry.kind == BEGIN and held is not None and entry.content.get("over") != held.number:
+            yield f"entry {entry.number} takes a lock that entry {held.number} held"
+        elif entry.kind == NEXT and held is not None:
+            yield f"entry {entry.number} closes the run while entry {held.number} held the lock"
+        before = entry
+
+
+def _texts(client: MlflowClient, state: LedgerState) -> Iterator[str]:
+    texts, checked = LongTexts(client, state.ledger_id), set[str]()
+    for event in state.events:
+        if event.reason_digest is None or event.reason_digest in checked:
+            continue
+        checked.add(event.reason_digest)
+        try:
+            texts.read(event.reason_digest)
+        except LedgerDamagedError as error:
+            yield f"entry {event.entry}: {error}"
