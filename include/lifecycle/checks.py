@@ -49,7 +49,7 @@ def check_move(state: LedgerState, info: VersionInfo, request: Request) -> None:
                 f"Version {info.version} of {info.model!r} leaves Staging for None only when it is superseded,"
                 f" not {request.decision.outcome}: a rejected or expired version stays in Staging"
             )
-        _check_not_approved(info)
+        _check_not_approved(state, info)
         return
     _check_standing_decision(info, request.to_stage)
     if request.require_validation:
@@ -78,10 +78,19 @@ def _check_rollback(state: LedgerState, info: VersionInfo) -> None:
     raise TransitionRefusedError(f"Version {info.version} of {info.model!r} was never in Production: {exist}")
 
 
-def _check_not_approved(info: VersionInfo) -> None:
-    """An approved version that still waits for its promotion (a blackout) is not superseded."""
+def overtaken_by(state: LedgerState, info: VersionInfo) -> int | None:
+    """Return the newer version that came into Production after this one was approved, None when none did."""
+    approved, live = Decision.from_tags(info.tags), state.production
+    if approved is None or live is None or live <= info.version:
+        return None
+    last = state.last_move(live)
+    return live if last is not None and (last.decided or last.time) > approved.at else None
+
+
+def _check_not_approved(state: LedgerState, info: VersionInfo) -> None:
+    """An approved version that waits for its promotion (a blackout) is not superseded, unless it was overtaken."""
     standing = Decision.from_tags(info.tags)
-    if standing is not None and standing.outcome is Outcome.APPROVED:
+    if standing is not None and standing.outcome is Outcome.APPROVED and overtaken_by(state, info) is None:
         raise TransitionRefusedError(
             f"Version {info.version} of {info.model!r} was approved on {standing.at:%Y-%m-%d %H:%M} UTC by"
             f" {one_line(standing.user, 60)} and waits for its promotion: it is not superseded"

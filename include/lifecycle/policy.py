@@ -4,6 +4,7 @@ Pure rules over a decision and a few facts; nothing is read here. A rule whose f
 a policy that cannot be shown to hold does not hold. Runs in Airflow's API server: pydantic and standard library.
 """
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
@@ -194,7 +195,9 @@ def _fresh(days: float, facts: Facts, now: datetime) -> tuple[bool, str]:
     if age < -CLOCK_TOLERANCE:
         at = f"{facts.validated_at.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
         return False, f"The version was validated in the future ({at}): validate it again, then approve."
-    found = f"The validation is {_days(max(age / timedelta(days=1), 0.0))} old, at most {_days(days)} are accepted"
+    # rounded up: what is just too old is not said to be as old as is accepted
+    shown = math.ceil(max(age / timedelta(days=0.1), 0.0) - 0.001) / 10
+    found = f"The validation is {_days(shown)} old, at most {_days(days)} are accepted"
     if age <= timedelta(days=days):
         return True, f"{found}."
     return False, f"{found}: validate the version again or retrain, then approve."

@@ -16,7 +16,7 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from include.lifecycle.checks import Request, check_move, check_recordable
-from include.lifecycle.decisions import UNKNOWN, Decision, Door, utc_now
+from include.lifecycle.decisions import UNKNOWN, Decision, Door, Outcome, utc_now
 from include.lifecycle.entries import Intent, LedgerState
 from include.lifecycle.errors import RetrainError, TransitionRefusedError
 from include.lifecycle.events import Event
@@ -223,7 +223,9 @@ class Promoter:
         if to_stage != STAGING:
             # a rejected or expired version that leaves Staging keeps its decision: the first one holds
             standing = Decision.from_tags(info.tags) if to_stage == NONE else None
-            self.writer.record_decision(info, event, standing or request.decision)
+            if standing is None or standing.outcome is Outcome.APPROVED:
+                standing = request.decision
+            self.writer.record_decision(info, event, standing)
         entry = held.end(champion, [*steps.events, event], steps.repair_records())
         log.info(
             "%s version %d: %s -> %s (promotion ledger: entry %d, digest %s)",

@@ -8,7 +8,7 @@ from pathlib import Path
 from mlflow import MlflowClient
 
 from include.lifecycle import tags as tag
-from include.lifecycle.checks import Request
+from include.lifecycle.checks import Request, overtaken_by
 from include.lifecycle.decisions import Decision, Outcome, utc_now
 from include.lifecycle.errors import (
     BadInputError,
@@ -232,6 +232,14 @@ class ModelRegistry:
         :raises TransitionRefusedError: when the version does not wait for a decision any more
         """
         return self._promoter(model).record(version, decision)
+
+    def overtaken_by(self, model: str, version: int) -> int | None:
+        """Return the newer version that came into Production after this one was approved, None when none did.
+
+        What was moved by hand is entered in the ledger first.
+        """
+        self.reconcile(model)
+        return overtaken_by(self.ledger(model).read(), self.version(model, version))
 
     def note_refusal(self, model: str, version: int, sentence: str) -> None:
         """Keep on a version when and why the policy refused to promote it, until it is promoted."""

@@ -13,7 +13,7 @@ from include.lifecycle.errors import BadInputError, RetrainError
 from include.lifecycle.events import Event
 from include.lifecycle.held import Held
 from include.lifecycle.stages import PRODUCTION
-from include.lifecycle.tags import ALIAS_CHAMPION, ALIAS_PREVIOUS, PROMOTION_SKIPPED
+from include.lifecycle.tags import ALIAS_CHAMPION, ALIAS_PREVIOUS
 from include.lifecycle.text import markdown, shorten
 from include.lifecycle.versions import VersionCatalog, VersionInfo, in_production
 
@@ -92,13 +92,13 @@ class RegistryWriter:
         for key, value in decision.as_tags().items():
             if info.tags.get(key) != value:
                 self.client.set_model_version_tag(self.model, str(info.version), key, value)
-        if event.is_promotion and PROMOTION_SKIPPED in info.tags:
-            self.client.delete_model_version_tag(self.model, str(info.version), PROMOTION_SKIPPED)
         text = described(info.description, event)
         if text != info.description:
             self.client.update_model_version(self.model, str(info.version), text)
-        for key in (tag.PROMOTION_REFUSED, tag.PROMOTION_WAITS_UNTIL):
-            if event.is_promotion and key in info.tags:
+        over = [tag.PROMOTION_WAITS_UNTIL] if event.moved else []
+        over += [tag.PROMOTION_REFUSED, tag.PROMOTION_SKIPPED] if event.is_promotion else []
+        for key in over:
+            if key in info.tags:
                 self.client.delete_model_version_tag(self.model, str(info.version), key)
 
 

@@ -164,7 +164,7 @@ class PromotionRules:
         if info.stage == PRODUCTION:
             return None
         if tag.PROMOTION_WAITS_UNTIL in info.tags:
-            self._not_overtaken(Decision.from_tags(info.tags) or decision)
+            self._not_overtaken(decision)
         until = blackout_end(self.policy, self.timezone)
         if until is None:
             return None
@@ -189,13 +189,10 @@ class PromotionRules:
 
     def _not_overtaken(self, approved: Decision) -> None:
         """Check that no newer version, approved later, is in Production: two that waited may start in any order."""
-        live = self.registry.production(self.model)
-        if live is None or live.version <= self.version:
+        newer = self.registry.overtaken_by(self.model, self.version)
+        if newer is None:
             return
-        standing = Decision.from_tags(live.tags)
-        if standing is not None and standing.at <= approved.at:
-            return
-        reason = f"version {live.version}, which came later, is in Production"
+        reason = f"version {newer}, approved later, is in Production"
         superseded = Decision(Outcome.SUPERSEDED, reason=reason, dag_id=approved.dag_id, run_id=approved.run_id)
         self.registry.transition(self.model, self.version, NONE, superseded)
         raise AirflowSkipException(f"Superseded: version {self.version} of {self.model!r} waited, and {reason}")

@@ -73,6 +73,13 @@ def test_every_stage_handles_the_version_of_this_run(dag: Any) -> None:
     assert promote.require_validation
 
 
+def test_request_and_promotion_apply_the_same_configured_policy(dag: Any) -> None:
+    wait, promote = (dag.get_task(name) for name in ("await_approval", "promote"))
+    assert wait.policy == promote.policy == CONFIG.approval.policy
+    assert wait.policy.reason_required
+    assert wait.timezone == promote.timezone == CONFIG.schedule.timezone
+
+
 def test_the_wait_is_deferrable_and_expires_as_configured(dag: Any) -> None:
     wait = dag.get_task("await_approval")
     assert wait.deferrable

@@ -254,6 +254,36 @@ def test_an_outcome_tagged_by_hand_is_entered_in_the_ledger(registry, add):
     assert registry.history(MODEL)[-1].door is Door.OUTSIDE
 
 
+# ---- approved, and promoted later ----
+
+
+def test_an_approval_can_be_recorded_before_the_promotion(registry, add):
+    version = add(stage="Staging")
+    for _ in range(2):  # the retry of a task records nothing new
+        assert registry.record_decision(MODEL, version, approved("ana", run_id="night")).user == "ana"
+    assert stages(registry) == {version: "Staging"}
+    with pytest.raises(VersionNotFoundError, match="is in Staging without a decision"):
+        registry.candidate(MODEL)
+    assert registry.record_decision(MODEL, version, REJECTED).outcome is Outcome.APPROVED, "the first decision holds"
+    done = registry.promote(MODEL, version, approved("ana", run_id="night"))
+    assert done.changed
+    events = [(event.outcome, event.moved, event.user) for event in registry.history(MODEL)[1:]]
+    assert events == [(Outcome.APPROVED, False, "ana"), (Outcome.APPROVED, True, "ana")]
+    assert registry.verify(MODEL) == []
+    assert not registry.reconcile(MODEL).changed
+
+
+def test_notes_about_a_promotion_go_when_it_is_made(registry, add):
+    version = add(stage="Staging")
+    registry.note_refusal(MODEL, version, "No\nreason. " + "x" * 5000)
+    registry.note_wait(MODEL, version, registry.version(MODEL, version).created)
+    tags = registry.version(MODEL, version).tags
+    assert " UTC: No reason. xxx" in tags["promotion.refused"]
+    assert len(tags["promotion.refused"]) < 1100
+    registry.promote(MODEL, version, approved())
+    assert not [key for key in registry.version(MODEL, version).tags if key.startswith("promotion.")]
+
+
 # ---- rolling back ----
 
 

@@ -1,6 +1,7 @@
 """A newer candidate empties Staging behind it; decisions that were made hold."""
 
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 
 import pytest
 
@@ -64,6 +65,34 @@ def test_an_approved_version_that_waits_for_its_promotion_stays(registry, add):
     assert stages(registry) == {waits: "Staging", newest: "Staging"}
     registry.promote(MODEL, waits, approved())
     assert stages(registry)[waits] == "Production"
+
+
+def test_an_approved_version_that_a_newer_one_overtook_goes(registry, add):
+    older, newer = add(stage="Staging"), add(stage="Staging")
+    registry.record_decision(MODEL, older, approved())
+    registry.note_wait(MODEL, older, datetime(2026, 3, 4, 14, tzinfo=UTC))
+    assert registry.overtaken_by(MODEL, older) is None
+    registry.promote(MODEL, newer, approved())
+    assert registry.overtaken_by(MODEL, older) == newer
+    newest = add(stage="Staging")
+    assert [move.version for move in registry.supersede(MODEL)] == [older]
+    assert stages(registry) == {older: "None", newer: "Production", newest: "Staging"}
+    tags = registry.version(MODEL, older).tags
+    assert tags["decision.outcome"] == "superseded"
+    assert "promotion.waits_until" not in tags
+
+
+def test_only_what_came_later_and_is_newer_overtakes(registry, add, by_hand):
+    first = add(stage="Production")
+    second, third = add(stage="Staging"), add(stage="Staging")
+    registry.promote(MODEL, third, approved())
+    registry.record_decision(MODEL, second, approved())  # an older one, approved while the newer one is live
+    assert registry.overtaken_by(MODEL, second) is None
+    registry.rollback(MODEL, first, approved())
+    assert registry.overtaken_by(MODEL, second) is None, "a rollback is no newer candidate"
+    by_hand(third, "Production", archive=True)
+    assert registry.overtaken_by(MODEL, second) == third, "moved by hand after the approval"
+    assert registry.overtaken_by(MODEL, add(stage="Staging")) is None
 
 
 def test_there_is_nothing_to_supersede(registry, add):

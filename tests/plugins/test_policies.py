@@ -438,7 +438,7 @@ def test_of_two_that_waited_the_later_one_stays(
     resume(promote(model, newer, BLACKOUT), task, waits[newer])
     leave(task, model, staged, approved(at=NOON + timedelta(minutes=staged)))
     older = promote(model, staged, BLACKOUT)
-    with pytest.raises(AirflowSkipException, match=f"waited, and version {newer}, which came later, is in Production"):
+    with pytest.raises(AirflowSkipException, match=f"waited, and version {newer}, approved later, is in Production"):
         _ = older.execute(task.context) if by_retry else resume(older, task, waits[staged])
     assert [stage_of(mlflow, model, version) for version in (staged, newer)] == ["None", "Production"]
     assert tags_of(mlflow, model, staged)["decision.outcome"] == "superseded"

@@ -1,0 +1,28 @@
+"""Stage, approval and promotion of toy versions under the policy that the configuration has when a task starts."""
+
+import pendulum
+from airflow.sdk import DAG, Param
+
+from include.lifecycle.config import load_lifecycle_config
+from model_registry.operators import ModelStageOperator
+from model_registry.sensors import ModelApprovalSensor
+
+CONFIG = load_lifecycle_config()
+VERSION = {"model_name": "{{ params.model }}", "version": "{{ params.version }}"}
+RULES = {"policy": CONFIG.approval.policy, "timezone": CONFIG.schedule.timezone}
+
+with DAG(
+    dag_id="policies",
+    schedule=None,
+    start_date=pendulum.datetime(2026, 1, 1),
+    max_active_runs=100,
+    is_paused_upon_creation=False,
+    default_args={"retries": 1, "retry_delay": pendulum.duration(seconds=1)},
+    params={"model": Param("m", type="string"), "version": Param(1, type="integer", minimum=1)},
+):
+    stage = ModelStageOperator(task_id="stage", stage="Staging", **VERSION)
+    approval = ModelApprovalSensor(task_id="await_approval", poll_seconds=2, **VERSION, **RULES)
+    promote = ModelStageOperator(
+        task_id="promote", stage="Production", approval_task_id="await_approval", **VERSION, **RULES
+    )
+    stage >> approval >> promote
