@@ -11,7 +11,8 @@ and waits for a person. Approval puts it into Production; anything else leaves P
 | `validate` | scores the registered version on the holdout; the gate |
 | `stage` | None to Staging |
 | `await_approval` | waits for a decision, holding no worker slot |
-| `promote` | Staging to Production, archives the version before |
+| `promote` | Staging to Production, archives the version before; in a blackout it waits for its end, deferred |
+| `confirm` | fails when `promote` was marked green by hand and promoted nothing |
 | `record_decision` | writes a rejection or expiry onto the version; skipped otherwise |
 
 **Approve or reject**: *Browse > Required Actions*, or the tab of `await_approval`: figures beside Production's,
@@ -33,8 +34,7 @@ from datetime import timedelta
 from airflow.sdk import DAG, CronTriggerTimetable, Param, chain
 
 from include.lifecycle.config import load_lifecycle_config
-from model_registry.operators import ModelStageOperator, RecordDecisionOperator
-from model_registry.sensors import ModelApprovalSensor
+from model_registry.release import release_tasks
 from model_registry.steps import PipelineStepOperator
 from model_registry.templates import xcom_field
 
@@ -49,11 +49,6 @@ FORM = {
     "RETRAIN_DATA_REVISION": "{{ params.data_revision or '' }}",
     "RETRAIN_NOTE": "{{ params.note or '' }}",
     "RETRAIN_QUICK": "{{ 'true' if params.quick else 'false' }}",
-}
-REGISTRY = {
-    "model_name": CONFIG.model,
-    "mlflow_conn_id": CONFIG.connections.mlflow,
-    "airflow_conn_id": CONFIG.connections.airflow_api,
 }
 
 
@@ -98,22 +93,5 @@ with DAG(
     ensemble = step("ensemble", env=RUN)
     register = step("register", env=RUN)
     validate = step("validate", env=RUN)
-    stage = ModelStageOperator(
-        task_id="stage", version=xcom_field("register", "version"), stage="Staging", reason="gate passed", **REGISTRY
-    )
-    await_approval = ModelApprovalSensor(
-        task_id="await_approval",
-        version=xcom_field("stage", "version"),
-        expires_after=timedelta(days=CONFIG.approval.expires_after_days),
-        poll_seconds=CONFIG.approval.poll_seconds,
-        **REGISTRY,
-    )
-    promote = ModelStageOperator(
-        task_id="promote",
-        version=xcom_field("stage", "version"),
-        stage="Production",
-        approval_task_id="await_approval",
-        **REGISTRY,
-    )
-    record_decision = RecordDecisionOperator(task_id="record_decision", approval_task_id="await_approval", **REGISTRY)
-    chain(pull, features, train, ensemble, register, validate, stage, await_approval, [promote, record_decision])
+    release = release_tasks(CONFIG, version=xcom_field("register", "version"))
+    chain(pull, features, train, ensemble, register, validate, release.stage)

@@ -49,6 +49,7 @@ def check_move(state: LedgerState, info: VersionInfo, request: Request) -> None:
                 f"Version {info.version} of {info.model!r} leaves Staging for None only when it is superseded,"
                 f" not {request.decision.outcome}: a rejected or expired version stays in Staging"
             )
+        _check_not_approved(info)
         return
     _check_standing_decision(info, request.to_stage)
     if request.require_validation:
@@ -75,6 +76,16 @@ def _check_rollback(state: LedgerState, info: VersionInfo) -> None:
     known = [version for version in former if version != state.production]
     exist = f"rollback can take {numbers(known)}" if known else "no former Production version is recorded"
     raise TransitionRefusedError(f"Version {info.version} of {info.model!r} was never in Production: {exist}")
+
+
+def _check_not_approved(info: VersionInfo) -> None:
+    """An approved version that still waits for its promotion (a blackout) is not superseded."""
+    standing = Decision.from_tags(info.tags)
+    if standing is not None and standing.outcome is Outcome.APPROVED:
+        raise TransitionRefusedError(
+            f"Version {info.version} of {info.model!r} was approved on {standing.at:%Y-%m-%d %H:%M} UTC by"
+            f" {one_line(standing.user, 60)} and waits for its promotion: it is not superseded"
+        )
 
 
 def _check_standing_decision(info: VersionInfo, to_stage: str) -> None:

@@ -4,13 +4,14 @@ DAG files read it while Airflow parses them, so this module imports nothing heav
 """
 
 import os
+import re
 from datetime import time
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar, get_args
+from typing import Annotated, Any, Literal, TypeVar, get_args
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 
 from include.lifecycle.errors import BadInputError
 
@@ -61,26 +62,45 @@ Weekday = Literal["monday", "tuesday", "wednesday", "thursday", "friday", "satur
 WEEKDAYS: tuple[Weekday, ...] = get_args(Weekday)
 
 
+def _time_of_day(value: object) -> object:
+    """Take a time of day as text only: YAML reads 18:00 without quotes as the number 1080."""
+    if isinstance(value, time) and value.tzinfo is None:
+        return value
+    if not isinstance(value, str) or not re.fullmatch(r"\d{2}:\d{2}(:\d{2})?", value):
+        raise ValueError('expected a time of day in the model\'s timezone, in quotes, such as "18:00"')
+    return value
+
+
+TimeOfDay = Annotated[time, BeforeValidator(_time_of_day)]
+
+
 class BlackoutConfig(Section):
-    """A weekly window in which nothing is promoted: from ``start`` to before ``end``, next day's when not later."""
+    """A weekly window in which nothing is promoted: from ``start`` to before ``end``, next day's when not later.
+
+    ``weekdays`` are those on which it starts. The same ``start`` and ``end`` make it a whole day.
+    """
 
     weekdays: Annotated[tuple[Weekday, ...], Field(min_length=1)] = WEEKDAYS
-    start: time
-    end: time
+    start: TimeOfDay
+    end: TimeOfDay
 
-    @model_validator(mode="after")
-    def _not_empty(self) -> Self:
-        if self.start == self.end:
-            raise ValueError("start and end are the same: give a window with a length")
-        if self.start.tzinfo is not None or self.end.tzinfo is not None:
-            raise ValueError("start and end are times of day in the model's timezone, without an offset")
-        return self
+    @property
+    def days(self) -> int:
+        """How many days after its start it ends: 0 or 1."""
+        return 0 if self.end > self.start else 1
+
+
+def _approver(value: str) -> str:
+    kind, _, name = value.partition(":")
+    if kind not in ("user", "role") or not name or name != name.strip():
+        raise ValueError("expected user:NAME or role:NAME, as Airflow shows them")
+    return value
 
 
 class PolicyConfig(Section):
     """What an approval needs to hold. What is asked here and cannot be shown counts as not met."""
 
-    approvers: tuple[Annotated[str, Field(pattern=r"^(user|role):\S.*$")], ...] = ()
+    approvers: tuple[Annotated[str, AfterValidator(_approver)], ...] = ()
     """``user:NAME`` or ``role:NAME``; empty: whoever Airflow lets mark or answer."""
     reason_required: bool = True
     four_eyes: bool = False
@@ -88,9 +108,42 @@ class PolicyConfig(Section):
     evidence_max_age_days: Positive | None = None
     blackouts: tuple[BlackoutConfig, ...] = ()
 
+    @field_validator("blackouts")
+    @classmethod
+    def _some_of_the_week_is_left(cls, blackouts: tuple[BlackoutConfig, ...]) -> tuple[BlackoutConfig, ...]:
+        if _cover_the_week(blackouts):
+            raise ValueError("the blackouts cover the whole week, so nothing could ever be promoted: leave a gap")
+        return blackouts
+
+
+def _cover_the_week(blackouts: tuple[BlackoutConfig, ...]) -> bool:
+    """Whether the windows, put together, leave no second of a week."""
+    day, week = 86_400, 7 * 86_400
+    starts = [(window, WEEKDAYS.index(weekday)) for window in blackouts for weekday in window.weekdays]
+    windows = sorted(
+        (number * day + _seconds(window.start), (number + window.days) * day + _seconds(window.end))
+        for window, number in starts
+    )
+    if not windows:
+        return False
+    # Sunday's windows may reach into Monday: the second week has all that reaches into it
+    reached = windows[0][0]
+    for start, end in [*windows, *((start + week, end + week) for start, end in windows)]:
+        if start > reached:
+            return False
+        reached = max(reached, end)
+    return True
+
+
+def _seconds(at: time) -> int:
+    return at.hour * 3600 + at.minute * 60 + at.second
+
 
 class ApprovalConfig(Section):
-    """How long a candidate waits for a person, how often the wait looks at the registry, who may decide."""
+    """How long a candidate waits for a person, how often the wait looks at the registry, who may decide.
+
+    ``supersede``: whether a newer candidate that reaches Staging ends the wait of an older one.
+    """
 
     expires_after_days: Positive = 7.0
     poll_seconds: Positive = 30.0
@@ -99,9 +152,29 @@ class ApprovalConfig(Section):
 
 
 class RollbackConfig(Section):
-    """Who may bring a former Production version back. Blackouts and the age of evidence do not count."""
+    """Who may bring a former Production version back, at any time of the week and however old it is."""
 
     policy: PolicyConfig = PolicyConfig()
+    require_second_person: bool = False
+    """Somebody other than who triggered the rollback has to approve it."""
+    expires_after_hours: Positive = 24.0
+    """How long a rollback waits for the second person."""
+
+    @field_validator("policy")
+    @classmethod
+    def _at_any_time(cls, policy: PolicyConfig) -> PolicyConfig:
+        if policy.blackouts or policy.evidence_max_age_days is not None:
+            raise ValueError("a rollback is exempt from blackouts and evidence_max_age_days: take them out here")
+        return policy
+
+
+class RetentionConfig(Section):
+    """Which versions the maintenance keeps although nothing uses them."""
+
+    keep_champions: Annotated[int, Field(ge=1)] = 3
+    """Former Production versions, the last ones."""
+    keep_days: Annotated[float, Field(ge=1)] = 30.0
+    """Days for which a version is kept that was registered, or that the ledger names."""
 
 
 class TaskConfig(Section):
@@ -134,6 +207,10 @@ class LifecycleConfig(Section):
     gate: GateConfig = GateConfig()
     approval: ApprovalConfig = ApprovalConfig()
     rollback: RollbackConfig = RollbackConfig()
+    retention: RetentionConfig = RetentionConfig()
+    integrity: Literal["required", "when_recorded"] = Field(
+        "when_recorded", description="required: a version without recorded digests is neither promoted nor used"
+    )
     tasks: TaskConfig = TaskConfig()
     connections: ConnectionConfig = ConnectionConfig()
 

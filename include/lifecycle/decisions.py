@@ -20,6 +20,8 @@ UNKNOWN = "unknown"
 
 OPERATING_SYSTEM = "operating system, unverified"
 """Source of the user's name at the command line: whoever runs it can call himself anything."""
+XCOM = "xcom, unverified"
+"""Source of a user's name that only an XCom tells, which Airflow's users may edit."""
 
 
 class Outcome(StrEnum):
@@ -68,6 +70,7 @@ class Decision:
     :param dag_id: Airflow DAG whose run decided or waited
     :param run_id: Airflow run
     :param roles: the user's roles in Airflow; None where they are not known
+    :param policy: the rules of the policy that were applied and their outcome, as the ledger keeps them
     """
 
     outcome: Outcome
@@ -78,7 +81,8 @@ class Decision:
     at: datetime = field(default_factory=utc_now)
     dag_id: str | None = None
     run_id: str | None = None
-    roles: tuple[str, ...] | None = None
+    roles: tuple[str, ...] | None = field(default=None, compare=False)
+    policy: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
         if self.at.tzinfo is None:
@@ -86,7 +90,7 @@ class Decision:
         object.__setattr__(self, "outcome", Outcome(self.outcome))
         object.__setattr__(self, "door", Door(self.door))
         object.__setattr__(self, "at", self.at.astimezone(UTC))
-        for name in ("user", "user_source", "reason", "dag_id", "run_id"):
+        for name in ("user", "user_source", "reason", "dag_id", "run_id", "policy"):
             if text := getattr(self, name):
                 object.__setattr__(self, name, storable(text))
         if self.roles is not None:
@@ -95,11 +99,11 @@ class Decision:
     @property
     def user_is_verified(self) -> bool:
         """Whether something vouches for the user's name: Airflow's login, not the operating system's."""
-        return self.user != UNKNOWN and self.user_source not in (UNKNOWN, OPERATING_SYSTEM)
+        return self.user != UNKNOWN and self.user_source not in (UNKNOWN, OPERATING_SYSTEM, XCOM)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what JSON can hold: an XCom, a trigger's event."""
-        return {
+        """Return what JSON can hold: an XCom, a trigger's event. Roles and policy are there when they are known."""
+        content: dict[str, Any] = {
             "outcome": str(self.outcome),
             "user": self.user,
             "user_source": self.user_source,
@@ -108,8 +112,12 @@ class Decision:
             "at": self.at.isoformat(),
             "dag_id": self.dag_id,
             "run_id": self.run_id,
-            "roles": list(self.roles) if self.roles is not None else None,
         }
+        if self.roles is not None:
+            content["roles"] = list(self.roles)
+        if self.policy:
+            content["policy"] = self.policy
+        return content
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Self:

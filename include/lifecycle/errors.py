@@ -33,3 +33,11 @@ class VersionNotFoundError(BadInputError):
 
 class TransitionRefusedError(BadInputError):
     """The life cycle does not know this stage transition, or the evidence it needs is not on the version."""
+
+
+class PolicyNotMetError(BadInputError):
+    """An approval does not meet the policy of its model."""
+
+
+class ArtifactsChangedError(TransitionRefusedError):
+    """A version's artifacts are not those that were registered, or it cannot be told."""

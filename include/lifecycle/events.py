@@ -15,6 +15,7 @@ MAX_REASON = 2000
 """Characters of a reason that an event keeps; a longer one is refused rather than cut."""
 MAX_NAME = 250
 
+ARTIFACTS = "artifacts"
 EVIDENCE = {
     tag.VALIDATION_OUTCOME: "outcome",
     tag.VALIDATION_METRIC: "metric",
@@ -24,6 +25,7 @@ EVIDENCE = {
     tag.VALIDATION_DATA_VERSION: "validated_on",
     tag.DATA_VERSION: "data_version",
     tag.CODE_COMMIT: "code_commit",
+    tag.ARTIFACTS_DIGEST: ARTIFACTS,
 }
 
 

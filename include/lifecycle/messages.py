@@ -13,7 +13,8 @@ def confirm(transition: Transition) -> list[str]:
     if not transition.changed:
         return [f"Model version {transition.version} is already in {transition.to_stage} ({_who_when(event)})"]
     if transition.to_stage == NONE:
-        return [f"Model version {transition.version} left Staging ({event.outcome})"]
+        reason = f": {one_line(event.reason)}" if event.reason else ""
+        return [f"Model version {transition.version} left Staging ({event.outcome}{reason})"]
     lines = [f"Model version {transition.version} is now in {transition.to_stage}"]
     lines += [f"Previous Production model (version {version}) archived" for version in transition.archived]
     return lines

@@ -4,17 +4,23 @@ Pure rules over a decision and a few facts; nothing is read here. A rule whose f
 a policy that cannot be shown to hold does not hold. Runs in Airflow's API server: pydantic and standard library.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
+from include.lifecycle import tags as tag
 from include.lifecycle.config import WEEKDAYS, BlackoutConfig, PolicyConfig
 from include.lifecycle.decisions import UNKNOWN, Decision, utc_now
-from include.lifecycle.text import one_line
+from include.lifecycle.errors import PolicyNotMetError
+from include.lifecycle.text import one_line, storable
 
 NOBODY = ""
 """Requester of a run that a schedule started."""
+CLOCK_TOLERANCE = timedelta(minutes=5)
+"""How far the clocks of two hosts may differ before a validation counts as one of the future."""
+EVIDENCE = "evidence"
+"""Name of the rule about the age of the validation."""
 _SHOWN_APPROVERS = 10
 
 
@@ -32,7 +38,7 @@ class Facts:
 
 @dataclass(frozen=True)
 class Check:
-    """A rule of the policy, whether it is met, and a sentence on what was found and how to repair it."""
+    """A rule of the policy, whether it is met, and a sentence: what was found, and how to repair what is not met."""
 
     rule: str
     met: bool
@@ -41,14 +47,9 @@ class Check:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a policy says of an approval.
-
-    :param checks: every rule that the policy asks for
-    :param wait_until: the end of a blackout; the approval holds and the promotion waits. None: at once
-    """
+    """What a policy says of an approval: every rule that it asks for."""
 
     checks: tuple[Check, ...] = ()
-    wait_until: datetime | None = None
 
     @property
     def allowed(self) -> bool:
@@ -66,128 +67,173 @@ class Verdict:
 
 
 def evaluate(policy: PolicyConfig, decision: Decision, facts: Facts, *, now: datetime | None = None) -> Verdict:
-    """Apply a policy to an approval.
+    """Apply a policy to an approval. Blackouts are no rule of it: they delay a promotion (``blackout_end``).
 
     :param policy: what an approval needs
     :param decision: who approved, when and why, as far as it is known
     :param facts: what else the rules look at
     :param now: the time now, which decides about the age of the evidence
     """
-    now = now or utc_now()
-    return Verdict(tuple(_checks(policy, decision, facts, now)))
+    return Verdict(tuple(_checks(policy, decision, facts, now or utc_now())))
+
+
+def require(policy: PolicyConfig, decision: Decision, facts: Facts, *, now: datetime | None = None) -> Decision:
+    """Return the decision with what the policy says of it, where every rule is met.
+
+    :param policy: what an approval needs
+    :param decision: who approved, when and why
+    :param facts: what else the rules look at
+    :param now: the time now
+    :raises PolicyNotMetError: names each rule that is not met, what was found and how to repair it
+    """
+    verdict = evaluate(policy, decision, facts, now=now)
+    if not verdict.allowed:
+        raise PolicyNotMetError(verdict.refusal)
+    return replace(decision, policy=verdict.summary())
+
+
+def validated_at(tags: Mapping[str, str]) -> datetime | None:
+    """Return when a version was validated, as its tags tell; None when they do not."""
+    try:
+        at = datetime.fromisoformat(tags.get(tag.VALIDATION_TIME, ""))
+    except ValueError:
+        return None
+    return at if at.tzinfo else at.replace(tzinfo=UTC)
 
 
 def blackout_end(policy: PolicyConfig, timezone: str, now: datetime | None = None) -> datetime | None:
     """Return when the blackout ends that holds now, in UTC; None when none holds.
 
-    Windows that follow one another without a gap count as one. Times of day are those of ``timezone``, also
-    on the days when its clocks change.
+    Windows that follow one another without a gap count as one. Times of day are those of ``timezone``. Where its
+    clocks change, a time that comes twice or never is read so that the window is the longer one.
 
-    :param policy: holds the windows
+    :param policy: holds the windows, which leave a gap in every week
     :param timezone: IANA name
     :param now: the time now
     """
     zone = ZoneInfo(timezone)
     now = (now or utc_now()).astimezone(UTC)
-    moment, found = now, None
-    for _ in range(len(policy.blackouts) * 8 + 1):
+    found: datetime | None = None
+    while True:
+        moment = found or now
         end = max(
             (end for start, end in _windows(policy.blackouts, zone, moment) if start <= moment < end), default=None
         )
         if end is None:
             return found
-        moment = found = end
-    raise ValueError("the blackouts cover the whole week: nothing could ever be promoted")
+        found = end
 
 
 def describe(policy: PolicyConfig) -> list[str]:
-    """Return the rules of a policy, a sentence each, for whoever decides under it."""
+    """Return the rules of a policy, a sentence each, for whoever decides under it. Names in it are plain text."""
     rules = []
     if policy.approvers:
-        rules.append(f"Approvers: {', '.join(policy.approvers[:_SHOWN_APPROVERS])}.")
+        rules.append(f"Approvers: {_listed(policy.approvers)}.")
     if policy.reason_required:
         rules.append("A reason is required.")
     if policy.four_eyes:
         rules.append("Whoever triggered the run cannot approve it.")
     if policy.evidence_max_age_days is not None:
-        rules.append(f"The validation must not be older than {policy.evidence_max_age_days:g} days.")
+        rules.append(f"The validation must not be older than {_days(policy.evidence_max_age_days)}.")
     for window in policy.blackouts:
         days = "every day" if len(set(window.weekdays)) == len(WEEKDAYS) else ", ".join(window.weekdays)
-        rules.append(f"No promotion from {window.start:%H:%M} to {window.end:%H:%M}, {days}; it then waits.")
+        until = f"{window.end:%H:%M}{' of the next day' if window.days else ''}"
+        rules.append(f"No promotion from {window.start:%H:%M} to {until}, {days}: an approval then waits.")
     return rules
 
 
 def _checks(policy: PolicyConfig, decision: Decision, facts: Facts, now: datetime) -> Iterator[Check]:
     if policy.approvers:
-        yield _approver(policy.approvers, decision)
+        yield Check("approvers", *_approver(policy.approvers, decision))
     if policy.reason_required:
-        given = bool(decision.reason.strip())
-        yield Check("reason", given, "A reason is required: write one (the note of the mark, or the form's field).")
+        yield Check("reason", *_reason(decision))
     if policy.four_eyes:
-        yield _four_eyes(decision, facts)
+        yield Check("four eyes", *_four_eyes(decision, facts))
     if policy.evidence_max_age_days is not None:
-        yield _fresh(policy.evidence_max_age_days, facts, now)
+        yield Check(EVIDENCE, *_fresh(policy.evidence_max_age_days, facts, now))
 
 
-def _approver(approvers: tuple[str, ...], decision: Decision) -> Check:
-    allowed = ", ".join(approvers[:_SHOWN_APPROVERS])
+def _approver(approvers: tuple[str, ...], decision: Decision) -> tuple[bool, str]:
+    repair = "one of them has to approve, logged in to Airflow"
     if not decision.user_is_verified:
-        who = "who approved is unknown" if decision.user == UNKNOWN else f"{_name(decision.user)} is not verified"
-        return Check(
-            "approvers", False, f"Approvers are {allowed}, and {who}: approve in Airflow, logged in as one of them."
-        )
-    names = {f"user:{decision.user}"} | {f"role:{role}" for role in decision.roles or ()}
-    met = bool(names & set(approvers))
-    known = (
-        ""
-        if decision.roles is not None or not any(name.startswith("role:") for name in approvers)
-        else (" (the roles are not known: the plugin must be loaded in Airflow's API server)")
-    )
-    return Check("approvers", met, f"{_name(decision.user)} is not among the approvers {allowed}{known}.")
+        return False, f"Approvers are {_listed(approvers)}, and {_unverified(decision)}: {repair}."
+    names = {f"user:{decision.user}", *(f"role:{role}" for role in decision.roles or ())}
+    if found := names.intersection(approvers):
+        return True, f"{_name(decision.user)} is an approver ({_listed(sorted(found))})."
+    sentence = f"{_name(decision.user)} is not among the approvers {_listed(approvers)}"
+    if decision.roles is None and any(name.startswith("role:") for name in approvers):
+        sentence += ", and no role of theirs is known (the plugin in Airflow's API server tells it)"
+    return False, f"{sentence}: {repair}."
 
 
-def _four_eyes(decision: Decision, facts: Facts) -> Check:
-    if facts.requested_by is None:
-        return Check(
-            "four eyes", False, "Four eyes are required, and who triggered the run is unknown: trigger it anew."
-        )
+def _reason(decision: Decision) -> tuple[bool, str]:
+    if any(letter.isalnum() for letter in decision.reason):
+        return True, "A reason is given."
+    repair = "approve again and say why, in the note of the mark or in the form's field"
+    return False, f"A reason is required and none was found: {repair}."
+
+
+def _four_eyes(decision: Decision, facts: Facts) -> tuple[bool, str]:
     if facts.requested_by == NOBODY:
-        return Check("four eyes", True, "A schedule started the run.")
+        return True, "Nobody triggered the run: a schedule did."
     if not decision.user_is_verified:
-        return Check(
-            "four eyes",
-            False,
-            "Four eyes are required, and who approved is not known: approve it in Airflow, logged in.",
-        )
-    met = decision.user != facts.requested_by
-    return Check(
-        "four eyes", met, f"{_name(decision.user)} triggered this run and cannot approve it: somebody else has to."
-    )
+        repair = "somebody who did not trigger the run has to approve, logged in to Airflow"
+        return False, f"Four eyes are required, and {_unverified(decision)}: {repair}."
+    if facts.requested_by is None:
+        why = "by command line or backfill, or Airflow's API cannot be asked"
+        return False, f"Four eyes are required, and who triggered the run is unknown ({why}): trigger a new run."
+    if _same_user(decision.user, facts.requested_by):
+        return False, f"{_name(decision.user)} triggered this run and cannot approve it: somebody else has to."
+    return True, f"{_name(facts.requested_by)} triggered the run, {_name(decision.user)} approved it."
 
 
-def _fresh(days: float, facts: Facts, now: datetime) -> Check:
+def _fresh(days: float, facts: Facts, now: datetime) -> tuple[bool, str]:
     if facts.validated_at is None:
-        return Check("evidence", False, "When the version was validated is unknown: clear `validate` and decide again.")
+        return False, "When the version was validated is unknown: validate it again, then approve."
     age = now - facts.validated_at
-    return Check(
-        "evidence",
-        age <= timedelta(days=days),
-        f"The validation is {age / timedelta(days=1):.1f} days old, at most {days:g} are accepted: validate the version"
-        " again or retrain.",
-    )
+    if age < -CLOCK_TOLERANCE:
+        at = f"{facts.validated_at.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+        return False, f"The version was validated in the future ({at}): validate it again, then approve."
+    found = f"The validation is {_days(max(age / timedelta(days=1), 0.0))} old, at most {_days(days)} are accepted"
+    if age <= timedelta(days=days):
+        return True, f"{found}."
+    return False, f"{found}: validate the version again or retrain, then approve."
 
 
 def _windows(
     blackouts: tuple[BlackoutConfig, ...], zone: ZoneInfo, now: datetime
 ) -> Iterator[tuple[datetime, datetime]]:
-    """Return start and end, in UTC, of the windows that begin on the days around ``now``."""
+    """Yield start and end, in UTC, of the windows that began today or yesterday."""
     today = now.astimezone(zone).date()
-    for day in (today - timedelta(days=1), today, today + timedelta(days=1)):
+    for day in (today - timedelta(days=1), today):
         for window in blackouts:
             if WEEKDAYS[day.weekday()] in window.weekdays:
-                last = day if window.end > window.start else day + timedelta(days=1)
-                start = datetime.combine(day, window.start, zone)
-                yield start.astimezone(UTC), datetime.combine(last, window.end, zone).astimezone(UTC)
+                end = day + timedelta(days=window.days)
+                yield min(_instants(day, window.start, zone)), max(_instants(end, window.end, zone))
+
+
+def _instants(day: date, at: time, zone: ZoneInfo) -> list[datetime]:
+    """Return what a time of day may mean, in UTC: two moments where the clocks change, else the same one twice."""
+    return [datetime.combine(day, at.replace(fold=fold), zone).astimezone(UTC) for fold in (0, 1)]
+
+
+def _same_user(one: str, other: str) -> bool:
+    return storable(one).strip().casefold() == storable(other).strip().casefold()
+
+
+def _unverified(decision: Decision) -> str:
+    if decision.user == UNKNOWN:
+        return "who approved is unknown"
+    return f"that {_name(decision.user)} approved is not verified"
+
+
+def _listed(names: tuple[str, ...] | list[str]) -> str:
+    shown = [one_line(name, 60) for name in names[:_SHOWN_APPROVERS]]
+    return ", ".join(shown) + (f" and {len(names) - len(shown)} more" if len(names) > len(shown) else "")
+
+
+def _days(days: float) -> str:
+    return f"{days:.1f} days" if days % 1 else f"{days:.0f} day{'' if days == 1 else 's'}"
 
 
 def _name(user: str) -> str:

@@ -20,6 +20,7 @@ from include.lifecycle.decisions import Decision
 from include.lifecycle.entries import Intent, LedgerState, canonical
 from include.lifecycle.errors import RetrainError
 from include.lifecycle.events import Event
+from include.lifecycle.integrity import ArtifactIntegrity
 from include.lifecycle.ledger import FencedError, Held, PromotionLedger, end_content
 from include.lifecycle.reconcile import Plan, Repair, plan
 from include.lifecycle.stages import ARCHIVED, NONE, PRODUCTION, STAGING
@@ -81,10 +82,12 @@ class Promoter:
 
     :param client: MLflow client
     :param ledger: the model's ledger
+    :param integrity: checks the artifacts of what is to come into Production
     """
 
-    def __init__(self, client: MlflowClient, ledger: PromotionLedger) -> None:
+    def __init__(self, client: MlflowClient, ledger: PromotionLedger, integrity: ArtifactIntegrity) -> None:
         self.ledger = ledger
+        self.integrity = integrity
         self.model = ledger.model
         self.catalog = VersionCatalog(client)
         self.writer = RegistryWriter(client, ledger.model)
@@ -105,6 +108,8 @@ class Promoter:
         canonical(end_content(0, "", version, [replace(event.with_evidence(info.tags), archived=(version,) * 9)]))
         if request.to_stage not in (info.stage, intent.from_stage) or info.stage == intent.from_stage:
             check_move(state, info, request)
+        if request.to_stage == PRODUCTION:
+            self.integrity.check(info, state)  # before the lock: it downloads
         return self._locked(intent, lambda held: self._move(held, intent, event, request))
 
     def record(self, version: int, decision: Decision) -> Decision:
@@ -182,7 +187,9 @@ class Promoter:
             event = replace(event, archived=() if left is None else (left,))
             self.writer.set_aliases(held, version, _previous(held.state, stages, version, steps.production))
         if to_stage != STAGING:
-            self.writer.record_decision(info, event, request.decision)
+            # a rejected or expired version that leaves Staging keeps its decision: the first one holds
+            standing = Decision.from_tags(info.tags) if to_stage == NONE else None
+            self.writer.record_decision(info, event, standing or request.decision)
         entry = held.end(champion, [*steps.events, event], steps.repair_records())
         log.info(
             "%s version %d: %s -> %s (promotion ledger: entry %d, digest %s)",

@@ -1,20 +1,28 @@
 """``ModelRegistry``: the one door to a registry for everything that reads or moves model versions."""
 
 import logging
+from datetime import datetime
+from pathlib import Path
 
 from mlflow import MlflowClient
 
+from include.lifecycle import tags as tag
 from include.lifecycle.checks import Request
-from include.lifecycle.decisions import Decision, Outcome
-from include.lifecycle.errors import BadInputError, VersionNotFoundError
+from include.lifecycle.decisions import Decision, Outcome, utc_now
+from include.lifecycle.errors import BadInputError, RetrainError, TransitionRefusedError, VersionNotFoundError
 from include.lifecycle.events import Event
+from include.lifecycle.integrity import ArtifactIntegrity, IntegrityMode
 from include.lifecycle.ledger import PromotionLedger
 from include.lifecycle.links import version_url
 from include.lifecycle.promotion import Promoter, Reconciliation, Transition
-from include.lifecycle.stages import PRODUCTION, STAGING, parse_stage
+from include.lifecycle.stages import NONE, PRODUCTION, STAGING, parse_stage
+from include.lifecycle.text import one_line
 from include.lifecycle.versions import VersionCatalog, VersionInfo, nobody_in, numbers
 
 log = logging.getLogger(__name__)
+
+MAX_NOTE = 1000
+"""Characters of a note that a version's tag keeps."""
 
 
 class ModelRegistry:
@@ -25,6 +33,7 @@ class ModelRegistry:
         what the environment says
     :param lock_ttl: seconds after which a silent holder of the promotion lock counts as dead; by default
         as long as MLflow's request limits make it (see ``limits``)
+    :param integrity: ``required`` moves nothing to Production whose artifacts have no recorded digests
     """
 
     def __init__(
@@ -33,12 +42,14 @@ class ModelRegistry:
         tracking_uri: str | None = None,
         *,
         lock_ttl: float | None = None,
+        integrity: IntegrityMode = "when_recorded",
     ) -> None:
         if client is not None and tracking_uri is not None:
             raise ValueError("ModelRegistry takes a client or a tracking_uri, not both")
         self._client = client
         self._tracking_uri = tracking_uri
         self._lock_ttl = lock_ttl
+        self._integrity: IntegrityMode = integrity
         self._ledgers: dict[str, PromotionLedger] = {}
 
     @property
@@ -57,6 +68,11 @@ class ModelRegistry:
     def catalog(self) -> VersionCatalog:
         """What is in the registry."""
         return VersionCatalog(self.client)
+
+    @property
+    def integrity(self) -> ArtifactIntegrity:
+        """Records and checks the digests of artifacts."""
+        return ArtifactIntegrity(self.client, self._integrity)
 
     def ledger(self, model: str) -> PromotionLedger:
         """Return the promotion ledger of a model."""
@@ -79,6 +95,14 @@ class ModelRegistry:
         :raises ModelNotFoundError: names the models that exist
         """
         return self.catalog.all(model, parse_stage(stage) if stage is not None else None)
+
+    def download(self, info: VersionInfo, folder: Path) -> Path:
+        """Download a version's artifacts, check them against what was registered, and return the folder.
+
+        :param folder: an empty folder
+        :raises ArtifactsChangedError: names what was changed, is missing or was added
+        """
+        return self.integrity.download(info, self.ledger(info.model).read(), folder)
 
     def find_by_tag(self, model: str, key: str, value: str) -> VersionInfo | None:
         """Return the newest version with a tag, None when there is none or no such model.
@@ -145,6 +169,30 @@ class ModelRegistry:
             model, version, STAGING, decision or Decision(Outcome.APPROVED, reason="passed its gate")
         )
 
+    def supersede(self, model: str, *, dag_id: str | None = None, run_id: str | None = None) -> list[Transition]:
+        """Empty Staging but for its newest version: older ones go back to None, and their waits end.
+
+        A version without a decision is tagged as superseded; one that was rejected or expired keeps that
+        decision. A version that is approved and waits for its promotion stays, and so does one that was
+        promoted meanwhile. Whoever is interrupted in between calls it again.
+
+        :param dag_id: Airflow DAG whose run brought the newest version
+        :param run_id: that run
+        :return: what was moved
+        :raises ModelNotFoundError: when there is no such model
+        """
+        staged, moved = self.versions(model, STAGING), []
+        for item in reversed(staged[1:]):
+            reason = f"version {staged[0].version} reached Staging"
+            decision = Decision(Outcome.SUPERSEDED, reason=reason, dag_id=dag_id, run_id=run_id)
+            try:
+                moved.append(self.transition(model, item.version, NONE, decision))
+            except RetrainError as error:
+                if self.version(model, item.version).stage == STAGING and not isinstance(error, TransitionRefusedError):
+                    raise
+                log.info("Not superseded: %s", error)
+        return moved
+
     def promote(self, model: str, version: int, decision: Decision, *, require_validation: bool = True) -> Transition:
         """Move a version from Staging to Production; the one there is archived by the same call."""
         return self.transition(model, version, PRODUCTION, decision, require_validation=require_validation)
@@ -168,12 +216,23 @@ class ModelRegistry:
         return self.record_decision(model, version, decision)
 
     def record_decision(self, model: str, version: int, decision: Decision) -> Decision:
-        """Record a decision that moves nothing (rejected, expired, superseded). The first one holds.
+        """Record a decision that moves nothing (rejected, expired, superseded, or approved and to be promoted later).
+
+        The first one holds.
 
         :return: the decision that holds
         :raises TransitionRefusedError: when the version does not wait for a decision any more
         """
         return self._promoter(model).record(version, decision)
+
+    def note_refusal(self, model: str, version: int, sentence: str) -> None:
+        """Keep on a version when and why the policy refused to promote it, until it is promoted."""
+        text = f"{utc_now():%Y-%m-%d %H:%M} UTC: {one_line(sentence, MAX_NOTE)}"
+        self.client.set_model_version_tag(model, str(version), tag.PROMOTION_REFUSED, text)
+
+    def note_wait(self, model: str, version: int, until: datetime) -> None:
+        """Keep on an approved version until when its promotion waits."""
+        self.client.set_model_version_tag(model, str(version), tag.PROMOTION_WAITS_UNTIL, until.isoformat())
 
     def history(self, model: str) -> list[Event]:
         """Return every event of a model, oldest first.
@@ -199,4 +258,4 @@ class ModelRegistry:
         return version_url(self.tracking_uri, model, version)
 
     def _promoter(self, model: str) -> Promoter:
-        return Promoter(self.client, self.ledger(model))
+        return Promoter(self.client, self.ledger(model), self.integrity)

@@ -5,14 +5,19 @@ Every value is untrusted (notes, names, tags that somebody edited) and shown as 
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
 
 from mlflow.exceptions import MlflowException
 
 from include.lifecycle import tags as tag
 from include.lifecycle.checks import failed_checks
+from include.lifecycle.config import PolicyConfig
+from include.lifecycle.decisions import Decision, Outcome, utc_now
 from include.lifecycle.links import version_url
+from include.lifecycle.policy import EVIDENCE, NOBODY, Facts, blackout_end, describe, evaluate
 from include.lifecycle.text import markdown
 from include.lifecycle.versions import VersionInfo, missing
 
@@ -31,6 +36,7 @@ METRICS = (
 )
 """Metrics of a version's run that are shown when they are there, in this order."""
 NOTHING = "–"
+_UNDECIDED = Decision(Outcome.APPROVED)
 
 FACTS = (
     ("Data version", tag.DATA_VERSION),
@@ -74,6 +80,41 @@ def render_review(
     if url := version_url(registry.tracking_uri, model, version):
         parts.append(f"[Version {version} in MLflow]({url})")
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def render_policy(policy: PolicyConfig, timezone: str, facts: Facts, *, now: datetime | None = None) -> str:
+    """Return what a policy asks for, and what is known before anybody decides, as Markdown.
+
+    :param policy: what an approval needs
+    :param timezone: of its times of day
+    :param facts: what it looks at beside the decision
+    :param now: the time that it is shown for
+    """
+    now = now or utc_now()
+    rules = [*describe(policy), *_known(policy, timezone, facts, now)]
+    rules = rules or ["No rule: whoever Airflow lets mark or answer this task may approve."]
+    title = f"**Policy**, as of {now.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+    return "\n".join([title, "", *(f"- {markdown(rule)}" for rule in rules)]) + "\n"
+
+
+def _known(policy: PolicyConfig, timezone: str, facts: Facts, now: datetime) -> Iterator[str]:
+    if policy.four_eyes and facts.requested_by is None:
+        yield "Who triggered this run is not known, so nobody can approve it: trigger a new run, logged in to Airflow."
+    elif policy.four_eyes and facts.requested_by == NOBODY:
+        yield "A schedule started this run: nobody is excluded."
+    elif policy.four_eyes:
+        yield f"{facts.requested_by} triggered this run and cannot approve it: somebody else has to."
+    if policy.evidence_max_age_days is not None:
+        checks = evaluate(policy, _UNDECIDED, facts, now=now).checks
+        yield from (check.sentence for check in checks if check.rule == EVIDENCE)
+    if policy.blackouts and (end := blackout_end(policy, timezone, now)):
+        yield f"A blackout is in force until {_local(end, timezone)}: an approval is taken now, and promoted then."
+    elif policy.blackouts:
+        yield f"No blackout is in force. It is {_local(now, timezone)}."
+
+
+def _local(at: datetime, timezone: str) -> str:
+    return f"{at.astimezone(ZoneInfo(timezone)):%Y-%m-%d %H:%M} in {timezone} ({at.astimezone(UTC):%H:%M} UTC)"
 
 
 def _compared(candidate: VersionInfo, live: VersionInfo | None) -> str:

@@ -21,6 +21,13 @@ DECISION_REASON = "decision.reason"
 DECISION_DOOR = "decision.door"
 DECISION_TIME = "decision.time"
 
+PROMOTION_SKIPPED = "promotion.skipped"
+"""Sentence on an approval that no promotion followed, because its task was marked success by hand."""
+PROMOTION_REFUSED = "promotion.refused"
+"""When and why the policy last refused to promote the version; gone once it is promoted."""
+PROMOTION_WAITS_UNTIL = "promotion.waits_until"
+"""End of the blackout that an approved version waits for; gone once it is promoted."""
+
 DATA_VERSION = "data.version"
 DATA_REGISTRY_COMMIT = "data.registry_commit"
 DATA_MD5_PREFIX = "data.md5."
@@ -28,6 +35,11 @@ DATA_MD5_PREFIX = "data.md5."
 
 CODE_COMMIT = "code.commit"
 CODE_DIRTY = "code.dirty"
+
+ARTIFACTS_DIGEST = "artifacts.digest"
+"""SHA-256 of the manifest of the version's artifact files."""
+ROLLBACK_REQUESTED = "rollback.requested"
+"""When somebody last asked to roll back to the version: retention keeps it for a while."""
 
 TRAINING_END = "training.end"
 HOLDOUT_START = "holdout.start"

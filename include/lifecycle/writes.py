@@ -7,12 +7,13 @@ from collections.abc import Mapping
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
+from include.lifecycle import tags as tag
 from include.lifecycle.decisions import Decision
 from include.lifecycle.errors import BadInputError, RetrainError
 from include.lifecycle.events import Event
 from include.lifecycle.ledger import Held
 from include.lifecycle.stages import PRODUCTION
-from include.lifecycle.tags import ALIAS_CHAMPION, ALIAS_PREVIOUS
+from include.lifecycle.tags import ALIAS_CHAMPION, ALIAS_PREVIOUS, PROMOTION_SKIPPED
 from include.lifecycle.text import markdown, shorten
 from include.lifecycle.versions import VersionCatalog, VersionInfo, in_production
 
@@ -91,9 +92,14 @@ class RegistryWriter:
         for key, value in decision.as_tags().items():
             if info.tags.get(key) != value:
                 self.client.set_model_version_tag(self.model, str(info.version), key, value)
+        if event.is_promotion and PROMOTION_SKIPPED in info.tags:
+            self.client.delete_model_version_tag(self.model, str(info.version), PROMOTION_SKIPPED)
         text = described(info.description, event)
         if text != info.description:
             self.client.update_model_version(self.model, str(info.version), text)
+        for key in (tag.PROMOTION_REFUSED, tag.PROMOTION_WAITS_UNTIL):
+            if event.is_promotion and key in info.tags:
+                self.client.delete_model_version_tag(self.model, str(info.version), key)
 
 
 def described(description: str, event: Event) -> str:

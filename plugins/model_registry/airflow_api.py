@@ -25,10 +25,14 @@ class TaskKey:
     task_id: str
 
     @property
+    def run_path(self) -> str:
+        """The run's path below ``/api/v2``; ids may hold any character."""
+        return f"/dags/{quote(self.dag_id, safe='')}/dagRuns/{quote(self.run_id, safe='')}"
+
+    @property
     def path(self) -> str:
-        """Its path below ``/api/v2``; ids may hold any character."""
-        dag, run, task = (quote(part, safe="") for part in (self.dag_id, self.run_id, self.task_id))
-        return f"/dags/{dag}/dagRuns/{run}/taskInstances/{task}"
+        """The task's path below ``/api/v2``."""
+        return f"{self.run_path}/taskInstances/{quote(self.task_id, safe='')}"
 
 
 @dataclass(frozen=True)
@@ -87,6 +91,10 @@ class AirflowApi:
     def task_instance(self, task: TaskKey) -> dict[str, Any]:
         """Return the task instance as the API shows it: state, try_number, note and more."""
         return self._json(self._client.get(f"/api/v2{task.path}"))
+
+    def dag_run(self, task: TaskKey) -> dict[str, Any]:
+        """Return a task's run as the API shows it: triggered_by, triggering_user_name and more."""
+        return self._json(self._client.get(f"/api/v2{task.run_path}"))
 
     def log_rows(self, task: TaskKey, *, try_number: int, events: tuple[str, ...]) -> list[LogRow]:
         """Return the audit log's newest rows of one try of a task, oldest first.

@@ -3,14 +3,14 @@
 import json
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Self
 
 import httpx
 from airflow.sdk import Context
 
-from include.lifecycle.decisions import UNKNOWN, Decision, Door, Outcome
+from include.lifecycle.decisions import UNKNOWN, XCOM, Decision, Door, Outcome
 from include.lifecycle.text import shorten, storable
 from model_registry.airflow_api import AirflowApi, LogRow, TaskKey
 from model_registry.marks import EVENT_MARK, EVENT_NOTE
@@ -25,6 +25,12 @@ MAX_REASON = 2000
 
 AUDIT = "audit"
 """The user's name comes from Airflow's audit log, from a mark that Airflow accepted."""
+EVENT_RESPONSE = "approval_response"
+"""Row of the audit log on an accepted response in Required Actions: its extra holds ``user`` and ``roles``."""
+MARK_KEY = "approval_mark"
+"""XCom that the plugin in the API server leaves on an approval that was marked: its ``note`` is untrusted text."""
+
+_UNREADABLE = (httpx.HTTPError, httpx.InvalidURL, ValueError, KeyError, TypeError)
 
 
 @dataclass(frozen=True)
@@ -58,12 +64,13 @@ class Recorded:
 
 @dataclass(frozen=True)
 class Marker:
-    """Who marked a task, with which note, and when."""
+    """Who marked a task, with which note, when, and with which roles where they are known."""
 
     user: str = UNKNOWN
     source: str = UNKNOWN
     note: str = ""
     at: datetime | None = None
+    roles: tuple[str, ...] | None = None
 
 
 def task_state(context: Context, task_id: str) -> str | None:
@@ -101,6 +108,57 @@ def decision_of_response(event: Mapping[str, Any], *, dag_id: str, run_id: str) 
     )
 
 
+def verified_response(decision: Decision, task: TaskKey, retries: int, conn_id: str | None) -> Decision:
+    """Return an approval given in Required Actions as Airflow's API confirms it, with the user's roles.
+
+    What the approval task left as XCom is not enough: Airflow's users may edit XComs. Where the API shows another
+    user or no approval the user is unknown; where it cannot be asked the name counts as not verified.
+
+    :param decision: the approval that the XCom tells
+    :param task: the approval task
+    :param retries: how often Airflow retries it
+    :param conn_id: connection to Airflow's API
+    """
+    try:
+        api = AirflowApi.from_connection(conn_id)
+        if api is None:
+            log.info("No connection %s: who answered %s is not verified", conn_id, task.task_id)
+            return _unverified(decision)
+        with api:
+            instance = api.task_instance(task)
+            tries = tries_asked(int(instance["try_number"]), int(instance["max_tries"]), retries)
+            given = next(((number, found) for number in tries if (found := api.response(task, number))), None)
+            rows = api.log_rows(task, try_number=given[0], events=(EVENT_RESPONSE,)) if given else []
+    except _UNREADABLE as error:
+        log.warning("Who answered %s is not verified: %s", task.task_id, _reason_of(error))
+        return _unverified(decision)
+    if given is not None and (given[1].get("responded_by_user") or {}).get("name"):
+        confirmed = decision_of_response(given[1], dag_id=task.dag_id, run_id=task.run_id)
+        if confirmed.outcome is Outcome.APPROVED and confirmed.user == decision.user:
+            return replace(confirmed, roles=_roles_beside(rows, confirmed.user))
+    log.warning("Airflow knows no approval of %s by %s: who it was stays unknown", task.task_id, decision.user)
+    return without_user(decision)
+
+
+def without_user(decision: Decision) -> Decision:
+    """Return a decision of which nothing tells who made it."""
+    return replace(decision, user=UNKNOWN, user_source=UNKNOWN, roles=None)
+
+
+def tries_asked(try_number: int, max_tries: int, retries: int) -> range:
+    """Return the tries of a task in which it asked what it asks now, newest first.
+
+    Airflow may retry a task that a response had resumed (apache/airflow#72716), and the person is not asked twice.
+    Who clears the task does want to be asked again, so tries before that do not count.
+
+    :param try_number: the task's current try
+    :param max_tries: its last one: clearing moves it on
+    :param retries: how often Airflow retries it
+    """
+    first = min(max(max_tries - retries + 1, 1), try_number)
+    return range(try_number, first - 1, -1)
+
+
 def decision_of_mark(context: Context, task_id: str, outcome: Outcome, conn_id: str | None) -> Decision:
     """Return the decision that a mark of the approval task made.
 
@@ -112,15 +170,17 @@ def decision_of_mark(context: Context, task_id: str, outcome: Outcome, conn_id: 
     ti = context["ti"]
     task = TaskKey(ti.dag_id, ti.run_id, task_id)
     marker = who_marked(task, "success" if outcome is Outcome.APPROVED else "failed", conn_id)
+    note = marker.note if marker.note or marker.user != UNKNOWN else _note_left(context, task_id)
     return Decision(
         outcome=outcome,
         user=marker.user,
         user_source=marker.source,
-        reason=as_reason(marker.note),
+        reason=as_reason(note),
         door=Door.MARK,
         at=marker.at or datetime.now(UTC),
         dag_id=ti.dag_id,
         run_id=ti.run_id,
+        roles=marker.roles,
     )
 
 
@@ -128,7 +188,7 @@ def who_marked(task: TaskKey, state: str, conn_id: str | None) -> Marker:
     """Return who brought a task into the state that it is in.
 
     Only marks count that Airflow accepted, of this run, this task, its current try and this state. When
-    the API cannot be asked, shows nothing or contradicts itself, the user is unknown.
+    the API cannot be asked, shows nothing or contradicts itself, the user is unknown; the note is then the task's.
 
     :param task: the task
     :param state: the state it is expected to be in
@@ -144,10 +204,11 @@ def who_marked(task: TaskKey, state: str, conn_id: str | None) -> Marker:
             if instance.get("state") != state:
                 return Marker()
             rows = api.log_rows(task, try_number=int(instance["try_number"]), events=(EVENT_MARK, EVENT_NOTE))
-    except (httpx.HTTPError, httpx.InvalidURL, ValueError, KeyError, TypeError) as error:
+    except _UNREADABLE as error:
         log.warning("Who marked %s stays unknown: %s", task.task_id, _reason_of(error))
         return Marker()
-    return read_rows(rows, state)
+    marker = read_rows(rows, state)
+    return marker if marker.user != UNKNOWN else replace(marker, note=str(instance.get("note") or ""))
 
 
 def read_rows(rows: list[LogRow], state: str) -> Marker:
@@ -170,7 +231,7 @@ def read_rows(rows: list[LogRow], state: str) -> Marker:
         return Marker()
     row, extra = last[0]
     note = str(extra.get("note") or "") or _note_beside(rows, row.owner)
-    return Marker(user=str(row.owner), source=AUDIT, note=note, at=row.when)
+    return Marker(user=str(row.owner), source=AUDIT, note=note, at=row.when, roles=_roles(extra))
 
 
 def as_reason(text: object) -> str:
@@ -182,6 +243,28 @@ def _note_beside(rows: list[LogRow], owner: str | None) -> str:
     """Return the newest note that the same user wrote without a mark."""
     notes = [_extra(row).get("note") for row in rows if row.event == EVENT_NOTE and row.owner == owner]
     return str(notes[-1] or "") if notes else ""
+
+
+def _note_left(context: Context, task_id: str) -> str:
+    """Return the note that the plugin in the API server left beside a mark, for who may not read the audit log."""
+    left = context["ti"].xcom_pull(task_ids=task_id, key=MARK_KEY)
+    note = left.get("note") if isinstance(left, Mapping) else None
+    return note if isinstance(note, str) else ""
+
+
+def _unverified(decision: Decision) -> Decision:
+    return replace(decision, user_source=XCOM if decision.user != UNKNOWN else UNKNOWN, roles=None)
+
+
+def _roles_beside(rows: list[LogRow], user: str) -> tuple[str, ...] | None:
+    """Return the roles that the newest row of the same user tells."""
+    told = [roles for row in rows if _extra(row).get("user") == user and (roles := _roles(_extra(row))) is not None]
+    return told[-1] if told else None
+
+
+def _roles(extra: Mapping[str, Any]) -> tuple[str, ...] | None:
+    roles = extra.get("roles")
+    return tuple(role for role in roles if isinstance(role, str)) if isinstance(roles, list) else None
 
 
 def _extra(row: LogRow) -> dict[str, Any]:

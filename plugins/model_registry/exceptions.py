@@ -5,7 +5,9 @@ from contextlib import contextmanager
 
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
+from include.lifecycle.decisions import Decision
 from include.lifecycle.errors import BadInputError, RetrainError
+from include.lifecycle.text import one_line
 
 
 class StepFailedError(AirflowException):
@@ -24,6 +26,14 @@ class NotApprovedError(AirflowFailException):
     """A promotion was asked for that nobody approved."""
 
 
+class PolicyRefusedError(NotApprovedError):
+    """The approval does not meet the model's policy."""
+
+
+class PromotionSkippedError(AirflowFailException):
+    """A version was approved, and the task that promotes was marked success without running."""
+
+
 class ApprovalRejectedError(AirflowFailException):
     """Somebody rejected the candidate."""
 
@@ -34,6 +44,14 @@ class ApprovalExpiredError(AirflowFailException):
 
 class RegistryFailedError(AirflowException):
     """MLflow did not answer, or something there is in the way that may pass."""
+
+
+def decided_otherwise(model: str, version: int, decision: Decision) -> str:
+    """Return the sentence for a version that was decided on before."""
+    return (
+        f"Version {version} of {model!r} was {decision.outcome} by {one_line(decision.user, 60)} at"
+        f" {decision.at:%Y-%m-%d %H:%M} UTC: the first decision holds. Train a new candidate."
+    )
 
 
 @contextmanager

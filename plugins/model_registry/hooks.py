@@ -16,6 +16,7 @@ from include.lifecycle.environment import environment
 if TYPE_CHECKING:
     from airflow.sdk import Connection
 
+    from include.lifecycle.integrity import IntegrityMode
     from include.lifecycle.registry import ModelRegistry
 
 API = "/api/2.0/mlflow"
@@ -106,17 +107,19 @@ class MLflowRegistryHook(BaseHook):
         return self.server.environment()
 
     @contextmanager
-    def registry(self) -> Iterator["ModelRegistry"]:
+    def registry(self, *, integrity: "IntegrityMode" = "when_recorded") -> Iterator["ModelRegistry"]:
         """Yield the model registry.
 
         MLflow's client reads its credentials and time limits from the environment at every call, so they
         stand there as long as the context lasts.
+
+        :param integrity: ``required`` promotes nothing whose artifacts have no recorded digests
         """
         from include.lifecycle.limits import CLIENT_LIMITS
         from include.lifecycle.registry import ModelRegistry
 
         with environment({**CLIENT_LIMITS, **self.environment()}):
-            yield ModelRegistry(tracking_uri=self.tracking_uri)
+            yield ModelRegistry(tracking_uri=self.tracking_uri, integrity=integrity)
 
     def version_url(self, model_name: str, version: int | str) -> str:
         """Return the address of a model version's page in MLflow's UI."""

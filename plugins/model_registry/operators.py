@@ -1,19 +1,35 @@
 """Operators that move a model version between stages, and that record what nobody's code recorded."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Literal
 
+from airflow.providers.standard.triggers.temporal import DateTimeTrigger
 from airflow.sdk import BaseOperator, Context
 from airflow.sdk.exceptions import AirflowSkipException
 
+from include.lifecycle.config import PolicyConfig
 from include.lifecycle.decisions import Decision, Door, Outcome
-from include.lifecycle.errors import TransitionRefusedError
+from include.lifecycle.errors import TransitionRefusedError, VersionNotFoundError
 from include.lifecycle.stages import NONE, PRODUCTION, STAGING
-from model_registry.approvals import as_reason, decision_of_mark, recorded_by, task_state
-from model_registry.exceptions import NotApprovedError, told_to_airflow
+from model_registry.airflow_api import TaskKey
+from model_registry.approvals import (
+    Recorded,
+    as_reason,
+    decision_of_mark,
+    recorded_by,
+    task_state,
+    verified_response,
+    without_user,
+)
+from model_registry.exceptions import NotApprovedError, decided_otherwise, told_to_airflow
 from model_registry.hooks import MLflowRegistryHook
 from model_registry.links import ModelVersionLink
+from model_registry.policies import PromotionRules, known_timezone
 from model_registry.values import constant, rendered_text, rendered_version
+
+if TYPE_CHECKING:
+    from include.lifecycle.registry import ModelRegistry
 
 AIRFLOW_API_CONN = "airflow_api_default"
 _TARGETS = (STAGING, PRODUCTION, NONE)  # a version reaches Archived only by being replaced
@@ -27,12 +43,20 @@ class ModelStageOperator(BaseOperator):
     needs an approval by that task of the same run, for this version; who decided, when and why goes into
     the ledger with it.
 
+    With ``policy`` the approval has to meet it as well, else the task fails without a retry and nothing is moved.
+    Inside a blackout the approval is recorded at once, on the version and in the ledger, and the move waits for its
+    end: deferred, so a triggerer has to run.
+
     :param model_name: registered model (templated)
     :param version: version to move (templated): the one that an earlier task of the run returned
     :param stage: Staging, Production or None (templated)
     :param reason: why, for moves that no person decides (templated)
+    :param supersede: on the way to Staging: ``newer`` sends what else is there, but for the newest version,
+        back to None, and ends its wait; ``never`` leaves it
     :param require_validation: refuse a version whose gate has not passed, as the version's tags tell
     :param approval_task_id: the task that waits for the approval, usually a ``ModelApprovalSensor``
+    :param policy: what the approval needs; None: any approval will do
+    :param timezone: of the policy's times of day, an IANA name
     :param mlflow_conn_id: connection of the MLflow server
     :param airflow_conn_id: connection to Airflow's own API, optional: tells who marked the approval
     """
@@ -48,8 +72,11 @@ class ModelStageOperator(BaseOperator):
         version: str | int,
         stage: str,
         reason: str = "",
+        supersede: Literal["newer", "never"] = "newer",
         require_validation: bool = True,
         approval_task_id: str | None = None,
+        policy: PolicyConfig | None = None,
+        timezone: str = "UTC",
         mlflow_conn_id: str = MLflowRegistryHook.default_conn_name,
         airflow_conn_id: str | None = AIRFLOW_API_CONN,
         **kwargs: Any,
@@ -59,30 +86,91 @@ class ModelStageOperator(BaseOperator):
             constant(self.task_id, name, value)
         if "{{" not in stage and stage not in _TARGETS:
             raise ValueError(f"{self.task_id}: stage must be one of {', '.join(_TARGETS)}, found {stage!r}")
+        if supersede not in ("newer", "never"):
+            raise ValueError(f"{self.task_id}: supersede must be newer or never, found {supersede!r}")
         if approval_task_id == self.task_id:
             raise ValueError(f"{self.task_id}: approval_task_id must name another task")
+        if policy is not None and (approval_task_id is None or stage != PRODUCTION):
+            raise ValueError(
+                f"{self.task_id}: policy needs approval_task_id, and the stage {PRODUCTION}: found {stage!r}"
+            )
         self.model_name = model_name
         self.version = version
         self.stage = stage
         self.reason = reason
+        self.supersede = supersede
         self.require_validation = require_validation
         self.approval_task_id = approval_task_id
+        self.policy = policy
+        self.timezone = known_timezone(self.task_id, timezone)
         self.mlflow_conn_id = mlflow_conn_id
         self.airflow_conn_id = airflow_conn_id
         self.version_url = ""
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Move the version and return what was done."""
+        model, version = self._version()
+        decision = self._decision(context, model, version)
+        with told_to_airflow(), MLflowRegistryHook(self.mlflow_conn_id).registry() as registry:
+            rules = self._rules(registry, model, version)
+            if rules is not None:
+                decision = rules.approve(context, decision)
+            return self._move_or_wait(registry, rules, model, version, decision)
+
+    def execute_after_blackout(self, context: Context, event: Any, decision: Mapping[str, Any]) -> dict[str, Any]:  # noqa: ARG002
+        """Move the version once the blackout has ended.
+
+        :param context: context of the task
+        :param event: the trigger's event, which tells nothing
+        :param decision: the approval, which met the policy when it was taken
+        """
+        model, version = self._version()
+        with told_to_airflow(), MLflowRegistryHook(self.mlflow_conn_id).registry() as registry:
+            rules = self._rules(registry, model, version)
+            return self._move_or_wait(registry, rules, model, version, Decision.from_dict(decision))
+
+    def _version(self) -> tuple[str, int]:
         model = rendered_text(self.task_id, "model_name", self.model_name)
         version = rendered_version(self.task_id, self.version)
-        hook = MLflowRegistryHook(self.mlflow_conn_id)
-        self.version_url = hook.version_url(model, version)
-        decision = self._decision(context, model, version)
+        self.version_url = MLflowRegistryHook(self.mlflow_conn_id).version_url(model, version)
+        return model, version
+
+    def _rules(self, registry: "ModelRegistry", model: str, version: int) -> PromotionRules | None:
+        if self.policy is None:
+            return None
+        return PromotionRules(
+            policy=self.policy,
+            timezone=self.timezone,
+            airflow_conn_id=self.airflow_conn_id,
+            registry=registry,
+            model=model,
+            version=version,
+        )
+
+    def _move_or_wait(
+        self, registry: "ModelRegistry", rules: PromotionRules | None, model: str, version: int, decision: Decision
+    ) -> dict[str, Any]:
+        until = rules.held_until(decision) if rules is not None else None
+        if until is not None:
+            self.log.info("Approved, and a blackout is in force: the promotion waits until %s", until)
+            self.defer(
+                trigger=DateTimeTrigger(moment=until),
+                method_name="execute_after_blackout",
+                kwargs={"decision": decision.to_dict()},
+            )
+        return self._move(registry, model, version, decision)
+
+    def _move(self, registry: "ModelRegistry", model: str, version: int, decision: Decision) -> dict[str, Any]:
         from include.lifecycle.messages import confirm
 
-        with told_to_airflow(), hook.registry() as registry:
-            done = registry.transition(model, version, self.stage, decision, require_validation=self.require_validation)
-        for sentence in confirm(done):
+        moves = [
+            done := registry.transition(
+                model, version, self.stage, decision, require_validation=self.require_validation
+            )
+        ]
+        if self.stage == STAGING and self.supersede == "newer":
+            moves += registry.supersede(model, dag_id=decision.dag_id, run_id=decision.run_id)
+        for sentence in (sentence for move in moves for sentence in confirm(move)):
             self.log.info("%s", sentence)
         return {
             "model": model,
@@ -120,13 +208,15 @@ class ModelStageOperator(BaseOperator):
                 f" of {model!r}: nothing is moved. Clear {task_id} to ask for this version."
             )
         if recorded is not None and recorded.decision is not None:
-            decision = recorded.decision
+            decision = replace(recorded.decision, roles=None, policy="")
             if decision.outcome is not Outcome.APPROVED:
-                raise NotApprovedError(
-                    f"Version {version} of {model!r} was {decision.outcome} by {decision.user} at"
-                    f" {decision.at:%Y-%m-%d %H:%M} UTC: the first decision holds. Train a new candidate."
-                )
-            return decision
+                raise NotApprovedError(decided_otherwise(model, version, decision))
+            if decision.door is Door.MARK:  # no code of the approval task sees a mark: somebody edited the XCom
+                return without_user(decision)
+            if decision.door is not Door.REQUIRED_ACTIONS:
+                return decision
+            task = TaskKey(context["ti"].dag_id, context["ti"].run_id, task_id)
+            return verified_response(decision, task, self._retries_of(task_id), self.airflow_conn_id)
         state = task_state(context, task_id)
         if recorded is None and state == "success":
             raise NotApprovedError(
@@ -140,13 +230,19 @@ class ModelStageOperator(BaseOperator):
             )
         return decision_of_mark(context, task_id, Outcome.APPROVED, self.airflow_conn_id)
 
+    def _retries_of(self, task_id: str) -> int:
+        dag = self.get_dag()
+        task = dag.task_dict.get(task_id) if dag is not None else None
+        return (task.retries or 0) if task is not None else 0
+
 
 class RecordDecisionOperator(BaseOperator):
     """Record on the version how its approval ended, where no code of the approval task did.
 
     Marking a task failed runs none of its code, and a worker may die or MLflow be away just after a person
-    rejected. Give it the trigger rule ``all_done`` right behind the approval. It does nothing when the
-    approval was given (the promotion records that) or was never asked for.
+    rejected. Its trigger rule is ``all_done``, right behind the approval. It does nothing when the approval
+    was given (the promotion records that) or was never asked for. It must not stand behind the promotion: Airflow
+    takes a run's state from its last tasks, and this one is no failure when the approval was.
 
     :param model_name: registered model (templated)
     :param approval_task_id: the task that waits for the approval
@@ -184,20 +280,23 @@ class RecordDecisionOperator(BaseOperator):
         state = task_state(context, self.approval_task_id)
         if recorded is None or recorded.model != model:
             raise AirflowSkipException(f"No approval was asked for: {self.approval_task_id} is {state}")
+        self.version_url = MLflowRegistryHook(self.mlflow_conn_id).version_url(model, recorded.version)
         decision = recorded.decision
         if decision is None and state == "failed":
             decision = decision_of_mark(context, self.approval_task_id, Outcome.REJECTED, self.airflow_conn_id)
         if decision is None or decision.outcome is Outcome.APPROVED:
             raise AirflowSkipException(f"Nothing to record: {self.approval_task_id} is {state}")
+        return self._record(recorded, decision)
+
+    def _record(self, recorded: Recorded, decision: Decision) -> dict[str, Any]:
         from include.lifecycle.messages import confirm_decision
 
-        hook = MLflowRegistryHook(self.mlflow_conn_id)
-        self.version_url = hook.version_url(model, recorded.version)
-        with told_to_airflow(), hook.registry() as registry:
+        model, version = recorded.model, recorded.version
+        with told_to_airflow(), MLflowRegistryHook(self.mlflow_conn_id).registry() as registry:
             try:
-                holds = registry.record_decision(model, recorded.version, decision)
-            except TransitionRefusedError as error:  # it moved meanwhile: the decision comes late
+                holds = registry.record_decision(model, version, decision)
+            except (TransitionRefusedError, VersionNotFoundError) as error:  # it is not there any more
                 raise AirflowSkipException(f"Nothing to record: {error}") from error
-        for sentence in confirm_decision(recorded.version, decision, holds):
+        for sentence in confirm_decision(version, decision, holds):
             self.log.info("%s", sentence)
-        return {"model": model, "version": recorded.version, **holds.to_dict()}
+        return {"model": model, "version": version, **holds.to_dict()}

@@ -1,7 +1,7 @@
 """The sensor that waits for a person to decide on a candidate."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -9,14 +9,17 @@ from airflow.sdk import BaseSensorOperator, Context, Param, PokeReturnValue
 from airflow.sdk.exceptions import AirflowSkipException
 from airflow.sdk.execution_time.hitl import upsert_hitl_detail
 
+from include.lifecycle.config import PolicyConfig
 from include.lifecycle.decisions import Decision, Outcome, decide_wait
+from include.lifecycle.policy import Facts
 from include.lifecycle.text import one_line
 from model_registry.airflow_api import AirflowApi, TaskKey
-from model_registry.approvals import APPROVE, MAX_REASON, REASON, REJECT, Recorded, decision_of_response
+from model_registry.approvals import APPROVE, MAX_REASON, REASON, REJECT, Recorded, decision_of_response, tries_asked
 from model_registry.exceptions import ApprovalExpiredError, ApprovalRejectedError, told_to_airflow
 from model_registry.hooks import MLflowRegistryHook
 from model_registry.links import ModelVersionLink
 from model_registry.operators import AIRFLOW_API_CONN
+from model_registry.policies import REQUEST_KEY, facts_of, known_timezone, request_content
 from model_registry.triggers import ModelApprovalTrigger
 from model_registry.values import constant, rendered_text, rendered_version
 
@@ -28,6 +31,22 @@ _REASON_FORM = Param(
 )
 
 
+@dataclass(frozen=True)
+class _Found:
+    """What a look at the registry showed.
+
+    :param body: what a reviewer is shown
+    :param facts: what the policy looks at
+    :param decision: how the wait ends, None while it goes on
+    """
+
+    model: str
+    version: int
+    body: str = ""
+    facts: Facts = field(default_factory=Facts)
+    decision: Decision | None = None
+
+
 class ModelApprovalSensor(BaseSensorOperator):
     """Wait until a person approves or rejects a version that is in Staging.
 
@@ -36,11 +55,14 @@ class ModelApprovalSensor(BaseSensorOperator):
     line or by hand in MLflow. Approved ends as success, with the decision as XCom. Rejected and expired end
     as failed, without a retry. Superseded (the version left Staging meanwhile) ends as skipped.
 
-    The form under Required Actions asks for a reason. A mark without a note, and a response through the
-    API without a reason, are taken: the reason is then empty.
+    The form under Required Actions asks for a reason. What an approval needs is said by ``policy``: it is shown to
+    the reviewer, applied at the door where the plugin is loaded in Airflow's API server, and applied again by the
+    promotion. Without one, an approval without a reason is taken as well.
 
     :param model_name: registered model (templated)
     :param version: version that waits (templated): the one that an earlier task of the run staged
+    :param policy: what an approval needs; give the promotion the same. None: whatever Airflow permits
+    :param timezone: of the policy's times of day, an IANA name
     :param expires_after: how long a person has
     :param review_metrics: metrics of the versions' MLflow runs that the request shows, beside Production's
     :param poll_seconds: seconds between two looks at the registry
@@ -59,6 +81,8 @@ class ModelApprovalSensor(BaseSensorOperator):
         *,
         model_name: str,
         version: str | int,
+        policy: PolicyConfig | None = None,
+        timezone: str = "UTC",
         expires_after: timedelta = timedelta(days=7),
         review_metrics: Sequence[str] | None = None,
         poll_seconds: float = 30.0,
@@ -77,6 +101,8 @@ class ModelApprovalSensor(BaseSensorOperator):
         constant(self.task_id, "version", version)
         self.model_name = model_name
         self.version = version
+        self.policy = policy
+        self.timezone = known_timezone(self.task_id, timezone)
         self.expires_after = expires_after
         self.review_metrics = list(review_metrics) if review_metrics is not None else None
         self.deferrable = deferrable
@@ -88,27 +114,25 @@ class ModelApprovalSensor(BaseSensorOperator):
         """Ask, then wait."""
         if not self.deferrable:
             return super().execute(context)
-        now = datetime.now(UTC)
-        expires_at = now + self.expires_after
-        model, version, body, decision = self._look(expires_at)
-        if decision is not None:
-            return self._end(context, model, version, decision)
+        expires_at = datetime.now(UTC) + self.expires_after
+        found = self._look(context, expires_at)
+        if found.decision is not None:
+            return self._end(context, found.model, found.version, found.decision)
         ti = context["ti"]
         # Where Airflow starts the task a second time, writing the request again would erase a response.
         response = self._earlier_response(context)
         if response is not None:
             decision = decision_of_response(response, dag_id=ti.dag_id, run_id=ti.run_id)
-            return self._end(context, model, version, decision)
-        # Without it a mark of this task approves nothing: nobody was asked about this version.
-        ti.xcom_push(key="return_value", value=Recorded(model, version).to_xcom())
-        ti.xcom_push(key=self.operator_extra_links[0].xcom_key, value=self.version_url)
+            return self._end(context, found.model, found.version, decision)
+        self._announce(context, found, expires_at)
         upsert_hitl_detail(
             ti_id=ti.id,
             options=[APPROVE, REJECT],
-            subject=f"Put version {version} of {model} into Production?",
-            body=body,
+            subject=f"Put version {found.version} of {found.model} into Production?",
+            body=found.body,
             params={REASON: _REASON_FORM.serialize()},
         )
+        model, version = found.model, found.version
         self.log.info("Waiting for a decision on version %d of %s until %s", version, model, expires_at)
         self.log.info("Approve or reject it under Required Actions, or mark this task: the note is the reason")
         self.defer(
@@ -141,17 +165,30 @@ class ModelApprovalSensor(BaseSensorOperator):
 
     def poke(self, context: Context) -> PokeReturnValue:
         """Look once, when not deferrable."""
-        started = context["ti"].get_first_reschedule_date(context) or datetime.now(UTC)
-        model, version, _, decision = self._look(started + self.expires_after)
-        if decision is None:
-            context["ti"].xcom_push(key="return_value", value=Recorded(model, version).to_xcom())
+        expires_at = (context["ti"].get_first_reschedule_date(context) or datetime.now(UTC)) + self.expires_after
+        found = self._look(context, expires_at)
+        if found.decision is None:
+            self._announce(context, found, expires_at)
             return PokeReturnValue(is_done=False)
-        return PokeReturnValue(is_done=True, xcom_value=self._end(context, model, version, decision))
+        ended = self._end(context, found.model, found.version, found.decision)
+        return PokeReturnValue(is_done=True, xcom_value=ended)
 
-    def _look(self, expires_at: datetime) -> tuple[str, int, str, Decision | None]:
-        """Return model, version, the review and what the registry already shows."""
+    def _announce(self, context: Context, found: _Found, expires_at: datetime) -> None:
+        """Leave on which version a decision is asked for, and for the door what an approval needs.
+
+        Without it a mark of this task approves nothing: nobody was asked about this version.
+        """
+        ti = context["ti"]
+        ti.xcom_push(key="return_value", value=Recorded(found.model, found.version).to_xcom())
+        ti.xcom_push(key=self.operator_extra_links[0].xcom_key, value=self.version_url)
+        if self.policy is not None:
+            content = request_content(found.model, found.version, self.policy, self.timezone, found.facts, expires_at)
+            ti.xcom_push(key=REQUEST_KEY, value=content)
+
+    def _look(self, context: Context, expires_at: datetime) -> _Found:
+        """Return what the registry shows, and what a reviewer is shown while the wait goes on."""
         from include.lifecycle.errors import VersionNotFoundError
-        from include.lifecycle.review import METRICS, render_review
+        from include.lifecycle.review import METRICS, render_policy, render_review
 
         model = rendered_text(self.task_id, "model_name", self.model_name)
         version = rendered_version(self.task_id, self.version)
@@ -161,30 +198,31 @@ class ModelApprovalSensor(BaseSensorOperator):
             try:
                 info = registry.version(model, version)
             except VersionNotFoundError:
-                return model, version, "", decide_wait(None, {}, expires_at=expires_at)
+                return _Found(model, version, decision=decide_wait(None, {}, expires_at=expires_at))
             decision = decide_wait(info.stage, info.tags, expires_at=expires_at)
-            if decision is not None or not self.deferrable:
-                return model, version, "", decision
-            metrics = METRICS if self.review_metrics is None else self.review_metrics
-            body = render_review(registry, model, version, metrics=metrics)
-        return model, version, body, None
+            if decision is not None:
+                return _Found(model, version, decision=decision)
+            facts, body = Facts(), ""
+            if self.policy is not None:
+                facts = facts_of(context, self.policy, self.airflow_conn_id, info.tags)
+            if self.deferrable:  # Required Actions, which shows it, lists deferred tasks only
+                metrics = METRICS if self.review_metrics is None else self.review_metrics
+                body = render_review(registry, model, version, metrics=metrics)
+                if self.policy is not None:
+                    body += f"\n{render_policy(self.policy, self.timezone, facts)}"
+        return _Found(model, version, body, facts)
 
     def _earlier_response(self, context: Context) -> dict[str, Any] | None:
-        """Return a response to this request that was not followed, from this try or those it retries.
-
-        Airflow may take the end of the process that deferred for the end of the one that a quick response
-        resumed, and retries the task (apache/airflow#72716): the person is not asked twice. Who clears the
-        task does want to be asked again, so tries before that do not count.
-        """
+        """Return a response to this request that was not followed, from this try or those it retries."""
         ti = context["ti"]
-        first_try = max(ti.max_tries - (self.retries or 0) + 1, 1)
         try:
             api = AirflowApi.from_connection(self.airflow_conn_id)
             if api is None:
                 return None
             with api:
                 task = TaskKey(ti.dag_id, ti.run_id, ti.task_id)
-                found = (api.response(task, number) for number in range(ti.try_number, first_try - 1, -1))
+                tries = tries_asked(ti.try_number, ti.max_tries, self.retries or 0)
+                found = (api.response(task, number) for number in tries)
                 return next((response for response in found if response is not None), None)
         except Exception as error:  # noqa: BLE001 -- Airflow's API is a help here, never a condition
             self.log.warning("An earlier response could not be read: %s", type(error).__name__)
@@ -203,7 +241,7 @@ class ModelApprovalSensor(BaseSensorOperator):
             self.log.info("Approved: %s", who)
             return result
         if decision.outcome is Outcome.SUPERSEDED:
-            raise AirflowSkipException(f"Superseded: {who}")
+            raise AirflowSkipException(f"Superseded: version {version} of {model!r}: {one_line(decision.reason)}.")
         self._record(model, version, decision)
         if decision.outcome is Outcome.EXPIRED:
             raise ApprovalExpiredError(

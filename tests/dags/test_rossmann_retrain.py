@@ -22,7 +22,8 @@ GRAPH = {
     "validate": {"stage"},
     "stage": {"await_approval"},
     "await_approval": {"promote", "record_decision"},
-    "promote": set(),
+    "promote": {"confirm"},
+    "confirm": set(),
     "record_decision": set(),
 }
 

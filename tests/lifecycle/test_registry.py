@@ -236,7 +236,7 @@ def test_a_rejection_comes_too_late_for_what_is_in_production(registry, add, by_
 def test_a_superseded_candidate_leaves_staging_and_never_returns(registry, add):
     version = add(stage="Staging")
     done = registry.transition(MODEL, version, "None", SUPERSEDED)
-    assert confirm(done) == ["Model version 1 left Staging (superseded)"]
+    assert confirm(done) == ["Model version 1 left Staging (superseded: version 2 is newer)"]
     assert registry.version(MODEL, version).tags["decision.outcome"] == "superseded"
     with pytest.raises(TransitionRefusedError, match=r"was superseded .* cannot move to Staging"):
         registry.stage(MODEL, version)

@@ -5,6 +5,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -59,6 +60,11 @@ class Task:
     id: uuid.UUID = field(default_factory=uuid.uuid4)
     states: dict[str, str] = field(default_factory=dict)
     xcoms: dict[tuple[str, str], Any] = field(default_factory=dict)
+    dag_run: Any = field(
+        default_factory=lambda: SimpleNamespace(
+            run_type="scheduled", triggering_user_name=None, consumed_asset_events=[]
+        )
+    )
 
     def xcom_push(self, key: str, value: Any) -> None:
         self.xcoms[self.task_id, key] = json.loads(json.dumps(value))
@@ -79,7 +85,7 @@ class Task:
 
     @property
     def context(self) -> Any:
-        return {"ti": self, "run_id": self.run_id}
+        return {"ti": self, "run_id": self.run_id, "dag_run": self.dag_run}
 
 
 @pytest.fixture

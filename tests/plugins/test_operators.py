@@ -4,10 +4,17 @@ from typing import Any
 
 import pytest
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
+from mlflow import MlflowClient
 
 from include.lifecycle.decisions import Decision, Door, Outcome
 from model_registry.approvals import Recorded
-from model_registry.exceptions import LifecycleRefusedError, NotApprovedError, RegistryFailedError
+from model_registry.confirmations import ConfirmPromotionOperator
+from model_registry.exceptions import (
+    LifecycleRefusedError,
+    NotApprovedError,
+    PromotionSkippedError,
+    RegistryFailedError,
+)
 from model_registry.hooks import MLflowRegistryHook
 from model_registry.operators import ModelStageOperator, RecordDecisionOperator
 from tests.registry_server import add_version, stage_of, tags_of
@@ -43,12 +50,20 @@ def leave(task: Any, recorded: Recorded, state: str) -> None:
     task.states[APPROVAL] = state
 
 
+def test_a_newer_candidate_supersedes_older_ones(mlflow: str, model: str, task: Any) -> None:
+    live, old, new = (add_version(mlflow, model, stage=stage) for stage in ("Production", "Staging", "None"))
+    operator = ModelStageOperator(task_id="stage", model_name=model, version=str(new), stage="Staging")
+    assert operator.execute(task.context)["archived"] == []
+    assert [stage_of(mlflow, model, version) for version in (live, old, new)] == ["Production", "None", "Staging"]
+    assert tags_of(mlflow, model, old)["decision.reason"] == f"version {new} reached Staging"
+
+
 def test_staging_needs_a_passed_gate_and_archives_nothing(mlflow: str, model: str, task: Any) -> None:
     old = add_version(mlflow, model, stage="Staging")
     passed, failed, never = (add_version(mlflow, model, passed=value) for value in (True, False, None))
-    result = ModelStageOperator(task_id="stage", model_name=model, version=str(passed), stage="Staging").execute(
-        task.context
-    )
+    result = ModelStageOperator(
+        task_id="stage", model_name=model, version=str(passed), stage="Staging", supersede="never"
+    ).execute(task.context)
     assert (result["version"], result["from"], result["to"], result["archived"]) == (passed, "None", "Staging", [])
     assert [stage_of(mlflow, model, version) for version in (old, passed)] == ["Staging", "Staging"]
     for version, message in ((failed, "its gate failed"), (never, "was not validated")):
@@ -204,3 +219,26 @@ def test_a_decision_on_a_version_that_moved_meanwhile_comes_late(mlflow: str, mo
     with pytest.raises(AirflowSkipException, match="is in Production, not in Staging"):
         record(model).execute(task.context)
     assert stage_of(mlflow, model, version) == "Production"
+
+
+def test_a_promotion_that_was_marked_green_by_hand_is_red_and_on_the_version(
+    mlflow: str, model: str, task: Any
+) -> None:
+    version = add_version(mlflow, model, stage="Staging")
+    leave(task, Recorded(model, version), "success")
+    task.states["promote"] = "success"
+    task.task_id = "confirm"
+    confirm = ConfirmPromotionOperator(task_id="confirm", model_name=model, version=version, promote_task_id="promote")
+    with pytest.raises(PromotionSkippedError, match="promote was marked success without running"):
+        confirm.execute(task.context)
+    assert "is not promoted" in tags_of(mlflow, model, version)["promotion.skipped"]
+    assert stage_of(mlflow, model, version) == "Staging"
+
+    task.task_id = "promote"
+    promote(model, version).execute(task.context)
+    assert "promotion.skipped" not in tags_of(mlflow, model, version)
+    confirm.execute(task.context)
+    newer = add_version(mlflow, model, stage="Staging")
+    task.xcoms["promote", "return_value"] = {"version": version}
+    MlflowClient(tracking_uri=mlflow).transition_model_version_stage(model, str(newer), "Production", True)
+    confirm.execute(task.context)

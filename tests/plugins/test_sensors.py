@@ -5,13 +5,16 @@ from typing import Any
 
 import pytest
 from airflow.sdk.exceptions import AirflowFailException, AirflowRescheduleException, AirflowSkipException, TaskDeferred
+from mlflow import MlflowClient
 
+from include.lifecycle.config import PolicyConfig
 from include.lifecycle.decisions import Decision, Outcome
 from model_registry import sensors
 from model_registry.exceptions import ApprovalExpiredError, ApprovalRejectedError
 from model_registry.hooks import MLflowRegistryHook
 from model_registry.sensors import ModelApprovalSensor
 from model_registry.triggers import ModelApprovalTrigger
+from tests.plugins.airflow_answers import AirflowAnswers
 from tests.registry_server import add_version, stage_of, tags_of
 
 AT = datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
@@ -63,6 +66,99 @@ def test_it_asks_shows_the_review_and_defers(mlflow: str, model: str, waiting: A
     assert timedelta(days=1, hours=23) < left <= timedelta(days=2)
     assert deferred.value.timeout is None
     assert waiting.xcoms["await_approval", "_link_ModelVersionLink"] == f"{mlflow}/#/models/{model}/versions/{version}"
+
+
+POLICY = PolicyConfig(
+    approvers=["role:Admin"],
+    four_eyes=True,
+    evidence_max_age_days=7,
+    blackouts=[{"start": "00:00", "end": "12:00"}, {"weekdays": ["monday"], "start": "12:00", "end": "00:00"}],
+)
+
+
+def test_it_shows_the_policy_and_leaves_it_for_the_door(
+    mlflow: str, model: str, waiting: Any, asked: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("include.lifecycle.policy.utc_now", lambda: AT)
+    monkeypatch.setattr("include.lifecycle.review.utc_now", lambda: AT)
+    version = add_version(mlflow, model, stage="Staging")
+    validated = AT - timedelta(days=1)
+    MlflowClient(mlflow).set_model_version_tag(model, str(version), "validation.time", validated.isoformat())
+    with pytest.raises(TaskDeferred) as deferred:
+        sensor(model, version, policy=POLICY, timezone="Europe/Berlin").execute(waiting.context)
+    body = asked[0]["body"]
+    assert body.index("Gate:") < body.index("**Policy**, as of 2026-01-02 03:04 UTC"), "below the figures"
+    for line in (
+        "- Approvers: role:Admin.",
+        "- A reason is required.",
+        "- A schedule started this run: nobody is excluded.",
+        "- The validation is 1 day old, at most 7 days are accepted.",
+        "- A blackout is in force until 2026-01-02 12:00 in Europe/Berlin (11:00 UTC): an approval is taken now",
+    ):
+        assert line in body
+    request = waiting.xcoms["await_approval", "approval_request"]
+    assert PolicyConfig.model_validate(request.pop("policy")) == POLICY
+    assert request == {
+        "model": model,
+        "version": version,
+        "timezone": "Europe/Berlin",
+        "requested_by": "",
+        "validated_at": validated.isoformat(),
+        "expires_at": deferred.value.trigger.expires_at,  # type: ignore[attr-defined]
+    }
+
+
+@pytest.mark.parametrize(("triggered_by", "requested"), [("ui", "anna<b>"), ("cli", None)])
+def test_who_triggered_the_run_is_told_beforehand(
+    mlflow: str,
+    model: str,
+    waiting: Any,
+    asked: list[Any],
+    monkeypatch: pytest.MonkeyPatch,
+    connect: Any,
+    triggered_by: str,
+    requested: str | None,
+) -> None:
+    connect("airflow_api", host="airflow", login="reader", password="pw-of-the-reader")
+    AirflowAnswers(monkeypatch).run["triggered_by"] = triggered_by
+    waiting.dag_run.run_type, waiting.dag_run.triggering_user_name = "manual", "anna<b>"
+    version = add_version(mlflow, model, stage="Staging")
+    with pytest.raises(TaskDeferred):
+        sensor(model, version, policy=POLICY, airflow_conn_id="airflow_api").execute(waiting.context)
+    assert waiting.xcoms["await_approval", "approval_request"]["requested_by"] == requested
+    if requested:
+        assert "- anna&lt;b&gt; triggered this run and cannot approve it" in asked[0]["body"].replace("&#60;", "&lt;")
+    else:
+        assert "- Who triggered this run is not known" in asked[0]["body"]
+
+
+def test_without_a_policy_nothing_is_left_for_the_door(mlflow: str, model: str, waiting: Any, asked: list[Any]) -> None:
+    version = add_version(mlflow, model, stage="Staging")
+    with pytest.raises(TaskDeferred):
+        sensor(model, version).execute(waiting.context)
+    assert "Policy" not in asked[0]["body"]
+    assert ("await_approval", "approval_request") not in waiting.xcoms
+
+
+def test_not_deferrable_it_leaves_the_policy_as_well(mlflow: str, model: str, waiting: Any) -> None:
+    version = add_version(mlflow, model, stage="Staging")
+    started = datetime.now(UTC) - timedelta(days=1)
+    waiting.get_first_reschedule_date = lambda context: started
+    with pytest.raises(AirflowRescheduleException):
+        sensor(model, version, deferrable=False, policy=PolicyConfig()).execute(waiting.context)
+    request = waiting.xcoms["await_approval", "approval_request"]
+    assert (request["expires_at"], request["validated_at"]) == ((started + timedelta(days=7)).isoformat(), None)
+
+
+def test_an_approval_that_waits_for_a_blackout_can_be_asked_for_again(
+    mlflow: str, model: str, waiting: Any, asked: list[Any]
+) -> None:
+    version = add_version(mlflow, model, stage="Staging")
+    with MLflowRegistryHook().registry() as registry:
+        registry.record_decision(model, version, Decision(Outcome.APPROVED, user="anna", reason="fine"))
+    with pytest.raises(TaskDeferred):
+        sensor(model, version).execute(waiting.context)
+    assert len(asked) == 1
 
 
 def test_an_approval_is_success_and_leaves_who_when_and_why(mlflow: str, model: str, waiting: Any) -> None:
@@ -248,3 +344,5 @@ def test_not_deferrable_it_reschedules_and_serves_the_registry_door(
 def test_the_author_is_told_at_construction(arguments: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="must be positive"):
         sensor("m", 1, **arguments)
+    with pytest.raises(ValueError, match="timezone must be an IANA name like Europe/Berlin, found 'nowhere'"):
+        sensor("m", 1, timezone="nowhere")

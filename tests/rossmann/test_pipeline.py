@@ -11,7 +11,8 @@ import pytest
 from mlflow import MlflowClient
 
 from include.lifecycle.decisions import Decision, Door, Outcome
-from include.lifecycle.errors import BadInputError, GateFailedError
+from include.lifecycle.errors import ArtifactsChangedError, BadInputError, GateFailedError
+from include.lifecycle.integrity import artifact_location
 from include.lifecycle.registry import ModelRegistry
 from include.rossmann import people
 from include.rossmann.config import load_config
@@ -154,6 +155,29 @@ def test_prediction_records_which_version_made_it(retrain: Retrain, tmp_path: Pa
     assert run.data.params["version"] == str(retrain.version)
     assert run.data.tags["data.version"] == retrain.results["pull"]["data_version"]
     assert [path.name for path in output.parent.iterdir()] == ["predictions.csv"]
+
+
+def test_a_file_changed_in_the_artifact_store_is_named_and_nothing_is_predicted(
+    retrain: Retrain, tmp_path: Path
+) -> None:
+    client = MlflowClient()
+    validate(load_config(), run_id=retrain.run_id)
+    registry = ModelRegistry(client)
+    info = registry.version(MODEL, retrain.version)
+    assert len(info.tags["artifacts.digest"]) == 64
+    stage = registry.stage(MODEL, info.version).to_stage if info.stage == "None" else info.stage
+    location = artifact_location(client, MODEL, info.version).removeprefix("file://")
+    weights = next(Path(location).rglob("artifacts/served/**/lightgbm.*"))
+    before = weights.read_bytes()
+    weights.write_bytes(before[:-1] + b"?")
+    try:
+        with pytest.raises(ArtifactsChangedError, match=rf"served/\S*{weights.name} was changed\), so nothing"):
+            predict(load_config(), stage=stage, output=tmp_path / "x.csv")
+        with pytest.raises(ArtifactsChangedError, match="was changed"):
+            validate(load_config(), version=info.version)
+    finally:
+        weights.write_bytes(before)
+    assert not (tmp_path / "x.csv").exists()
 
 
 def test_prediction_refuses_an_unknown_stage(retrain: Retrain, tmp_path: Path) -> None:

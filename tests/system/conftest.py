@@ -19,6 +19,7 @@ from include.local_stack.progress import Printer
 from include.local_stack.stack import PROJECT, Settings, Stack, clean_environment
 
 SAMPLE = ("--stores", "40", "--months", "24")
+BUNDLE = "airflow.dag_processing.bundles.local.LocalDagBundle"
 SEEN: list[str] = []
 
 
@@ -46,6 +47,10 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Configuration:
 def stack(tmp_path_factory: pytest.TempPathFactory, config: Configuration) -> Iterator[Stack]:
     state_dir: Path = tmp_path_factory.mktemp("stack")
     environment = clean_environment({**os.environ, "RETRAIN_CONFIG": str(config.path)})
+    folders = {"dags": PROJECT / "dags", "doors": Path(__file__).parent / "dags"}
+    environment["AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST"] = json.dumps(
+        [{"name": name, "classpath": BUNDLE, "kwargs": {"path": str(path)}} for name, path in folders.items()]
+    )
     processes = Processes(state_dir, environment, PROJECT)
     with processes:
         made = Stack(Settings(state_dir, free_port(), free_port()), processes, Printer())

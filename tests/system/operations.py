@@ -18,6 +18,8 @@ from include.local_stack.stack import APPROVAL_TASK, DAG_ID, PROJECT, Stack
 
 MODEL = "rossmann-ensemble"
 WAIT_SECONDS = 900.0
+READING_SECONDS = 5.0
+"""Nobody answers sooner. An answer within about a second of the question may cost a retry (apache/airflow#72716)."""
 
 
 class Configuration:
@@ -97,6 +99,7 @@ class Operations:
     def until_waiting(self, run_id: str) -> int:
         """Wait until the run waits for a person; return its version."""
         self.until_task(run_id, APPROVAL_TASK, {"deferred"})
+        time.sleep(READING_SECONDS)
         return self.version_of(run_id)
 
     def until_end(self, run_id: str) -> str:

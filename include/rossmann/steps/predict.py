@@ -13,6 +13,7 @@ import pandas as pd
 
 from include.lifecycle.errors import BadInputError
 from include.lifecycle.registry import ModelRegistry
+from include.lifecycle.tags import ARTIFACTS_DIGEST
 from include.lifecycle.versions import VersionInfo
 from include.rossmann.config import RossmannConfig
 from include.rossmann.data.load import read_future
@@ -50,12 +51,13 @@ def predict(
     if stage not in STAGES:
         raise BadInputError(f"unknown stage {stage!r}: predict with {' or '.join(STAGES)}")
     client = connect()
-    version = ModelRegistry(client).resolve(config.lifecycle.model, stage)
+    registry = ModelRegistry(client, integrity=config.lifecycle.integrity)
+    version = registry.resolve(config.lifecycle.model, stage)
     with tempfile.TemporaryDirectory(prefix="rossmann-predict-") as folder:
         dataset, pulled = pull_dataset(config, revision or config.data.revision, Path(folder) / "pulled")
     rows = future_rows(dataset, input_file)
     started = time.monotonic()
-    forecast = forecast_with(version, rows, dataset)
+    forecast = forecast_with(registry, version, rows, dataset)
     log.info("Forecast %d rows with version %d in %.1f s", len(forecast), version.version, time.monotonic() - started)
     table = prediction_table(rows, forecast, version.version)
     write_csv(table, output)
@@ -67,6 +69,7 @@ def predict(
         "model.stage": stage,
         "forecast.origin": str(dataset.end.date()),
         "prediction.sha256": sha256(output),
+        ARTIFACTS_DIGEST: version.tags.get(ARTIFACTS_DIGEST, "none"),
         "input": str(input_file) if input_file else "data registry",
     }
     run = client.create_run(experiment_id, tags=tags | data_tags(pulled))
@@ -99,15 +102,24 @@ def future_rows(dataset: Dataset, input_file: Path | None) -> pd.DataFrame:
     return dataset.future
 
 
-def forecast_with(version: VersionInfo, rows: pd.DataFrame, dataset: Dataset) -> pd.DataFrame:
+def forecast_with(registry: ModelRegistry, version: VersionInfo, rows: pd.DataFrame, dataset: Dataset) -> pd.DataFrame:
     """Forecast rows with a registered version, the newest history given along.
 
+    :param registry: the registry
     :param version: the model version
     :param rows: future rows; they may carry newer history of their own
     :param dataset: newest history of the data registry
     :return: Store, Date, Sales of the rows to forecast, in their order
+    :raises ArtifactsChangedError: when the artifact store does not hold what was registered
     """
-    model = mlflow.pyfunc.load_model(f"models:/{version.model}/{version.version}")
+    with tempfile.TemporaryDirectory(prefix="rossmann-model-") as folder:
+        # the files that were checked are the files that predict
+        model = mlflow.pyfunc.load_model(str(registry.download(version, Path(folder))))
+        return forecast_loaded(model, version, rows, dataset)
+
+
+def forecast_loaded(model: Any, version: VersionInfo, rows: pd.DataFrame, dataset: Dataset) -> pd.DataFrame:
+    """Forecast rows with a loaded version (see ``forecast_with``)."""
     trained_until = pd.Timestamp(model.unwrap_python_model().served.training_end)
     newer = dataset.after(trained_until)
     if len(newer):

@@ -13,6 +13,9 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import RESOURCE_ALREADY_EXISTS
 
+from include.lifecycle.errors import RetrainError
+from include.lifecycle.integrity import ArtifactIntegrity, Manifest, download
+from include.lifecycle.tags import ARTIFACTS_DIGEST
 from include.rossmann.config import RossmannConfig
 from include.rossmann.dataset import Dataset, load_dataset
 from include.rossmann.forecaster import Blend, Panel, save_forecaster
@@ -52,8 +55,9 @@ def register(config: RossmannConfig, run_id: str) -> dict[str, Any]:
         content = content_digest(folders)
         version = registered(client, model, run.tags[KEY_TAG], content)
         if version is None:
-            tags = version_tags(run, blend) | {CONTENT_TAG: content}
             info = log_ensemble(folders, scratch / "model", run_id=run_id, metadata={"model.content": content})
+            digest = record_digests(client, run_id, str(info.model_id), folders, scratch / "uploaded")
+            tags = version_tags(run, blend) | {CONTENT_TAG: content, ARTIFACTS_DIGEST: digest}
             ensure_model(client, config)
             client.create_model_version(
                 model, info.model_uri, run_id, tags=tags, model_id=info.model_id, description=describe(run, blend)
@@ -103,6 +107,28 @@ def build_folders(
             horizon_days=config.forecast.horizon_days,
         )
     return ModelFolders(served=target / "served", backtest=target / "backtest")
+
+
+def record_digests(client: MlflowClient, run_id: str, model_id: str, folders: ModelFolders, scratch: Path) -> str:
+    """Record the digest of every file of a logged model and return the digest of that list.
+
+    What the artifact store holds is read back, so that a damaged upload is found here and not at night.
+
+    :param client: MLflow client
+    :param run_id: the retrain's run
+    :param model_id: the logged model
+    :param folders: the members that were uploaded
+    :param scratch: folder for the files that are read back
+    :raises RetrainError: when the store does not hold what was uploaded
+    """
+    download(client, str(client.get_logged_model(model_id).artifact_location), scratch)
+    stored = Manifest.of(scratch)
+    held = set(stored.files.values())
+    for member in (folders.served, folders.backtest):
+        for name, file in Manifest.of(member).files.items():
+            if file not in held:
+                raise RetrainError(f"the artifact store does not hold {member.name}/{name} as it was uploaded")
+    return ArtifactIntegrity(client).record(run_id, stored)
 
 
 def content_digest(folders: ModelFolders) -> str:

@@ -33,14 +33,15 @@ def validate(config: RossmannConfig, *, run_id: str | None = None, version: int 
     :raises GateFailedError: when the version does not pass: it is tagged and stays where it is
     """
     client = connect()
-    registry = ModelRegistry(client)
+    registry = ModelRegistry(client, integrity=config.lifecycle.integrity)
     info = wanted_version(registry, config.lifecycle.model, run_id, version)
     run = RetrainRun(client, info.run_id)
     gate = config.lifecycle.gate
     with run.step("validate"), TemporaryDirectory(prefix="rossmann-validate-") as folder:
         dataset = load_dataset(run.fetch("data", Path(folder)))
         holdout_start = dataset.end - pd.Timedelta(days=config.forecast.horizon_days - 1)
-        scored, training_end = score(info, dataset, holdout_start)
+        version_folder = registry.download(info, Path(folder) / "version")
+        scored, training_end = score(version_folder, dataset, holdout_start)
         answered = scored["Forecast"].notna()
         result = evaluate_gate(
             metric=gate.metric,
@@ -87,16 +88,16 @@ def wanted_version(registry: ModelRegistry, model: str, run_id: str | None, vers
     return versions[0]
 
 
-def score(info: VersionInfo, dataset: Dataset, holdout_start: pd.Timestamp) -> tuple[pd.DataFrame, pd.Timestamp]:
+def score(version_folder: Path, dataset: Dataset, holdout_start: pd.Timestamp) -> tuple[pd.DataFrame, pd.Timestamp]:
     """Forecast the holdout with the backtest member of a registered version.
 
-    :param info: the version; it is loaded from the registry, never taken from memory
+    :param version_folder: folder of the version's artifacts as the registry keeps them, never taken from memory
     :param dataset: the retrain's data
     :param holdout_start: first day of the holdout
     :return: Store, Date, Sales (euros) and Forecast (euros; NaN where the model gave none) of the scored rows,
         which are those with sales; and the last day that the member was trained on
     """
-    model = mlflow.pyfunc.load_model(f"models:/{info.model}/{info.version}")
+    model = mlflow.pyfunc.load_model(str(version_folder))
     member = model.unwrap_python_model().backtest()
     holdout = dataset.after(holdout_start - pd.Timedelta(days=1))
     forecast = member.forecast(with_types(holdout[SCHEDULE])).rename(columns={"Sales": "Forecast"})

@@ -1,0 +1,38 @@
+"""The end of a retrain for toy versions: stage, approval, promotion, without the hour of training before it."""
+
+from datetime import timedelta
+
+import pendulum
+from airflow.sdk import DAG, Param
+
+from model_registry.confirmations import ConfirmPromotionOperator
+from model_registry.operators import ModelStageOperator, RecordDecisionOperator
+from model_registry.sensors import ModelApprovalSensor
+
+MODEL = {"model_name": "{{ params.model }}"}
+VERSION = {"version": "{{ params.version }}"}
+KINDS = {
+    "doors": {},
+    "doors_rescheduling": {"deferrable": False},
+    "doors_expiring": {"expires_after": timedelta(seconds=10)},
+}
+
+for dag_id, arguments in KINDS.items():
+    with DAG(
+        dag_id=dag_id,
+        schedule=None,
+        start_date=pendulum.datetime(2026, 1, 1),
+        max_active_runs=100,
+        is_paused_upon_creation=False,
+        default_args={"retries": 1, "retry_delay": timedelta(seconds=1)},
+        params={"model": Param("m", type="string"), "version": Param(1, type="integer", minimum=1)},
+    ):
+        stage = ModelStageOperator(task_id="stage", stage="Staging", **MODEL, **VERSION)
+        approval = ModelApprovalSensor(task_id="await_approval", poll_seconds=2, **arguments, **MODEL, **VERSION)
+        promote = ModelStageOperator(
+            task_id="promote", stage="Production", approval_task_id="await_approval", **MODEL, **VERSION
+        )
+        confirm = ConfirmPromotionOperator(task_id="confirm", promote_task_id="promote", **MODEL, **VERSION)
+        record = RecordDecisionOperator(task_id="record_decision", approval_task_id="await_approval", **MODEL)
+        stage >> approval >> promote >> confirm
+        approval >> record
