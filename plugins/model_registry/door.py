@@ -33,9 +33,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-REQUEST_KEY = "approval_request"
-"""XCom of a waiting approval: what is asked, and under which policy."""
-
 
 @dataclass(frozen=True)
 class Refusal:
@@ -123,6 +120,8 @@ def _asking(session: Any, dag_id: str, *, run_id: str | None = None, state: str 
     from airflow.models.xcom import XComModel
     from sqlalchemy import and_, or_, select
 
+    from model_registry.policies import REQUEST_KEY
+
     same = and_(*(getattr(XComModel, name) == getattr(TaskInstance, name) for name in TaskInstanceKey.names()))
     query = select(TaskInstance.run_id, TaskInstance.task_id, TaskInstance.map_index, XComModel.value)
     query = query.join(XComModel, same).where(XComModel.key == REQUEST_KEY, TaskInstance.dag_id == dag_id)
@@ -136,7 +135,7 @@ def _asking(session: Any, dag_id: str, *, run_id: str | None = None, state: str 
         if isinstance(content, Mapping):
             yield _Asking(key, content)
         else:
-            log.warning("The XCom %s of %s cannot be read: its policy is not applied at the door", REQUEST_KEY, key)
+            log.warning("What %s asks cannot be read from its XCom: its policy is not applied at the door", key)
 
 
 def _reached(session: Any, mark: Mark, dag_bag: Any) -> list[_Asking]:
