@@ -13,7 +13,7 @@ from airflow.sdk import Context
 from include.lifecycle.decisions import UNKNOWN, XCOM, Decision, Door, Outcome
 from include.lifecycle.text import shorten, storable
 from model_registry.airflow_api import AirflowApi, LogRow, TaskKey
-from model_registry.marks import EVENT_MARK, EVENT_NOTE
+from model_registry.marks import EVENT_MARK, EVENT_NOTE, EVENT_RESPONSE, MARK_KEY
 
 log = logging.getLogger(__name__)
 
@@ -25,10 +25,6 @@ MAX_REASON = 2000
 
 AUDIT = "audit"
 """The user's name comes from Airflow's audit log, from a mark that Airflow accepted."""
-EVENT_RESPONSE = "approval_response"
-"""Row of the audit log on an accepted response in Required Actions: its extra holds ``user`` and ``roles``."""
-MARK_KEY = "approval_mark"
-"""XCom that the plugin in the API server leaves on an approval that was marked: its ``note`` is untrusted text."""
 
 _UNREADABLE = (httpx.HTTPError, httpx.InvalidURL, ValueError, KeyError, TypeError)
 

@@ -2,7 +2,7 @@
 
 import json
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -100,3 +100,20 @@ def airflow_db() -> None:
     from airflow.utils.db import initdb
 
     initdb()
+
+
+@pytest.fixture(scope="session")
+def api_client(airflow_db: None) -> Iterator[Any]:
+    """A client of Airflow's own API application."""
+    from tests.plugins.api_server import api_client
+
+    with api_client() as client:
+        yield client
+
+
+@pytest.fixture
+def run(api_client: Any) -> Any:
+    """A run of the example whose approval waits."""
+    from tests.plugins.api_server import Run
+
+    return Run(api_client)

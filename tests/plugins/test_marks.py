@@ -1,82 +1,24 @@
-"""Who marked an approval, with Airflow's own API application and database."""
+"""Who decided on an approval, with Airflow's own API application and database."""
 
-import asyncio
-import json
-from collections.abc import Iterator
+from collections.abc import Callable
+from datetime import datetime
 from typing import Any
-from urllib.parse import quote
 
 import pytest
 
-from model_registry import marks
-from model_registry.marks import EVENT_MARK, EVENT_NOTE, ApprovalMarkMiddleware
-from tests.airflow_home import PASSWORD, example_bag
+from model_registry import marks, middleware
+from model_registry.marks import EVENT_MARK, EVENT_NOTE, EVENT_RESPONSE, MARK_KEY
+from tests.plugins.api_server import Run
 
-DAG = "example_other_model"
-
-
-@pytest.fixture(scope="module")
-def client(airflow_db: None) -> Iterator[Any]:
-    from airflow.api_fastapi.app import create_app
-    from airflow.dag_processing.bundles.manager import DagBundlesManager
-    from airflow.dag_processing.dagbag import sync_bag_to_db
-    from fastapi.testclient import TestClient
-
-    DagBundlesManager().sync_bundles_to_db()
-    sync_bag_to_db(example_bag(), "examples", None)
-    with TestClient(create_app(apps="core")) as client:
-        yield client
+ROLES = {"anna": ["admin"], "ben": ["op"]}
 
 
-class Run:
-    """A run of the example whose approval waits."""
-
-    def __init__(self, client: Any) -> None:
-        from airflow.models.taskinstance import TaskInstance
-        from airflow.utils.session import create_session
-
-        self.client = client
-        answer = self.request("anna", "POST", f"/api/v2/dags/{DAG}/dagRuns", {"logical_date": None, "conf": {}})
-        assert answer.status_code == 200, answer.text
-        self.run_id = answer.json()["dag_run_id"]
-        with create_session() as session:
-            for ti in session.query(TaskInstance).filter_by(run_id=self.run_id):
-                ti.state = {"stage": "success", "await_approval": "deferred"}.get(ti.task_id)
-                ti.try_number = 1
-
-    @property
-    def path(self) -> str:
-        return f"/api/v2/dags/{DAG}/dagRuns/{quote(self.run_id, safe='')}"
-
-    def token(self, user: str) -> str:
-        answer = self.client.post("/auth/token", json={"username": user, "password": PASSWORD})
-        return str(answer.json()["access_token"])
-
-    def request(self, user: str, method: str, path: str, body: dict[str, Any]) -> Any:
-        return self.client.request(method, path, json=body, headers={"Authorization": f"Bearer {self.token(user)}"})
-
-    def mark(self, user: str, body: dict[str, Any], path: str = "/taskInstances/await_approval") -> int:
-        return int(self.request(user, "PATCH", self.path + path, body).status_code)
-
-    def rows(self) -> list[tuple[str, str, str | None, dict[str, Any], int | None]]:
-        from airflow.models import Log
-        from airflow.utils.session import create_session
-
-        with create_session() as session:
-            found = session.query(Log).filter_by(run_id=self.run_id).filter(Log.event.in_([EVENT_MARK, EVENT_NOTE]))
-            return [
-                (row.event, row.task_id, row.owner, json.loads(row.extra), row.try_number)
-                for row in found.order_by(Log.id)
-            ]
+def row(event: str, owner: str, task_id: str = "await_approval", **extra: Any) -> tuple[Any, ...]:
+    return (event, task_id, owner, {**extra, "user": owner, "roles": ROLES[owner]}, 1)
 
 
-@pytest.fixture
-def run(client: Any) -> Run:
-    return Run(client)
-
-
-def marked(owner: str, state: str, note: str, task_id: str = "await_approval") -> tuple[Any, ...]:
-    return (EVENT_MARK, task_id, owner, {"new_state": state, "note": note}, 1)
+def marked(owner: str, state: str, note: str, task_id: str = "await_approval", **extra: Any) -> tuple[Any, ...]:
+    return row(EVENT_MARK, owner, task_id, new_state=state, note=note, **extra)
 
 
 @pytest.mark.parametrize("state", ["success", "failed", "skipped"])
@@ -110,12 +52,13 @@ def test_a_bulk_mark_that_airflow_itself_does_not_log(run: Run) -> None:
         {"task_id": "stage", "map_index": -1, "new_state": "failed", "note": "another"},
     ]
     assert run.mark("ben", {"actions": [{"action": "update", "entities": entities}]}, "/taskInstances") == 200
-    assert ("ben", {"new_state": "success", "note": "in bulk"}) in [(row[2], row[3]) for row in run.rows()]
+    assert marked("ben", "success", "in bulk") in run.rows()
 
 
 def test_marking_the_whole_run(run: Run) -> None:
     assert run.mark("ben", {"state": "success", "note": "all of it"}, "") == 200
-    assert run.rows() == [marked("ben", "success", "all of it")]
+    assert run.rows() == [marked("ben", "success", "all of it", whole_run=True)]
+    assert run.state("promote") == "skipped"
 
 
 def test_a_mark_with_what_is_downstream_records_each_task_that_changed(run: Run) -> None:
@@ -131,7 +74,7 @@ def test_a_note_that_is_written_by_itself(run: Run) -> None:
     assert run.mark("anna", {"note": "on a task of no interest"}, "/taskInstances/record_decision") == 200
     assert run.rows() == [
         marked("ben", "success", ""),
-        (EVENT_NOTE, "await_approval", "anna", {"note": "a remark"}, 1),
+        row(EVENT_NOTE, "anna", note="a remark"),
     ]
 
 
@@ -141,50 +84,63 @@ def test_a_field_that_update_mask_leaves_out_does_not_count(run: Run) -> None:
     assert run.rows() == [marked("ben", "success", "")]
 
 
-@pytest.mark.parametrize("broken", ["_user", "_write"])
-def test_a_mark_goes_through_when_it_cannot_be_recorded(run: Run, monkeypatch: pytest.MonkeyPatch, broken: str) -> None:
-    def fail(*_: object) -> None:
-        raise RuntimeError("broken on purpose")
+@pytest.mark.parametrize("group", ["", "?update_mask=new_state&update_mask=note"])
+def test_a_mark_of_a_task_group(api_client: Any, group: str) -> None:
+    run = Run(api_client, "grouped_approval", "decide.await_approval")
+    body = {"new_state": "success", "note": "the group"}
+    assert run.mark("ben", body, f"/taskGroupInstances/decide{group}") == 200
+    assert run.rows() == [marked("ben", "success", "the group", "decide.await_approval")]
 
-    monkeypatch.setattr(marks, broken, fail)
+
+def test_the_note_of_a_mark_lies_beside_it_as_xcom(run: Run) -> None:
     assert run.mark("ben", {"new_state": "success", "note": "because"}) == 200
+    left = run.xcom(MARK_KEY)
+    assert datetime.fromisoformat(left.pop("at")).tzinfo is not None
+    assert left == {"note": "because", "user": "ben", "try_number": 1, "new_state": "success"}
+
+
+def test_a_mark_of_the_promotion_leaves_no_xcom(run: Run) -> None:
+    assert run.mark("ben", {"new_state": "success", "note": "because"}, "/taskInstances/promote") == 200
+    assert run.rows() == [marked("ben", "success", "because", "promote")]
+    assert run.xcom(MARK_KEY) is None
+
+
+def test_a_response_is_recorded_with_user_and_roles_once(run: Run) -> None:
+    run.ask_in_required_actions()
+    assert run.answer("vera", "Approve", "me").status_code == 403
+    assert run.answer("ben", "Maybe", "neither").status_code == 400
+    assert run.rows() == []
+    assert run.answer("ben", "Approve", "because").status_code == 200
+    assert run.answer("anna", "Reject", "too late").status_code == 409
+    assert run.rows() == [row(EVENT_RESPONSE, "ben", chosen_options=["Approve"])]
+
+
+def test_a_dry_run_is_no_mark(run: Run) -> None:
+    assert run.mark("ben", {"new_state": "success"}, "/taskInstances/await_approval/dry_run") == 200
+    assert run.rows() == []
+    assert run.state() == "deferred"
+
+
+@pytest.mark.parametrize("broken", ["caller_of", "read_request"])
+def test_a_mark_is_recorded_as_far_as_it_is_known(run: Run, monkeypatch: pytest.MonkeyPatch, broken: str) -> None:
+    monkeypatch.setattr(middleware, broken, _failing())
+    assert run.mark("ben", {"new_state": "success", "note": "because"}) == 200
+    ((event, task_id, owner, extra, _),) = run.rows()
+    assert (event, task_id) == (EVENT_MARK, "await_approval")
+    known = {"user": None, "note": "because"} if broken == "caller_of" else {"user": "ben", "note": ""}
+    assert owner == known["user"]
+    assert {name: extra[name] for name in known} == known
+
+
+def test_a_mark_goes_through_when_it_cannot_be_recorded(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(marks, "_write", _failing())
+    assert run.mark("ben", {"new_state": "success", "note": "because"}) == 200
+    assert run.state() == "success"
     assert run.rows() == []
 
 
-@pytest.mark.parametrize(
-    "scope",
-    [
-        {"type": "lifespan"},
-        {"type": "websocket", "path": "/api/v2/dags/x"},
-        {"type": "http", "method": "GET", "path": "/api/v2/dags/x/dagRuns/y/taskInstances/z"},
-        {"type": "http", "method": "PATCH", "path": "/api/v2/pools/x"},
-        {"type": "http", "method": "PATCH", "path": "/execution/task-instances/dags"},
-    ],
-)
-def test_other_requests_pass_untouched(scope: dict[str, Any]) -> None:
-    seen: list[tuple[object, ...]] = []
+def _failing() -> Callable[..., Any]:
+    def fail(*_: object, **__: object) -> Any:
+        raise RuntimeError("broken on purpose")
 
-    async def app(*arguments: object) -> None:
-        seen.append(arguments)
-
-    async def receive() -> dict[str, Any]:
-        raise AssertionError
-
-    async def send(message: object) -> None:
-        raise AssertionError
-
-    asyncio.run(ApprovalMarkMiddleware(app)(scope, receive, send))
-    assert seen == [(scope, receive, send)]
-
-
-def test_an_error_of_the_application_is_not_swallowed() -> None:
-    async def app(*_: object) -> None:
-        raise LookupError("of the application")
-
-    async def nothing(*_: object) -> dict[str, Any]:
-        return {}
-
-    scope = {"type": "http", "method": "PATCH", "path": "/api/v2/dags/x", "headers": []}
-    with pytest.raises(LookupError):
-        asyncio.run(ApprovalMarkMiddleware(app)(scope, nothing, nothing))
-    assert marks._marked.get() is None
+    return fail
