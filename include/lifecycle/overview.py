@@ -1,7 +1,7 @@
 """A model at a glance: what is live, what waits, what it can go back to, what its ledger says. Writes nothing."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from mlflow.entities import ViewType
@@ -13,6 +13,7 @@ from include.lifecycle.entries import LedgerState
 from include.lifecycle.errors import ModelNotFoundError
 from include.lifecycle.events import Event
 from include.lifecycle.ledger import EXPERIMENT, RUN_TAG
+from include.lifecycle.links import version_url
 from include.lifecycle.policy import Check, Facts, blackout_end, describe, evaluate
 from include.lifecycle.reconcile import DELETED
 from include.lifecycle.registry import ModelRegistry
@@ -47,6 +48,7 @@ def overview(
     *,
     policy: PolicyConfig | None = None,
     timezone: str = "UTC",
+    ui_url: str | None = None,
     now: datetime | None = None,
 ) -> Overview:
     """Return a model at a glance.
@@ -55,6 +57,7 @@ def overview(
     :param model: registered model
     :param policy: what an approval of this model needs, None where it is not known
     :param timezone: of the policy's times of day
+    :param ui_url: where people reach MLflow, when that is not where the registry does
     :param now: the time now
     :raises ModelNotFoundError: when there is neither such a model nor its ledger
     """
@@ -66,12 +69,13 @@ def overview(
         if not state.entries:
             raise
         versions, registered = [], False
+    show = _Shower(registry, model, ui_url or registry.tracking_uri)
     return Overview(
         model=model,
         registered=registered,
-        live=_live(registry, state, versions),
-        waiting=tuple(_waiting(registry, state, versions, policy, now)),
-        former=tuple(_former(registry, model, state, versions)),
+        live=_live(show, state, versions),
+        waiting=tuple(_waiting(show, state, versions, policy, now)),
+        former=tuple(_former(show, state, versions)),
         ledger=_ledger(state),
         warnings=tuple(_warnings(state, versions, registered)),
         policy=_rules(policy, timezone, now),
@@ -94,39 +98,57 @@ def stays(events: Iterable[Event]) -> list[Stay]:
     return found
 
 
-def _shown(registry: ModelRegistry, info: VersionInfo, *, measured: bool) -> Shown:
-    metrics = run_metrics(registry, info) if measured else {}
-    ordered = {key: metrics[key] for key in METRICS if key in metrics}
-    return Shown(info, registry.version_url(info.model, info.version), ordered)
+@dataclass(frozen=True)
+class _Shower:
+    """Shows versions of a model: their metrics and links."""
+
+    registry: ModelRegistry
+    model: str
+    ui_url: str
+
+    def url(self, version: int) -> str | None:
+        return version_url(self.ui_url, self.model, version)
+
+    def __call__(self, info: VersionInfo, *, measured: bool = True) -> Shown:
+        metrics = run_metrics(self.registry, info) if measured else {}
+        return Shown(info, self.url(info.version), {key: metrics[key] for key in METRICS if key in metrics})
 
 
-def _live(registry: ModelRegistry, state: LedgerState, versions: Sequence[VersionInfo]) -> Live | None:
+def _live(show: _Shower, state: LedgerState, versions: Sequence[VersionInfo]) -> Live | None:
     version = state.production or max(in_production({item.version: item.stage for item in versions}), default=None)
     if version is None:
         return None
     info = next((item for item in versions if item.version == version), None)
     last = next((stay for stay in reversed(stays(state.events)) if stay.version == version), None)
-    return Live(version, _shown(registry, info, measured=True) if info else None, last)
+    return Live(version, show(info) if info else None, last)
 
 
 def _waiting(
-    registry: ModelRegistry,
+    show: _Shower,
     state: LedgerState,
     versions: Sequence[VersionInfo],
     policy: PolicyConfig | None,
     now: datetime,
 ) -> Iterator[Waiting]:
-    staged = {event.version: event.time for event in state.events if event.moved and event.to_stage == STAGING}
+    staged = {event.version: event for event in state.events if event.moved and event.to_stage == STAGING}
     decided = [(info, Decision.from_tags(info.tags)) for info in versions if info.stage == STAGING]
     undecided = [(info, found) for info, found in decided if found is None or found.outcome is Outcome.APPROVED]
     for number, (info, found) in enumerate(undecided):
+        event = staged.get(info.version)
         yield Waiting(
-            shown=_shown(registry, info, measured=number < MEASURED),
-            since=staged.get(info.version, info.created),
+            shown=show(info, measured=number < MEASURED),
+            since=event.time if event else info.created,
+            run=_run(event, info),
             approval=found,
             evidence=_evidence(policy, info, now),
             notes=tuple(value for key, value in sorted(info.tags.items()) if key.startswith(NOTES)),
         )
+
+
+def _run(event: Event | None, info: VersionInfo) -> tuple[str, str] | None:
+    staged = (event.dag_id, event.run_id) if event else (None, None)
+    registered = info.tags.get(tag.AIRFLOW_DAG_ID), info.tags.get(tag.AIRFLOW_RUN_ID)
+    return next(((dag_id, run_id) for dag_id, run_id in (staged, registered) if dag_id and run_id), None)
 
 
 def _evidence(policy: PolicyConfig | None, info: VersionInfo, now: datetime) -> tuple[Check, ...]:
@@ -138,9 +160,7 @@ def _evidence(policy: PolicyConfig | None, info: VersionInfo, now: datetime) -> 
     return evaluate(nobody, Decision(Outcome.APPROVED), facts, now=now).checks
 
 
-def _former(
-    registry: ModelRegistry, model: str, state: LedgerState, versions: Sequence[VersionInfo]
-) -> Iterator[Former]:
+def _former(show: _Shower, state: LedgerState, versions: Sequence[VersionInfo]) -> Iterator[Former]:
     live, stages = state.production, {item.version: item.stage for item in versions}
     seen = [stay for stay in stays(state.events) if stay.version != live]
     last = {stay.version: stay for stay in seen}
@@ -150,7 +170,7 @@ def _former(
             last=stay,
             times=sum(other.version == version for other in seen),
             available=stages.get(version) == ARCHIVED,
-            url=registry.version_url(model, version) if version in stages else None,
+            url=show.url(version) if version in stages else None,
         )
 
 

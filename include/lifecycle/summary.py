@@ -85,6 +85,7 @@ class Waiting:
     """A version in Staging that waits for a decision, or, once approved, for its promotion.
 
     :param since: when it reached Staging
+    :param run: the Airflow DAG and run that staged it, else those that registered it
     :param approval: the approval that waits for its promotion, None while nobody decided
     :param evidence: whether the evidence still meets the policy, where the policy asks
     :param notes: what its way to Production met, such as a refusal
@@ -92,6 +93,7 @@ class Waiting:
 
     shown: Shown
     since: datetime
+    run: tuple[str, str] | None = None
     approval: Decision | None = None
     evidence: tuple[Check, ...] = ()
     notes: tuple[str, ...] = ()
@@ -100,12 +102,6 @@ class Waiting:
     def version(self) -> int:
         """The version's number."""
         return self.shown.version
-
-    @property
-    def run(self) -> tuple[str, str] | None:
-        """The Airflow DAG and run that registered it."""
-        dag_id, run_id = (self.shown.info.tags.get(key, "") for key in (tag.AIRFLOW_DAG_ID, tag.AIRFLOW_RUN_ID))
-        return (dag_id, run_id) if dag_id and run_id else None
 
 
 @dataclass(frozen=True)
