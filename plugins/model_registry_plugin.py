@@ -1,10 +1,11 @@
-"""The Airflow plugin: who decides on an approval, and the link to a model version."""
+"""The Airflow plugin: who decides on an approval, the link to a model version, and the page of the models."""
 
 from airflow.plugins_manager import AirflowPlugin
 
 from model_registry.links import ModelVersionLink
 from model_registry.marks import MarkListener
 from model_registry.middleware import ApprovalMiddleware
+from model_registry.web import PREFIX, ModelPages, page_url
 
 
 class ModelRegistryPlugin(AirflowPlugin):
@@ -16,3 +17,6 @@ class ModelRegistryPlugin(AirflowPlugin):
         {"name": "The door of approvals", "middleware": ApprovalMiddleware, "args": [], "kwargs": {}}
     ]
     operator_extra_links = [ModelVersionLink()]  # noqa: RUF012
+    fastapi_apps = [{"app": ModelPages(), "url_prefix": PREFIX, "name": "Models"}]  # noqa: RUF012
+    # Without a url_route it opens as a page of its own: Airflow's frame lets no link out of it.
+    external_views = [{"name": "Models", "href": page_url(), "destination": "nav"}]  # noqa: RUF012

@@ -69,8 +69,8 @@ def render_review(
     :raises VersionNotFoundError: when there is no such version
     """
     candidate, live = registry.version(model, version), registry.production(model)
-    measured = _metrics(registry, candidate)
-    against = _metrics(registry, live) if live is not None else {}
+    measured = run_metrics(registry, candidate)
+    against = run_metrics(registry, live) if live is not None else {}
     parts = [
         f"**{markdown(model)}, version {version}** is in {candidate.stage}. {_compared(candidate, live)}",
         f"Gate: {_gate(candidate)}.",
@@ -192,7 +192,7 @@ def _created(info: VersionInfo | None) -> str:
     return f"{info.created:%Y-%m-%d %H:%M} UTC" if info is not None else NOTHING
 
 
-def _metrics(registry: "ModelRegistry", info: VersionInfo) -> dict[str, float]:
+def run_metrics(registry: "ModelRegistry", info: VersionInfo) -> dict[str, float]:
     """Return the metrics of a version's run, none when the run is gone."""
     if not info.run_id:
         return {}

@@ -1,0 +1,211 @@
+"""The routes: read only, for who is logged in to Airflow, with one sentence where something is wrong."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import quote
+
+from airflow.api_fastapi.core_api.security import GetUserDep
+from fastapi import FastAPI, HTTPException, Query, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, Response
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from model_registry.web import PREFIX, ModelPages
+from model_registry.web.access import may_see, readable_dags
+from model_registry.web.content import Content, plain
+from model_registry.web.source import UNKNOWN_MODEL, PageError, Source
+from model_registry.web.waits import find_waits
+
+if TYPE_CHECKING:
+    from include.lifecycle.summary import Overview
+
+log = logging.getLogger(__name__)
+
+HERE = Path(__file__).resolve().parent
+READ = ["GET", "HEAD"]
+HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none';"
+    " form-action 'none'; frame-ancestors 'self'",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "SAMEORIGIN",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+Page = Annotated[int, Query(ge=1, le=1_000_000)]
+
+
+def create_app(source: Source | None = None) -> Callable[..., Any]:
+    """Return the ASGI application.
+
+    :param source: where the overviews come from
+    """
+    source = source or Source()
+    app = FastAPI(title="Models", openapi_url=None, docs_url=None, redoc_url=None)
+    app.add_exception_handler(PageError, _page_error)
+    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(404, _http_error)
+    app.add_exception_handler(RequestValidationError, _bad_request)
+
+    @app.api_route("/", methods=READ)
+    async def index(request: Request, user: GetUserDep) -> Response:
+        found, content = await _visible(request, user, source)
+        models = [content.summary(item) for item in found]
+        return _html(request, "index.html", models=models)
+
+    @app.api_route("/models/{name:path}", methods=READ)
+    async def model(request: Request, user: GetUserDep, name: str, page: Page = 1) -> Response:
+        return _html(request, "model.html", **await _model(request, user, source, name, page))
+
+    @app.api_route("/api/models", methods=READ)
+    async def index_json(request: Request, user: GetUserDep) -> Response:
+        found, content = await _visible(request, user, source)
+        return JSONResponse(plain({"models": [content.summary(item) for item in found]}))
+
+    @app.api_route("/api/models/{name:path}", methods=READ)
+    async def model_json(request: Request, user: GetUserDep, name: str, page: Page = 1) -> Response:
+        return JSONResponse(plain(await _model(request, user, source, name, page)))
+
+    @app.api_route("/static/page.css", methods=READ)
+    async def style() -> Response:
+        return FileResponse(HERE / "static" / "page.css", media_type="text/css")
+
+    return _guarded(app)
+
+
+async def _visible(request: Request, user: Any, source: Source) -> "tuple[list[Overview], Content]":
+    found = await source.models()
+
+    def check() -> "tuple[list[Overview], set[str]]":
+        readable = readable_dags(user, {dag_id for item in found for dag_id in item.dag_ids})
+        return [item for item in found if may_see(user, item, readable)], readable
+
+    seen, readable = await asyncio.to_thread(check)
+    return seen, Content(_base(request), readable)
+
+
+async def _model(request: Request, user: Any, source: Source, name: str, page: int) -> dict[str, Any]:
+    found = await source.model(name)
+    runs = [item.run for item in found.waiting if item.run]
+
+    def check() -> dict[str, Any]:
+        readable = readable_dags(user, {*found.dag_ids, *(dag_id for dag_id, _ in runs)})
+        if not may_see(user, found, readable):
+            # the same sentence as for a model that does not exist: what may not be seen is not told
+            raise PageError(404, UNKNOWN_MODEL)
+        waits = find_waits(run for run in runs if run[0] in readable)
+        return Content(_base(request), readable).model(found, waits, page)
+
+    return await asyncio.to_thread(check)
+
+
+def _guarded(app: FastAPI) -> Callable[..., Any]:
+    """Return the application behind what holds for every answer: nothing is written, and the headers are there."""
+
+    async def guarded(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "http":
+            await app(scope, receive, send)
+            return
+
+        async def send_with_headers(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                ours = {name.lower().encode(): value.encode() for name, value in HEADERS.items()}
+                kept = [(name, value) for name, value in message.get("headers", []) if name.lower() not in ours]
+                message = {**message, "headers": [*kept, *ours.items()]}
+            await send(message)
+
+        if scope["method"] not in READ:
+            answer = JSONResponse({"detail": "This page only shows."}, 405, {"Allow": ", ".join(READ)})
+            await answer(scope, receive, send_with_headers)
+            return
+        await app(scope, receive, send_with_headers)
+
+    return guarded
+
+
+def _base(request: Request) -> str:
+    """Return the path of Airflow's UI, behind a base URL with a path too."""
+    return str(request.scope.get("root_path", "")).removesuffix(PREFIX)
+
+
+def _wants_html(request: Request) -> bool:
+    inside = request.url.path.removeprefix(str(request.scope.get("root_path", "")))
+    return not inside.startswith("/api/") and "text/html" in request.headers.get("accept", "text/html")
+
+
+def _html(request: Request, template: str, status: int = 200, **values: Any) -> HTMLResponse:
+    base = _base(request)
+    shown = {"base": base, "here": base + PREFIX, "now": datetime.now(UTC), **values}
+    return HTMLResponse(TEMPLATES.get_template(template).render(shown), status)
+
+
+def _error(request: Request, status: int, sentence: str) -> Response:
+    if not _wants_html(request):
+        return JSONResponse({"detail": sentence}, status)
+    login = f"{_base(request)}/api/v2/auth/login?next={quote(str(request.url), safe='')}" if status == 401 else None
+    return _html(request, "error.html", status, sentence=sentence, login=login, code=status)
+
+
+async def _page_error(request: Request, error: Exception) -> Response:
+    if not isinstance(error, PageError):
+        raise error
+    return _error(request, error.status, error.sentence)
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    status = getattr(error, "status_code", 500)
+    sentences = {401: "Log in to Airflow to see the models.", 403: "Log in to Airflow anew.", 404: "No such page."}
+    return _error(request, status, sentences.get(status, "This page only shows." if status == 405 else "Error."))
+
+
+async def _bad_request(request: Request, _: Exception) -> Response:
+    return _error(request, 422, "The page number must be a whole number from 1.")
+
+
+def _utc(at: datetime | None) -> str:
+    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M} UTC" if at else "unknown"
+
+
+def _span(at: datetime | None) -> str:
+    """Return how far away a time is, in words."""
+    if at is None:
+        return ""
+    seconds = (datetime.now(UTC) - at).total_seconds()
+    size = abs(seconds)
+    for unit, length in (("day", 86_400), ("hour", 3_600), ("minute", 60)):
+        if size >= length:
+            count = int(size // length)
+            words = f"{count} {unit}{'' if count == 1 else 's'}"
+            return f"{words} ago" if seconds > 0 else f"in {words}"
+    return "just now"
+
+
+def _number(value: Any) -> str:
+    try:
+        return f"{float(value):.4f}"
+    except (TypeError, ValueError):
+        return str(value)
+
+
+def _words(key: str) -> str:
+    return key.replace("_", " ").replace("rmspe", "RMSPE").replace("cv ", "CV ")
+
+
+TEMPLATES = Environment(
+    loader=FileSystemLoader(HERE / "templates"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+    lstrip_blocks=True,
+)  # fmt: skip
+TEMPLATES.filters |= {
+    "utc": _utc,
+    "span": _span,
+    "number": _number,
+    "words": _words,
+    "quoted": lambda text: quote(str(text), safe=""),
+}
+
+__all__ = ["ModelPages", "create_app"]

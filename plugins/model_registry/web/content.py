@@ -1,0 +1,166 @@
+"""What a page shows and its JSON twin returns: one dictionary, made from an overview for one user."""
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from include.lifecycle.decisions import Door
+from include.lifecycle.events import Event
+from include.lifecycle.stages import ARCHIVED, NONE, STAGING
+from model_registry.web.waits import Wait
+
+if TYPE_CHECKING:
+    from include.lifecycle.summary import Former, Live, Overview, Shown, Waiting
+
+PER_PAGE = 25
+
+
+class Content:
+    """Makes the dictionaries for one user.
+
+    :param base: path under which Airflow's UI is reached, without a slash at its end
+    :param readable: the DAGs that the user may read; runs of others are not shown
+    """
+
+    def __init__(self, base: str, readable: set[str]) -> None:
+        self.base = base
+        self.readable = readable
+
+    def summary(self, found: "Overview") -> dict[str, Any]:
+        """Return what the list shows of a model."""
+        return {
+            "model": found.model,
+            "live": self._live(found.live) if found.live else None,
+            "waiting": [{"version": item.version, "since": item.since} for item in found.waiting],
+            "warnings": list(found.warnings),
+            "verified": not found.ledger.problems,
+            "events": len(found.ledger.events),
+        }
+
+    def model(self, found: "Overview", waits: Mapping[tuple[str, str], Wait], page: int = 1) -> dict[str, Any]:
+        """Return everything about a model.
+
+        :param found: the model
+        :param waits: the Airflow tasks in which versions wait
+        :param page: of the ledger, newest first; one that is out of range is brought into it
+        """
+        return {
+            "model": found.model,
+            "registered": found.registered,
+            "warnings": list(found.warnings),
+            "live": self._live(found.live) if found.live else None,
+            "waiting": [self._waiting(item, waits) for item in found.waiting],
+            "policy": dataclasses.asdict(found.policy) if found.policy else None,
+            "former": [self._former(item) for item in found.former],
+            "ledger": self._ledger(found, page),
+        }
+
+    def _live(self, live: "Live") -> dict[str, Any]:
+        stay = self._event(live.stay.event) if live.stay else {}
+        keys = ("event", "user", "user_source", "door", "reason", "run")
+        return {
+            "version": live.version,
+            "since": live.stay.since if live.stay else None,
+            **{key: stay.get(key) for key in keys},
+            **self._shown(live.shown),
+        }
+
+    def _waiting(self, item: "Waiting", waits: Mapping[tuple[str, str], Wait]) -> dict[str, Any]:
+        wait = waits.get(item.run) if item.run and item.run[0] in self.readable else None
+        return {
+            "version": item.version,
+            "since": item.since,
+            "expires_at": wait.expires_at if wait else None,
+            "run": self._run(*item.run) if item.run else None,
+            "task": {"task_id": wait.task_id, "state": wait.state, "url": self._task_url(item.run, wait)}
+            if wait and item.run
+            else None,
+            "approval": item.approval.to_dict() if item.approval else None,
+            "evidence": [dataclasses.asdict(check) for check in item.evidence],
+            "notes": list(item.notes),
+            **self._shown(item.shown),
+        }
+
+    def _former(self, item: "Former") -> dict[str, Any]:
+        return {
+            "version": item.version,
+            "url": item.url,
+            "since": item.last.since,
+            "until": item.last.until,
+            "times": item.times,
+            "available": item.available,
+            "user": item.last.event.user,
+            "evidence": dict(item.last.event.evidence),
+        }
+
+    def _ledger(self, found: "Overview", page: int) -> dict[str, Any]:
+        ledger = found.ledger
+        pages = max(1, math.ceil(len(ledger.events) / PER_PAGE))
+        page = min(max(page, 1), pages)
+        newest: Sequence[Event] = ledger.events[::-1]
+        return {
+            "verified": not ledger.problems,
+            "problems": list(ledger.problems),
+            "entries": ledger.entries,
+            "head": ledger.head,
+            "locked_since": ledger.locked_since,
+            "total": len(newest),
+            "page": page,
+            "pages": pages,
+            "events": [self._event(event) for event in newest[(page - 1) * PER_PAGE : page * PER_PAGE]],
+        }
+
+    def _event(self, event: Event) -> dict[str, Any]:
+        row = event.as_row()
+        dag_id, run_id = row.pop("dag_id"), row.pop("run_id")
+        run = self._run(dag_id, run_id) if dag_id and run_id else None
+        return {**row, "time": event.time, "decided": event.decided, "event": label(event), "run": run}
+
+    def _shown(self, shown: "Shown | None") -> dict[str, Any]:
+        return {
+            "url": shown.url if shown else None,
+            "gate": shown.gate if shown else {},
+            "metrics": dict(shown.metrics) if shown else {},
+            "data_version": shown.data_version if shown else None,
+        }
+
+    def _run(self, dag_id: str, run_id: str) -> dict[str, Any] | None:
+        if dag_id not in self.readable:
+            return None
+        return {"dag_id": dag_id, "run_id": run_id, "url": self._run_url(dag_id, run_id)}
+
+    def _run_url(self, dag_id: str, run_id: str) -> str:
+        return f"{self.base}/dags/{quote(dag_id, safe='')}/runs/{quote(run_id, safe='')}"
+
+    def _task_url(self, run: tuple[str, str], wait: Wait) -> str:
+        return f"{self._run_url(*run)}/tasks/{quote(wait.task_id, safe='')}"
+
+
+def label(event: Event) -> str:
+    """Return what happened in an event, in a word or two."""
+    if event.is_promotion:
+        if event.door is Door.OUTSIDE:
+            return "moved by hand"
+        return "rolled back" if event.from_stage == ARCHIVED else "promoted"
+    if event.moved:
+        return {STAGING: "staged", NONE: "superseded"}.get(event.to_stage, event.to_stage.lower())
+    return str(event.outcome)
+
+
+def plain(value: Any) -> Any:
+    """Return a value as JSON can hold it: times in ISO 8601, a number that is none as text."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [plain(item) for item in value]
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, Enum):
+        return str(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return value

@@ -1,0 +1,168 @@
+"""Where the pages get what they show: MLflow, asked in one thread, with short limits and a short memory."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk.exceptions import AirflowNotFoundException
+
+from include.lifecycle.config import LifecycleConfig, load_lifecycle_config
+from include.lifecycle.environment import environment
+from include.lifecycle.errors import BadInputError, ModelNotFoundError, RetrainError
+from include.lifecycle.text import one_line
+from model_registry.hooks import MLflowRegistryHook
+
+if TYPE_CHECKING:
+    from include.lifecycle.registry import ModelRegistry
+    from include.lifecycle.summary import Overview
+
+log = logging.getLogger(__name__)
+
+REMEMBERED_SECONDS = 5.0
+PATIENCE_SECONDS = 20.0
+LIMITS = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "5", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
+"""Shorter than those of a task: a person waits, and can load the page again."""
+MAX_MODELS = 100
+"""Models that the list reads: each costs a few requests."""
+
+
+class PageError(Exception):
+    """What the page says instead of its content: one sentence.
+
+    :param status: HTTP status
+    :param sentence: what is wrong and what to do
+    """
+
+    def __init__(self, status: int, sentence: str) -> None:
+        super().__init__(sentence)
+        self.status = status
+        self.sentence = sentence
+
+
+UNKNOWN_MODEL = "There is no model of this name with a promotion ledger, or you may not see it."
+
+
+class Source:
+    """Overviews of models.
+
+    One thread does all the reading: MLflow's client takes its credentials from the environment of the process.
+    """
+
+    def __init__(self) -> None:
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="model-pages")
+        self._memory: dict[str | None, tuple[float, Any]] = {}
+
+    async def models(self) -> "list[Overview]":
+        """Return every model that has a ledger, and the configured one.
+
+        :raises PageError: when they cannot be read
+        """
+        found: list[Overview] = await self._ask(None, _read_all)
+        return found
+
+    async def model(self, name: str) -> "Overview":
+        """Return one model.
+
+        :raises PageError: when it cannot be read
+        """
+        found: Overview = await self._ask(name, lambda: _read_one(name))
+        return found
+
+    async def _ask(self, key: str | None, read: Callable[[], Any]) -> Any:
+        loop = asyncio.get_running_loop()
+        work = loop.run_in_executor(self._thread, lambda: self._remembered(key, read))
+        try:
+            found = await asyncio.wait_for(work, PATIENCE_SECONDS)
+        except TimeoutError:
+            raise PageError(504, f"MLflow gave no answer within {PATIENCE_SECONDS:.0f} s: try again later.") from None
+        if isinstance(found, PageError):
+            raise PageError(found.status, found.sentence)
+        return found
+
+    def _remembered(self, key: str | None, read: Callable[[], Any]) -> Any:
+        """Return what was read in the last seconds, a failure too, so that those who queue do not wait in turn."""
+        now = time.monotonic()
+        self._memory = {name: kept for name, kept in self._memory.items() if now - kept[0] < REMEMBERED_SECONDS}
+        if key not in self._memory:
+            found = told(read)
+            self._memory[key] = (time.monotonic(), found)
+        return self._memory[key][1]
+
+
+def told(read: Callable[[], Any]) -> Any:
+    """Return what ``read`` returns, or the ``PageError`` that says why not."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return read()
+    except PageError as error:
+        return error
+    except AirflowNotFoundException:
+        return PageError(503, "The Airflow connection that the configuration names for MLflow is not defined.")
+    except BadInputError as error:  # a configuration or a ledger that somebody has to mend
+        return PageError(503, one_line(str(error), 500))
+    except (MlflowException, RetrainError) as error:
+        log.warning("MLflow could not be read for the page of the models: %s", one_line(str(error), 1000))
+        if getattr(error, "error_code", None) in ("PERMISSION_DENIED", "UNAUTHENTICATED"):
+            return PageError(503, "MLflow refuses the user of the Airflow connection: check login and permissions.")
+        return PageError(503, "MLflow does not answer: try again later. The API server's log says more.")
+    except Exception:
+        log.exception("The page of the models could not be made")
+        return PageError(500, "The page could not be made: the API server's log says why.")
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A registry that can be read, and what the configuration says of one of its models."""
+
+    registry: "ModelRegistry"
+    config: LifecycleConfig
+    ui_url: str
+
+    def names(self) -> set[str]:
+        """Return the models that a page exists for."""
+        from include.lifecycle.overview import known_models
+
+        return {self.config.model, *known_models(self.registry)}
+
+    def overview(self, name: str) -> "Overview | None":
+        """Return one of them, None when the registry has neither the model nor its ledger."""
+        from include.lifecycle.overview import overview
+
+        policy = self.config.approval.policy if name == self.config.model else None
+        timezone = self.config.schedule.timezone
+        try:
+            return overview(self.registry, name, policy=policy, timezone=timezone, ui_url=self.ui_url)
+        except ModelNotFoundError:
+            return None
+
+
+def _read_all() -> "list[Overview]":
+    with _opened() as opened:
+        found = (opened.overview(name) for name in sorted(opened.names())[:MAX_MODELS])
+        return [item for item in found if item is not None]
+
+
+def _read_one(name: str) -> "Overview":
+    with _opened() as opened:
+        found = opened.overview(name) if name in opened.names() else None
+    if found is None:
+        raise PageError(404, UNKNOWN_MODEL)
+    return found
+
+
+@contextmanager
+def _opened() -> Iterator[Opened]:
+    config = load_lifecycle_config()
+    hook = MLflowRegistryHook(config.connections.mlflow)
+    try:
+        server = hook.server
+    except ValueError as error:
+        raise PageError(503, f"MLflow cannot be reached: {one_line(str(error), 500)}.") from error
+    with hook.registry() as registry, environment(LIMITS):
+        yield Opened(registry, config, server.ui_url)
