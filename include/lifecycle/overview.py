@@ -12,12 +12,12 @@ from include.lifecycle.decisions import Decision, Outcome, utc_now
 from include.lifecycle.entries import LedgerState
 from include.lifecycle.errors import ModelNotFoundError
 from include.lifecycle.events import Event
-from include.lifecycle.ledger import EXPERIMENT, RUN_TAG
 from include.lifecycle.links import version_url
 from include.lifecycle.policy import Check, Facts, blackout_end, describe, evaluate
 from include.lifecycle.reconcile import DELETED
 from include.lifecycle.registry import ModelRegistry
 from include.lifecycle.review import METRICS, run_metrics
+from include.lifecycle.runs import EXPERIMENT, RUN_TAG
 from include.lifecycle.stages import ARCHIVED, STAGING
 from include.lifecycle.summary import Former, Ledger, Live, Overview, Rules, Shown, Stay, Waiting
 from include.lifecycle.versions import VersionInfo, in_production, numbers
