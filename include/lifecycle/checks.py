@@ -39,7 +39,7 @@ def check_move(state: LedgerState, info: VersionInfo, request: Request) -> None:
             " to Production"
         )
     if request.rollback:
-        _check_rollback(state, info)
+        check_rollback(state, info)
         return
     if request.to_stage not in MOVES[info.stage]:
         raise TransitionRefusedError(_unknown_move(state, info, request.to_stage))
@@ -69,7 +69,11 @@ def check_recordable(info: VersionInfo, decision: Decision) -> None:
         )
 
 
-def _check_rollback(state: LedgerState, info: VersionInfo) -> None:
+def check_rollback(state: LedgerState, info: VersionInfo) -> None:
+    """Check that the ledger saw a version in Production.
+
+    :raises TransitionRefusedError: names the versions that can come back
+    """
     former = sorted(set(state.champions) | {version for event in state.events for version in event.archived})
     if info.version in former:
         return

@@ -7,11 +7,20 @@ import os
 import re
 from datetime import time
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_args
+from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import yaml
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from include.lifecycle.errors import BadInputError
 
@@ -166,6 +175,17 @@ class RollbackConfig(Section):
         if policy.blackouts or policy.evidence_max_age_days is not None:
             raise ValueError("a rollback is exempt from blackouts and evidence_max_age_days: take them out here")
         return policy
+
+    @model_validator(mode="after")
+    def _second_person_for_four_eyes(self) -> Self:
+        if self.policy.four_eyes and not self.require_second_person:
+            raise ValueError("policy.four_eyes needs require_second_person: true, else nobody could ever roll back")
+        return self
+
+    @property
+    def effective_policy(self) -> PolicyConfig:
+        """The policy; four eyes where a second person is required."""
+        return self.policy.model_copy(update={"four_eyes": self.require_second_person})
 
 
 class RetentionConfig(Section):

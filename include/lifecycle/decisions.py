@@ -22,6 +22,13 @@ OPERATING_SYSTEM = "operating system, unverified"
 """Source of the user's name at the command line: whoever runs it can call himself anything."""
 XCOM = "xcom, unverified"
 """Source of a user's name that only an XCom tells, which Airflow's users may edit."""
+AIRFLOW_RUN = "airflow run"
+"""Source of a user's name: the Airflow run that this user triggered, logged in."""
+AIRFLOW_RUN_UNVERIFIED = "airflow run, unverified"
+"""The same, where nothing shows a login: Airflow's command line tells its operating system's user."""
+
+UNVERIFIED = (UNKNOWN, OPERATING_SYSTEM, XCOM, AIRFLOW_RUN_UNVERIFIED)
+"""Sources that vouch for nobody's name."""
 
 
 class Outcome(StrEnum):
@@ -42,6 +49,8 @@ class Door(StrEnum):
     """A response in Airflow's Required Actions."""
     CLI = "cli"
     """This project's command line."""
+    FORM = "form"
+    """The form of a run in Airflow, such as that of a rollback: to trigger it is to decide."""
     OUTSIDE = "outside"
     """A move by hand, in MLflow's UI or through its API."""
     EXPIRY = "expiry"
@@ -99,7 +108,7 @@ class Decision:
     @property
     def user_is_verified(self) -> bool:
         """Whether something vouches for the user's name: Airflow's login, not the operating system's."""
-        return self.user != UNKNOWN and self.user_source not in (UNKNOWN, OPERATING_SYSTEM, XCOM)
+        return self.user != UNKNOWN and self.user_source not in UNVERIFIED
 
     def to_dict(self) -> dict[str, Any]:
         """Return what JSON can hold: an XCom, a trigger's event. Roles and policy are there when they are known."""

@@ -8,7 +8,8 @@ from pathlib import Path
 from mlflow import MlflowClient
 
 from include.lifecycle import tags as tag
-from include.lifecycle.checks import Request, overtaken_by
+from include.lifecycle.champions import former_champions
+from include.lifecycle.checks import Request, check_rollback, overtaken_by
 from include.lifecycle.decisions import Decision, Outcome, utc_now
 from include.lifecycle.errors import (
     BadInputError,
@@ -26,6 +27,7 @@ from include.lifecycle.promotion import Promoter, Reconciliation, Transition
 from include.lifecycle.stages import NONE, PRODUCTION, STAGING, parse_stage
 from include.lifecycle.text import one_line
 from include.lifecycle.versions import VersionCatalog, VersionInfo, nobody_in, numbers
+from include.lifecycle.writes import note_rolled_back
 
 log = logging.getLogger(__name__)
 
@@ -206,12 +208,31 @@ class ModelRegistry:
         return self.transition(model, version, PRODUCTION, decision, require_validation=require_validation)
 
     def rollback(self, model: str, version: int, decision: Decision) -> Transition:
-        """Put a version back that the ledger shows in Production; the one there is archived.
+        """Put a version back that the ledger shows in Production; the one there is archived, tagged with the reason.
 
         :raises TransitionRefusedError: when the version was never in Production
         """
         request = Request(PRODUCTION, decision, require_validation=False, rollback=True)
-        return self._promoter(model).move(version, request)
+        done = self._promoter(model).move(version, request)
+        note_rolled_back(self.client, done.event)
+        return done
+
+    def former_champions(self, model: str) -> list[int]:
+        """Return the versions that a rollback can bring back, the one that was live last first."""
+        return former_champions(self.ledger(model).read(), self.catalog.stages(model))
+
+    def prepare_rollback(self, model: str, version: int, folder: Path) -> VersionInfo:
+        """Check that a version can come back and download it; retention keeps it from now on for a while.
+
+        :param folder: an empty folder for its artifacts
+        :return: the version
+        :raises TransitionRefusedError: when the version was never in Production, or its artifacts were changed
+        """
+        info, state = self.version(model, version), self.ledger(model).read()
+        check_rollback(state, info)
+        self.client.set_model_version_tag(model, str(version), tag.ROLLBACK_REQUESTED, utc_now().isoformat())
+        self.integrity.download(info, state, folder)
+        return info
 
     def reject(self, model: str, version: int, decision: Decision) -> Decision:
         """Record the rejection of a version in Staging, which stays there. The first decision holds.

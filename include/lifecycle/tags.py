@@ -38,6 +38,8 @@ CODE_DIRTY = "code.dirty"
 
 ARTIFACTS_DIGEST = "artifacts.digest"
 """SHA-256 of the manifest of the version's artifact files."""
+ROLLED_BACK = "rollback.reason"
+"""On a version that a rollback took out of Production: when, by whom, for which version, and why."""
 ROLLBACK_REQUESTED = "rollback.requested"
 """When somebody last asked to roll back to the version: retention keeps it for a while."""
 

@@ -12,9 +12,9 @@ from include.lifecycle.decisions import Decision
 from include.lifecycle.errors import BadInputError, RetrainError
 from include.lifecycle.events import Event
 from include.lifecycle.held import Held
-from include.lifecycle.stages import PRODUCTION
-from include.lifecycle.tags import ALIAS_CHAMPION, ALIAS_PREVIOUS
-from include.lifecycle.text import markdown, shorten
+from include.lifecycle.stages import PRODUCTION, STAGING
+from include.lifecycle.tags import ALIAS_CHAMPION, ALIAS_PREVIOUS, ROLLED_BACK
+from include.lifecycle.text import markdown, one_line, shorten, storable
 from include.lifecycle.versions import VersionCatalog, VersionInfo, in_production
 
 log = logging.getLogger(__name__)
@@ -113,3 +113,23 @@ def described(description: str, event: Event) -> str:
     said = f": {markdown(event.reason)}" if event.reason else ""
     last = f"{DESCRIPTION_MARK}{what} by {markdown(event.user, 100)} ({event.door}) on {when}{said}"
     return shorten(body, MAX_DESCRIPTION - len(last)) + last if len(last) < MAX_DESCRIPTION else body
+
+
+def note_rolled_back(client: MlflowClient, event: Event) -> None:
+    """Write onto the versions that a rollback archived why it did; what came back loses such a note.
+
+    After the ledger has it all, so that nothing depends on it: what fails here is logged.
+    """
+    if event.from_stage == STAGING:  # a promotion: asked to roll back to it, there was nothing to do
+        return
+    text = (
+        f"{event.time:%Y-%m-%d %H:%M} UTC: rolled back to version {event.version} by {one_line(event.user, 60)}"
+        f" ({event.door}): {storable(event.reason)}"
+    )
+    try:
+        for version in event.archived:
+            client.set_model_version_tag(event.model, str(version), ROLLED_BACK, text)
+        if ROLLED_BACK in client.get_model_version(event.model, str(event.version)).tags:
+            client.delete_model_version_tag(event.model, str(event.version), ROLLED_BACK)
+    except MlflowException as error:
+        log.warning("The reason of the rollback is in the ledger, not on the version: %s", error.message)

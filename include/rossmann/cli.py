@@ -7,6 +7,7 @@ somebody typed into a form reach a step through environment variables only.
 import json
 import logging
 import os
+import re
 import sys
 import warnings
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from typing import Annotated, Any
 import typer
 
 from include.lifecycle.errors import BadInputError, RetrainError
+from include.lifecycle.text import one_line
 from include.rossmann.config import Booster, RossmannConfig, load_config
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
@@ -96,6 +98,18 @@ def validate(
     from include.rossmann.steps.validate import validate as run
 
     emit(run(load_config(), run_id=run_id, version=version))
+
+
+@app.command(rich_help_panel=STEPS)
+def check(
+    version: Annotated[
+        str, typer.Option(envvar="RETRAIN_VERSION", help="A version that was in Production; empty: the one before")
+    ] = "",
+) -> None:
+    """Check that a version can be rolled back to: digests, loading, a sample forecast."""
+    from include.rossmann.steps.check import check as run
+
+    emit(run(load_config(), version=version_number(version)))
 
 
 @app.command(rich_help_panel=PEOPLE)
@@ -200,6 +214,18 @@ def configured_booster(config: RossmannConfig, name: str) -> Booster:
         if booster == name:
             return booster
     raise BadInputError(f"unknown booster {name!r}: configured are {', '.join(config.boosters)}")
+
+
+def version_number(text: str) -> int | None:
+    """Return the version that a form's field names, None when it was left empty.
+
+    :raises BadInputError: when it is not a number
+    """
+    if not text.strip():
+        return None
+    if not re.fullmatch(r"[1-9][0-9]{0,8}", text.strip()):
+        raise BadInputError(f"the version must be a whole number from 1, found {one_line(text, 40)!r}")
+    return int(text)
 
 
 def emit(result: dict[str, Any]) -> None:

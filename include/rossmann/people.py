@@ -47,7 +47,15 @@ def reject(config: RossmannConfig, version: int, reason: str) -> list[str]:
 
 
 def rollback(config: RossmannConfig, version: int, reason: str) -> list[str]:
-    """Put a version back that was in Production; the current one is archived."""
+    """Put a version back that was in Production; the current one is archived.
+
+    :raises BadInputError: when a second person has to approve it, which a command line cannot show
+    """
+    if config.lifecycle.rollback.require_second_person:
+        raise BadInputError(
+            "a rollback needs a second person (lifecycle.rollback.require_second_person): trigger rossmann_rollback"
+            " in Airflow, where somebody else approves it"
+        )
     decision = require(config.lifecycle.rollback.policy, decided(Outcome.APPROVED, reason), Facts())
     return confirm(open_registry(config).rollback(config.lifecycle.model, version, decision))
 

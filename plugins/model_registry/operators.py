@@ -22,6 +22,7 @@ from model_registry.approvals import (
     verified_response,
     without_user,
 )
+from model_registry.assets import emit_promotion, promotions_of
 from model_registry.exceptions import NotApprovedError, decided_otherwise, told_to_airflow
 from model_registry.hooks import MLflowRegistryHook
 from model_registry.links import ModelVersionLink
@@ -29,6 +30,9 @@ from model_registry.policies import PromotionRules, known_timezone
 from model_registry.values import constant, rendered_text, rendered_version
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from include.lifecycle.integrity import IntegrityMode
     from include.lifecycle.registry import ModelRegistry
 
 AIRFLOW_API_CONN = "airflow_api_default"
@@ -47,6 +51,8 @@ class ModelStageOperator(BaseOperator):
     Inside a blackout the approval is recorded at once, on the version and in the ledger, and the move waits for its
     end: deferred, so a triggerer has to run.
 
+    A move to Production makes an event of the asset ``production_asset(model_name)``, once for each promotion.
+
     :param model_name: registered model (templated)
     :param version: version to move (templated): the one that an earlier task of the run returned
     :param stage: Staging, Production or None (templated)
@@ -57,6 +63,7 @@ class ModelStageOperator(BaseOperator):
     :param approval_task_id: the task that waits for the approval, usually a ``ModelApprovalSensor``
     :param policy: what the approval needs; None: any approval will do
     :param timezone: of the policy's times of day, an IANA name
+    :param integrity: ``required`` promotes no version without recorded digests of its artifacts
     :param mlflow_conn_id: connection of the MLflow server
     :param airflow_conn_id: connection to Airflow's own API, optional: tells who marked the approval
     """
@@ -77,11 +84,12 @@ class ModelStageOperator(BaseOperator):
         approval_task_id: str | None = None,
         policy: PolicyConfig | None = None,
         timezone: str = "UTC",
+        integrity: "IntegrityMode" = "when_recorded",
         mlflow_conn_id: str = MLflowRegistryHook.default_conn_name,
         airflow_conn_id: str | None = AIRFLOW_API_CONN,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        super().__init__(**(promotions_of(model_name, kwargs) if stage == PRODUCTION else kwargs))
         for name, value in (("model_name", model_name), ("version", version), ("stage", stage)):
             constant(self.task_id, name, value)
         if "{{" not in stage and stage not in _TARGETS:
@@ -103,6 +111,7 @@ class ModelStageOperator(BaseOperator):
         self.approval_task_id = approval_task_id
         self.policy = policy
         self.timezone = known_timezone(self.task_id, timezone)
+        self.integrity = integrity
         self.mlflow_conn_id = mlflow_conn_id
         self.airflow_conn_id = airflow_conn_id
         self.version_url = ""
@@ -111,11 +120,11 @@ class ModelStageOperator(BaseOperator):
         """Move the version and return what was done."""
         model, version = self._version()
         decision = self._decision(context, model, version)
-        with told_to_airflow(), MLflowRegistryHook(self.mlflow_conn_id).registry() as registry:
+        with told_to_airflow(), self._registry() as registry:
             rules = self._rules(registry, model, version)
             if rules is not None:
                 decision = rules.approve(context, decision)
-            return self._move_or_wait(registry, rules, model, version, decision)
+            return self._move_or_wait(context, registry, rules, model, version, decision)
 
     def execute_after_blackout(self, context: Context, event: Any, decision: Mapping[str, Any]) -> dict[str, Any]:  # noqa: ARG002
         """Move the version once the blackout has ended.
@@ -125,9 +134,12 @@ class ModelStageOperator(BaseOperator):
         :param decision: the approval, which met the policy when it was taken
         """
         model, version = self._version()
-        with told_to_airflow(), MLflowRegistryHook(self.mlflow_conn_id).registry() as registry:
+        with told_to_airflow(), self._registry() as registry:
             rules = self._rules(registry, model, version)
-            return self._move_or_wait(registry, rules, model, version, Decision.from_dict(decision))
+            return self._move_or_wait(context, registry, rules, model, version, Decision.from_dict(decision))
+
+    def _registry(self) -> "AbstractContextManager[ModelRegistry]":
+        return MLflowRegistryHook(self.mlflow_conn_id).registry(integrity=self.integrity)
 
     def _version(self) -> tuple[str, int]:
         model = rendered_text(self.task_id, "model_name", self.model_name)
@@ -148,7 +160,13 @@ class ModelStageOperator(BaseOperator):
         )
 
     def _move_or_wait(
-        self, registry: "ModelRegistry", rules: PromotionRules | None, model: str, version: int, decision: Decision
+        self,
+        context: Context,
+        registry: "ModelRegistry",
+        rules: PromotionRules | None,
+        model: str,
+        version: int,
+        decision: Decision,
     ) -> dict[str, Any]:
         until = rules.held_until(decision) if rules is not None else None
         if until is not None:
@@ -158,9 +176,11 @@ class ModelStageOperator(BaseOperator):
                 method_name="execute_after_blackout",
                 kwargs={"decision": decision.to_dict()},
             )
-        return self._move(registry, model, version, decision)
+        return self._move(context, registry, model, version, decision)
 
-    def _move(self, registry: "ModelRegistry", model: str, version: int, decision: Decision) -> dict[str, Any]:
+    def _move(
+        self, context: Context, registry: "ModelRegistry", model: str, version: int, decision: Decision
+    ) -> dict[str, Any]:
         from include.lifecycle.messages import confirm
 
         moves = [
@@ -172,6 +192,8 @@ class ModelStageOperator(BaseOperator):
             moves += registry.supersede(model, dag_id=decision.dag_id, run_id=decision.run_id)
         for sentence in (sentence for move in moves for sentence in confirm(move)):
             self.log.info("%s", sentence)
+        if self.stage == PRODUCTION:
+            emit_promotion(context, done.event)
         return {
             "model": model,
             "version": version,

@@ -59,6 +59,7 @@ def release_tasks(config: LifecycleConfig, *, version: str | int) -> ReleaseTask
         version=staged,
         stage="Production",
         approval_task_id="await_approval",
+        integrity=config.integrity,
         **registry,
         **rules,
     )
