@@ -7,7 +7,7 @@ of its own and is watched, and none serves logs to the network (all share this m
 import json
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from include.local_stack.airflow_api import AirflowApi
@@ -20,7 +20,7 @@ PARALLELISM = 4
 _PREFIX = "airflow-"
 _API_SERVER = "airflow-api-server"
 COMPONENTS = ("api-server", "scheduler", "dag-processor", "triggerer")
-_AUTH_MANAGER = "airflow.api_fastapi.auth.managers.simple.simple_auth_manager.SimpleAuthManager"
+SIMPLE_AUTH_MANAGER = "airflow.api_fastapi.auth.managers.simple.simple_auth_manager.SimpleAuthManager"
 _HEALTH = ("metadatabase", "scheduler", "dag_processor", "triggerer")
 
 
@@ -32,12 +32,16 @@ class AirflowServer:
     :param port: port of the API server on 127.0.0.1
     :param project: folder with dags/, plugins/ and include/
     :param credentials: login of the admin
+    :param auth_manager: class of the auth manager; users of another than SimpleAuthManager are made elsewhere
+    :param users: names and roles of SimpleAuthManager's users beside the admin; their passwords are made elsewhere
     """
 
     state_dir: Path
     port: int
     project: Path
     credentials: Credentials
+    auth_manager: str = SIMPLE_AUTH_MANAGER
+    users: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def url(self) -> str:
@@ -60,6 +64,7 @@ class AirflowServer:
         :param data_registry: URL of the git repository that holds the data
         """
         home = self.state_dir / "airflow"
+        users = {self.credentials.user: "admin", **self.users}
         mlflow_host, _, mlflow_port = mlflow_url.removeprefix("http://").partition(":")
         settings = {
             "CORE__DAGS_FOLDER": str(self.project / "dags"),
@@ -67,8 +72,8 @@ class AirflowServer:
             "CORE__LOAD_EXAMPLES": "False",
             "CORE__EXECUTOR": "LocalExecutor",
             "CORE__PARALLELISM": str(PARALLELISM),
-            "CORE__AUTH_MANAGER": _AUTH_MANAGER,
-            "CORE__SIMPLE_AUTH_MANAGER_USERS": f"{self.credentials.user}:admin",
+            "CORE__AUTH_MANAGER": self.auth_manager,
+            "CORE__SIMPLE_AUTH_MANAGER_USERS": ",".join(f"{user}:{role}" for user, role in users.items()),
             "CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(password_file(self.state_dir)),
             "CORE__EXECUTION_API_SERVER_URL": f"{self.url}/execution/",
             # SQLite has one writer at a time: wait for it rather than answer a click with an error after 5 s.

@@ -5,37 +5,18 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-import yaml
-from operations import Configuration, Operations
+from operations import SEEN, Configuration, Operations
 
 from include.local_stack.ports import free_port
-from include.local_stack.preparation import COMPLETE
 from include.local_stack.processes import Processes
 from include.local_stack.progress import Printer
 from include.local_stack.stack import PROJECT, Settings, Stack, clean_environment
+from tests.quick_retrain import publish, quick_config
 
-SAMPLE = ("--stores", "40", "--months", "24")
 BUNDLE = "airflow.dag_processing.bundles.local.LocalDagBundle"
-SEEN: list[str] = []
-
-
-def quick_config() -> dict:
-    """The project's configuration, impatient: short waits, and a schedule half a year away."""
-    content = yaml.safe_load((PROJECT / "include" / "config" / "rossmann.yaml").read_text())
-    month = (datetime.now(UTC).month + 5) % 12 + 1
-    lifecycle = content["lifecycle"]
-    lifecycle["schedule"] = {"cron": f"0 0 1 {month} *", "timezone": "UTC"}
-    lifecycle["approval"] |= {"poll_seconds": 2}
-    content["forecast"]["quick_rounds_scale"] = 0.1
-    for booster in content["boosters"].values():
-        # Three train side by side on as few as two cores.
-        booster["threads"] = 1
-    lifecycle["tasks"] |= {"retries": 4, "retry_delay_seconds": 5, "max_retry_delay_seconds": 10}
-    return content
 
 
 @pytest.fixture(scope="session")
@@ -57,14 +38,6 @@ def stack(tmp_path_factory: pytest.TempPathFactory, config: Configuration) -> It
         publish(made)
         made.start()
         yield made
-
-
-def publish(stack: Stack, *arguments: str) -> str:
-    """Bring the data registry to sample data of a size that trains quickly; return the commit."""
-    command = [sys.executable, "-m", "include.rossmann", "sample", str(stack.registry), *SAMPLE, *arguments]
-    commit = json.loads(stack.processes.run("sample", command).splitlines()[-1])["commit"]
-    (stack.processes.state_dir / COMPLETE).touch()
-    return str(commit)
 
 
 @pytest.fixture(scope="session")

@@ -18,6 +18,8 @@ from include.local_stack.stack import APPROVAL_TASK, DAG_ID, PROJECT, Stack
 
 MODEL = "rossmann-ensemble"
 WAIT_SECONDS = 900.0
+SEEN: list[str] = []
+"""What the operator saw, for the end of the tests' output."""
 READING_SECONDS = 5.0
 """Nobody answers sooner. An answer within about a second of the question may cost a retry (apache/airflow#72716)."""
 

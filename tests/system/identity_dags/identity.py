@@ -1,0 +1,42 @@
+"""Approvals of toy versions under several policies: who decided, and who may."""
+
+from datetime import timedelta
+
+import pendulum
+from airflow.sdk import DAG, Param
+
+from include.lifecycle.config import PolicyConfig
+from model_registry.operators import ModelStageOperator, RecordDecisionOperator
+from model_registry.sensors import ModelApprovalSensor
+
+MODEL = {"model_name": "{{ params.model }}"}
+VERSION = {"version": "{{ params.version }}"}
+# SimpleAuthManager writes roles small, FAB with a capital.
+APPROVERS = PolicyConfig(approvers=("role:op", "role:Op"))
+KINDS = {
+    "identity_approvers": {"policy": APPROVERS},
+    "identity_four_eyes": {"policy": PolicyConfig(approvers=APPROVERS.approvers, four_eyes=True)},
+    "identity_open": {},
+    "identity_unconnected": {"policy": PolicyConfig(), "airflow_conn_id": None},
+    "identity_unconnected_approvers": {"policy": APPROVERS, "airflow_conn_id": None},
+}
+
+for dag_id, arguments in KINDS.items():
+    connection = {name: value for name, value in arguments.items() if name == "airflow_conn_id"}
+    with DAG(
+        dag_id=dag_id,
+        schedule=None,
+        start_date=pendulum.datetime(2026, 1, 1),
+        max_active_runs=100,
+        is_paused_upon_creation=False,
+        default_args={"retries": 1, "retry_delay": timedelta(seconds=1)},
+        params={"model": Param("m", type="string"), "version": Param(1, type="integer", minimum=1)},
+    ):
+        approval = ModelApprovalSensor(task_id="await_approval", poll_seconds=5, **arguments, **MODEL, **VERSION)
+        promote = ModelStageOperator(
+            task_id="promote", stage="Production", approval_task_id="await_approval", **arguments, **MODEL, **VERSION
+        )
+        record = RecordDecisionOperator(
+            task_id="record_decision", approval_task_id="await_approval", **connection, **MODEL
+        )
+        approval >> [promote, record]

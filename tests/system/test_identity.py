@@ -1,0 +1,372 @@
+"""Who decided: a table of cases on a real Airflow, once with SimpleAuthManager and once with FAB.
+
+Each case has a run (or two) of its own, on a model of its own. All runs are started at first; when all of them
+wait, the users act; when all have ended, what the registry tells of each version is held against what is expected.
+"""
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from accounts import MANAGERS, ODD, Account, Site, at_once, run_path
+from operations import READING_SECONDS, SEEN
+
+from include.local_stack.processes import Processes
+from include.local_stack.stack import PROJECT, clean_environment
+from tests.registry_server import add_version, stage_of, tags_of
+
+pytestmark = [pytest.mark.system, pytest.mark.timeout(1800)]
+
+APPROVERS, FOUR_EYES, OPEN = "identity_approvers", "identity_four_eyes", "identity_open"
+UNCONNECTED, UNCONNECTED_APPROVERS = "identity_unconnected", "identity_unconnected_approvers"
+APPROVAL = "await_approval"
+TAKEN, LATE, ANONYMOUS, NO_PERMISSION = "taken", "too late", "not logged in", "no permission"
+NOT_APPROVER, NO_REASON, OWN_RUN = "not an approver", "no reason", "own run"
+NOTHING = "nothing decided, in Staging"
+_SENTENCES = {
+    "Forbidden": NO_PERMISSION,
+    "is not among the approvers": NOT_APPROVER,
+    "A reason is required": NO_REASON,
+    "triggered this run": OWN_RUN,
+}
+
+
+def said(answer: tuple[int, str]) -> str:
+    """What an answer of the API says, in a word."""
+    status, sentence = answer
+    if status == 403:
+        return next((word for part, word in _SENTENCES.items() if part in sentence), f"403 {sentence}")
+    return {200: TAKEN, 401: ANONYMOUS, 409: LATE}.get(status, f"{status} {sentence}")
+
+
+@dataclass
+class Waiting:
+    """A run that waits for a decision."""
+
+    site: Site
+    dag_id: str
+    model: str
+    version: int = 0
+    run_id: str = ""
+
+    @property
+    def path(self) -> str:
+        return run_path(self.dag_id, self.run_id)
+
+    def start(self, user: str) -> None:
+        """Register a version in Staging and have a user trigger the run."""
+        url = self.site.mlflow.url
+        self.version = add_version(url, self.model, stage="Staging")
+        body = {"logical_date": None, "conf": {"model": self.model, "version": self.version}}
+        account = self.site.accounts[user]
+        answer = account.send("POST", f"/dags/{self.dag_id}/dagRuns", body)
+        self.run_id = str(answer.json()["dag_run_id"])
+
+    def state(self, task_id: str = APPROVAL) -> str | None:
+        return self.site.api.task(self.dag_id, self.run_id, task_id).state
+
+    def mark(self, account: Account, note: str | None, state: str = "success", task_id: str = APPROVAL) -> str:
+        return said(account.patch(f"{self.path}/taskInstances/{task_id}", {"new_state": state, "note": note}))
+
+    def respond(self, account: Account, option: str, reason: str) -> str:
+        body = {"chosen_options": [option], "params_input": {"reason": reason}}
+        return said(account.patch(f"{self.path}/taskInstances/{APPROVAL}/-1/hitlDetails", body))
+
+    def clear(self, *task_ids: str) -> None:
+        """Have the admin clear tasks."""
+        body = {"dag_run_id": self.run_id, "task_ids": list(task_ids), "dry_run": False, "only_failed": False}
+        self.site.api.request("POST", f"/dags/{self.dag_id}/clearTaskInstances", json=body | {"reset_dag_runs": True})
+
+    def until_waiting(self, try_number: int = 1) -> None:
+        def waits() -> bool:
+            task = self.site.api.task(self.dag_id, self.run_id, APPROVAL)
+            return (task.state, task.try_number) == ("deferred", try_number)
+
+        self.site.wait(f"{self.model} waits", waits)
+
+    def until_end(self) -> None:
+        self.site.wait(
+            f"the end of {self.model}",
+            lambda: self.site.api.run(self.dag_id, self.run_id).state in ("success", "failed"),
+        )
+
+    def decided(self) -> str:
+        """What the registry tells of the version's decision."""
+        tags = tags_of(self.site.mlflow.url, self.model, self.version)
+        stage = stage_of(self.site.mlflow.url, self.model, self.version)
+        if "decision.outcome" not in tags:
+            return f"nothing decided, in {stage}"
+        who, how = tags["decision.user"], tags["decision.user_source"]
+        return f"{tags['decision.outcome']} by {who} ({how}): {tags.get('decision.reason', '')}, in {stage}"
+
+
+def approved(user: str, reason: str, how: str = "audit") -> str:
+    return f"approved by {user} ({how}): {reason}, in Production"
+
+
+def rejected(user: str, reason: str, how: str = "audit") -> str:
+    return f"rejected by {user} ({how}): {reason}, in Staging"
+
+
+Act = Callable[..., list[str]]
+
+
+@dataclass(frozen=True)
+class Case:
+    """Who does what, and what has to come of it.
+
+    :param act: gets the logins by name and the runs; returns what the API said
+    :param said: what it has to say; None: anything
+    :param decided: what the registry has to tell, of each run
+    :param check: in place of ``decided`` where it depends on what was said
+    """
+
+    name: str
+    act: Act
+    said: list[str] | None
+    decided: tuple[str, ...] = ()
+    dags: tuple[str, ...] = (APPROVERS,)
+    triggered_by: str = "admin"
+    check: Callable[[list[str], list[str]], bool] | None = field(default=None, compare=False)
+
+
+CASES: list[Case] = []
+
+
+def case(name: str, said: list[str] | None, *decided: str, **fields: Any) -> Callable[[Act], Act]:
+    """Make a case of a function."""
+
+    def add(act: Act) -> Act:
+        CASES.append(Case(name, act, said, decided, **fields))
+        return act
+
+    return add
+
+
+@case("an approver marks success", [TAKEN], approved("olga", "good"))
+def _(who: dict[str, Account], run: Waiting) -> list[str]:
+    return [run.mark(who["olga"], "good")]
+
+
+@case("a name that has to be escaped", [TAKEN], approved(ODD, "{{ 1 }} <i>'; --"))
+def _(who: dict[str, Account], run: Waiting) -> list[str]:
+    return [run.mark(who[ODD], "{{ 1 }} <i>'; --")]
+
+
+@case(
+    "refused for want of login, permission, role, reason; then taken",
+    [ANONYMOUS, NO_PERMISSION, NOT_APPROVER, NO_REASON, TAKEN],
+    approved("olga", "good"),
+)
+def _(who: dict[str, Account], run: Waiting) -> list[str]:
+    tried = [("anonymous", "n"), ("vera", "v"), ("uwe", "u"), ("omar", None), ("olga", "good")]
+    return [run.mark(who[user], note) for user, note in tried]
+
+
+@case("taken; then others try", [TAKEN, NO_PERMISSION, LATE, LATE], approved("olga", "first"))
+def _(who: dict[str, Account], run: Waiting) -> list[str]:
+    return [run.mark(who[user], note) for user, note in [("olga", "first"), ("vera", "v"), ("omar", "o"), ("uwe", "u")]]
+
+
+@case(
+    "one approver among eight who are refused, in the same instant",
+    [NO_PERMISSION, NOT_APPROVER] * 2 + [TAKEN] + [NO_PERMISSION, NOT_APPROVER] * 2,
+    approved("olga", "of olga"),
+    check=lambda said, decided: (
+        said[4] == TAKEN and said.count(TAKEN) == 1 and decided == [approved("olga", "of olga")]
+    ),
+)
+def _(who: dict[str, Account], run: Waiting) -> list[str]:
+    users = ["vera", "uwe"] * 2 + ["olga"] + ["vera", "uwe"] * 2
+    return at_once(lambda user=user: run.mark(who[user], f"of {user}") for user in users)
+
+
+def _whoever_was_taken(said: list[str], decided: list[str]) -> bool:
+    taken = [user for user, word in zip(("olga", "omar"), said, strict=True) if word == TAKEN]
+    names = taken if len(taken) == 1 else ["unknown"]
+    return bool(taken) and any(decided[0].startswith(f"approved by {name} ") for name in names)
+
+
+@case(
+    "two approvers in the same instant",
+    None,
+    "whoever was taken; unknown when both were",
+    check=_whoever_was_taken,
+    dags=(OPEN,),
+)
+def _(who: dict[str, Account], run: Waiting) -> list[str]:
+    return at_once(lambda user=user: run.mark(who[user], f"of {user}") for user in ("olga", "omar"))
+
+
+@case(
+    "another run of the DAG, in the same instant",
+    [TAKEN, TAKEN],
+    approved("olga", "of olga"),
+    approved("omar", "of omar"),
+    dags=(APPROVERS, APPROVERS),
+)
+def _(who: dict[str, Account], one: Waiting, other: Waiting) -> list[str]:
+    return at_once([lambda: one.mark(who["olga"], "of olga"), lambda: other.mark(who["omar"], "of omar")])
+
+
+@case(
+    "a task of the same name in another DAG, in the same instant",
+    [TAKEN, TAKEN],
+    approved("olga", "of olga"),
+    approved("uwe", "of uwe"),
+    dags=(APPROVERS, OPEN),
+)
+def _(who: dict[str, Account], one: Waiting, other: Waiting) -> list[str]:
+    return at_once([lambda: one.mark(who["olga"], "of olga"), lambda: other.mark(who["uwe"], "of uwe")])
+
+
+@case("an earlier try, noted by another", [TAKEN, NO_REASON, TAKEN], approved("omar", "second try"))
+def _(who: dict[str, Account], run: Waiting) -> list[str]:
+    words = [said(who["olga"].patch(f"{run.path}/taskInstances/{APPROVAL}", {"note": "first try"}))]
+    run.clear(APPROVAL)
+    run.until_waiting(try_number=2)
+    time.sleep(READING_SECONDS)
+    return [*words, run.mark(who["olga"], None), run.mark(who["omar"], "second try")]
+
+
+@case(
+    "a bulk mark of two runs",
+    [NOT_APPROVER, TAKEN],
+    approved("olga", "one"),
+    approved("olga", "two"),
+    dags=(APPROVERS, APPROVERS),
+)
+def _(who: dict[str, Account], one: Waiting, other: Waiting) -> list[str]:
+    entities = [
+        {"dag_id": run.dag_id, "dag_run_id": run.run_id, "task_id": APPROVAL, "new_state": "success", "note": note}
+        for run, note in ((one, "one"), (other, "two"))
+    ]
+    body = {"actions": [{"action": "update", "entities": entities}]}
+    path = f"/dags/{one.dag_id}/dagRuns/~/taskInstances"
+    return [said(who[user].patch(path, body)) for user in ("uwe", "olga")]
+
+
+@case("the whole run marked success, promote then cleared", [TAKEN], NOTHING)
+def _(who: dict[str, Account], run: Waiting) -> list[str]:
+    words = [said(who["uwe"].patch(run.path, {"state": "success", "note": "close it"}))]
+    run.clear("promote")
+    return words
+
+
+@case("the note edited by another after the mark", [TAKEN, TAKEN], approved("olga", "as given"))
+def _(who: dict[str, Account], run: Waiting) -> list[str]:
+    edit = {"note": "as edited"}
+    return [run.mark(who["olga"], "as given"), said(who["omar"].patch(f"{run.path}/taskInstances/{APPROVAL}", edit))]
+
+
+@case("the note written just after the mark", [TAKEN, TAKEN], approved("uwe", "afterwards"), dags=(OPEN,))
+def _(who: dict[str, Account], run: Waiting) -> list[str]:
+    later = {"note": "afterwards"}
+    return [run.mark(who["uwe"], None), said(who["uwe"].patch(f"{run.path}/taskInstances/{APPROVAL}", later))]
+
+
+@case("marked failed, first without a reason", [NO_PERMISSION, NO_REASON, TAKEN], rejected("uwe", "odd figures"))
+def _(who: dict[str, Account], run: Waiting) -> list[str]:
+    tried = [("vera", "v"), ("uwe", None), ("uwe", "odd figures")]
+    return [run.mark(who[user], note, "failed") for user, note in tried]
+
+
+@case(
+    "Required Actions: approved",
+    [NO_PERMISSION, NOT_APPROVER, NO_REASON, TAKEN, LATE],
+    approved("omar", "good", "required_actions"),
+)
+def _(who: dict[str, Account], run: Waiting) -> list[str]:
+    tried = [("vera", "v"), ("uwe", "u"), ("omar", " "), ("omar", "good"), ("olga", "o")]
+    return [run.respond(who[user], "Approve", reason) for user, reason in tried]
+
+
+@case("Required Actions: rejected", [NO_REASON, TAKEN], rejected("uwe", "odd", "required_actions"))
+def _(who: dict[str, Account], run: Waiting) -> list[str]:
+    return [run.respond(who["uwe"], "Reject", reason) for reason in ("", "odd")]
+
+
+@case("Required Actions: a name that has to be escaped", [TAKEN], approved(ODD, "good", "required_actions"))
+def _(who: dict[str, Account], run: Waiting) -> list[str]:
+    return [run.respond(who[ODD], "Approve", "good")]
+
+
+@case("own run", [OWN_RUN, OWN_RUN, TAKEN], approved("omar", "mine"), dags=(FOUR_EYES,), triggered_by="olga")
+def _(who: dict[str, Account], run: Waiting) -> list[str]:
+    words = [run.mark(who["olga"], "mine"), run.respond(who["olga"], "Approve", "mine")]
+    return [*words, run.mark(who["omar"], "mine")]
+
+
+@case("no plugin in the API server", [NO_PERMISSION, TAKEN], approved("unknown", "good", "unknown"), dags=(OPEN,))
+def _(who: dict[str, Account], run: Waiting) -> list[str]:
+    return [run.mark(run.site.elsewhere(user), "good") for user in ("vera", "olga")]
+
+
+@case("no plugin in the API server, approvers asked for", [TAKEN], NOTHING)
+def _(who: dict[str, Account], run: Waiting) -> list[str]:
+    return [run.mark(run.site.elsewhere("olga"), "good")]
+
+
+@case("no connection to Airflow's API", [NO_REASON, TAKEN], approved("unknown", "good", "unknown"), dags=(UNCONNECTED,))
+def _(who: dict[str, Account], run: Waiting) -> list[str]:
+    return [run.mark(who["olga"], note) for note in (None, "good")]
+
+
+@case("no connection, approvers asked for", [TAKEN], NOTHING, dags=(UNCONNECTED_APPROVERS,))
+def _(who: dict[str, Account], run: Waiting) -> list[str]:
+    return [run.mark(who["olga"], "good")]
+
+
+@dataclass(frozen=True)
+class Played:
+    """What came of a case."""
+
+    said: list[str]
+    decided: list[str]
+
+
+@pytest.fixture(scope="module", params=list(MANAGERS))
+def played(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Played]]:
+    """Play all cases under one auth manager."""
+    manager = str(request.param)
+    processes = Processes(tmp_path_factory.mktemp(manager), clean_environment(os.environ), PROJECT)
+    with processes:
+        site = Site(manager, processes)
+        SEEN.append(f"who decided, {manager}: what the API said | what the registry tells")
+        yield play(site)
+
+
+def play(site: Site) -> dict[str, Played]:
+    runs = {
+        case.name: [Waiting(site, dag_id, f"case-{number}-{part}") for part, dag_id in enumerate(case.dags)]
+        for number, case in enumerate(CASES)
+    }
+    every = [run for waiting in runs.values() for run in waiting]
+    for dag_id in {run.dag_id for run in every}:
+        site.wait(f"the DAG {dag_id}", lambda dag_id=dag_id: site.api.dag(dag_id))
+    for case in CASES:
+        for run in runs[case.name]:
+            run.start(case.triggered_by)
+    for run in every:
+        run.until_waiting()
+    time.sleep(READING_SECONDS)
+    accounts = site.accounts | {"anonymous": site.anonymous}
+    words = {case.name: case.act(accounts, *runs[case.name]) for case in CASES}
+    for run in every:
+        run.until_end()
+    return {name: Played(words[name], [run.decided() for run in waiting]) for name, waiting in runs.items()}
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_who_decided(played: dict[str, Played], case: Case) -> None:
+    found = played[case.name]
+    expected = Played(case.said or found.said, list(case.decided))
+    right = case.check(found.said, found.decided) if case.check else found == expected
+    SEEN.append(
+        f"  {'as expected' if right else 'WRONG'} | {case.name} | {', '.join(found.said)} | {'; '.join(found.decided)}"
+        + ("" if right else f" | expected: {', '.join(expected.said)} | {'; '.join(expected.decided)}")
+    )
+    assert right, f"found {found}, expected {expected}"

@@ -1,0 +1,117 @@
+"""Airflow's and MLflow's UI as a person uses them: log in, trigger, look, mark, answer, take a picture."""
+
+from pathlib import Path
+from urllib.parse import quote
+
+from playwright.sync_api import Locator, Page
+
+from include.local_stack.stack import APPROVAL_TASK, DAG_ID
+
+SIZE = {"width": 1440, "height": 900}
+# The graph is long and low.
+WIDE = {"width": 1440, "height": 480}
+ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+SETTLE_MS = 2500
+TOAST = "[data-scope=toast][data-part=root]"
+
+
+class AirflowUi:
+    """A browser's page on Airflow.
+
+    :param page: the page
+    :param url: base URL of Airflow
+    :param mlflow_url: base URL of MLflow
+    :param output: folder for the pictures
+    """
+
+    def __init__(self, page: Page, url: str, mlflow_url: str, output: Path) -> None:
+        self.page, self.url, self.mlflow_url, self.output = page, url, mlflow_url, output
+
+    def shoot(self, name: str, *, toast: bool = False) -> None:
+        """Take a picture.
+
+        :param name: stem of its file
+        :param toast: with the message that goes away by itself; else wait until it has, for it covers the page
+        """
+        if not toast:
+            self.page.wait_for_timeout(SETTLE_MS)
+            self.page.wait_for_function(f"!document.querySelector('{TOAST}')", timeout=15_000)
+        path = self.output / f"{name}.png"
+        self.page.screenshot(path=path)
+        print(path)
+
+    def toast(self) -> str:
+        """Wait for a message and return its text."""
+        shown = self.page.locator(TOAST).first
+        shown.wait_for()
+        # It slides in.
+        self.page.wait_for_timeout(500)
+        return shown.inner_text()
+
+    def log_in(self, user: str, password: str) -> None:
+        """Log in at the form."""
+        self.page.goto(self.url)
+        self.page.fill("input[name=username]", user)
+        self.page.fill("input[name=password]", password)
+        self.page.click("button[type=submit]")
+        self.page.wait_for_url(f"{self.url}/")
+
+    def open_trigger_form(self) -> Locator:
+        """Open the form with which the retrain is triggered."""
+        self.page.goto(f"{self.url}/dags/{DAG_ID}")
+        self.page.get_by_role("button", name="Trigger").click()
+        dialog = self.page.get_by_role("dialog")
+        dialog.get_by_role("button", name="Trigger").wait_for()
+        return dialog
+
+    def trigger_quick(self, dialog: Locator) -> None:
+        """Switch to a quick run and send the form."""
+        dialog.locator("label", has=self.page.locator("input[type=checkbox]")).first.click()
+        dialog.get_by_role("button", name="Trigger").click()
+
+    def run_url(self, run_id: str) -> str:
+        """Address of a run."""
+        return f"{self.url}/dags/{DAG_ID}/runs/{quote(run_id)}"
+
+    def open_approval(self, run_id: str, tab: str = "") -> None:
+        """Open the approval of a run, at a tab such as ``required_actions``."""
+        self.page.goto(f"{self.run_url(run_id)}/tasks/{APPROVAL_TASK}/{tab}".rstrip("/"))
+        self.page.wait_for_timeout(SETTLE_MS)
+
+    def graph(self, run_id: str, name: str) -> None:
+        """Take a picture of a run's graph."""
+        self.page.goto(self.run_url(run_id))
+        self.page.get_by_role("button", name="Show Graph").click()
+        self.page.wait_for_timeout(SETTLE_MS)
+        self.page.get_by_role("button", name="Collapse Details Panel").click()
+        self.page.set_viewport_size(WIDE)
+        self.page.add_style_tag(content=".react-flow__minimap { display: none }")
+        self.page.locator(".react-flow__controls-fitview").click()
+        self.shoot(name)
+        self.page.set_viewport_size(SIZE)
+
+    def open_mark(self, state: str) -> Locator:
+        """Open the dialog that marks the task that is shown, as ``Success`` or ``Failed``."""
+        self.page.locator("button", has_text="/").last.click()
+        self.page.get_by_role("menuitem", name=state).click()
+        return self.page.get_by_role("dialog")
+
+    def write_note(self, dialog: Locator, note: str) -> None:
+        """Write a note into the dialog."""
+        dialog.get_by_role("button", name="Note").click()
+        dialog.get_by_text("Add a note").last.click()
+        dialog.locator("textarea").fill(note)
+        # The field keeps its text when it loses the focus.
+        dialog.get_by_role("heading").first.click()
+
+    def confirm(self, dialog: Locator) -> None:
+        """Send the mark."""
+        dialog.get_by_role("button", name="Confirm").click()
+
+    def model_version(self, model: str, version: int | str) -> None:
+        """Open a version's page in MLflow."""
+        self.page.goto(f"{self.mlflow_url}/#/models/{quote(model)}/versions/{version}")
+        assistant = self.page.locator("[data-component-id='mlflow.assistant.chat_panel.close']")
+        self.page.wait_for_timeout(SETTLE_MS)
+        if assistant.is_visible():
+            assistant.click()
