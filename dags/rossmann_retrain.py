@@ -54,6 +54,7 @@ REGISTRY = {
     "model_name": CONFIG.model,
     "mlflow_conn_id": CONFIG.connections.mlflow,
     "airflow_conn_id": CONFIG.connections.airflow_api,
+    "notifications": CONFIG.notifications,
 }
 
 
@@ -105,6 +106,7 @@ with DAG(
         task_id="await_approval",
         version=xcom_field("stage", "version"),
         expires_after=timedelta(days=CONFIG.approval.expires_after_days),
+        remind_before=timedelta(hours=CONFIG.approval.remind_before_hours or 0),
         poll_seconds=CONFIG.approval.poll_seconds,
         **REGISTRY,
     )

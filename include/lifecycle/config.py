@@ -94,6 +94,7 @@ class ApprovalConfig(Section):
 
     expires_after_days: Positive = 7.0
     poll_seconds: Positive = 30.0
+    remind_before_hours: Positive | None = 24.0
     supersede: Literal["newer", "never"] = "newer"
     policy: PolicyConfig = PolicyConfig()
 
@@ -102,6 +103,21 @@ class RollbackConfig(Section):
     """Who may bring a former Production version back. Blackouts and the age of evidence do not count."""
 
     policy: PolicyConfig = PolicyConfig()
+
+
+Occasion = Literal["waiting", "promoted", "rejected", "superseded", "expiring", "expired", "refused", "rolled_back"]
+OCCASIONS: tuple[Occasion, ...] = get_args(Occasion)
+
+
+class NotificationConfig(Section):
+    """An Airflow notifier, and when it is told.
+
+    ``arguments`` are those of its constructor; its templated fields see ``notification``.
+    """
+
+    notifier: Annotated[str, Field(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)+$")]
+    arguments: dict[str, Any] = {}
+    events: tuple[Occasion, ...] = OCCASIONS
 
 
 class TaskConfig(Section):
@@ -136,6 +152,7 @@ class LifecycleConfig(Section):
     rollback: RollbackConfig = RollbackConfig()
     tasks: TaskConfig = TaskConfig()
     connections: ConnectionConfig = ConnectionConfig()
+    notifications: tuple[NotificationConfig, ...] = ()
 
 
 def config_path(path: str | Path | None = None) -> Path:

@@ -6,6 +6,7 @@ from typing import Any
 from airflow.sdk import BaseOperator, Context
 from airflow.sdk.exceptions import AirflowSkipException
 
+from include.lifecycle.config import NotificationConfig
 from include.lifecycle.decisions import Decision, Door, Outcome
 from include.lifecycle.errors import TransitionRefusedError
 from include.lifecycle.stages import NONE, PRODUCTION, STAGING
@@ -13,6 +14,7 @@ from model_registry.approvals import as_reason, decision_of_mark, recorded_by, t
 from model_registry.exceptions import NotApprovedError, told_to_airflow
 from model_registry.hooks import MLflowRegistryHook
 from model_registry.links import ModelVersionLink
+from model_registry.notifications import Notifications, marked, promoted, tells
 from model_registry.values import constant, rendered_text, rendered_version
 
 AIRFLOW_API_CONN = "airflow_api_default"
@@ -33,6 +35,7 @@ class ModelStageOperator(BaseOperator):
     :param reason: why, for moves that no person decides (templated)
     :param require_validation: refuse a version whose gate has not passed, as the version's tags tell
     :param approval_task_id: the task that waits for the approval, usually a ``ModelApprovalSensor``
+    :param notifications: the notifiers that are told
     :param mlflow_conn_id: connection of the MLflow server
     :param airflow_conn_id: connection to Airflow's own API, optional: tells who marked the approval
     """
@@ -50,6 +53,7 @@ class ModelStageOperator(BaseOperator):
         reason: str = "",
         require_validation: bool = True,
         approval_task_id: str | None = None,
+        notifications: Sequence[NotificationConfig] = (),
         mlflow_conn_id: str = MLflowRegistryHook.default_conn_name,
         airflow_conn_id: str | None = AIRFLOW_API_CONN,
         **kwargs: Any,
@@ -67,10 +71,12 @@ class ModelStageOperator(BaseOperator):
         self.reason = reason
         self.require_validation = require_validation
         self.approval_task_id = approval_task_id
+        self.notifications = Notifications(notifications, self.task_id)
         self.mlflow_conn_id = mlflow_conn_id
         self.airflow_conn_id = airflow_conn_id
         self.version_url = ""
 
+    @tells(promoted)
     def execute(self, context: Context) -> dict[str, Any]:
         """Move the version and return what was done."""
         model = rendered_text(self.task_id, "model_name", self.model_name)
@@ -92,6 +98,7 @@ class ModelStageOperator(BaseOperator):
             "archived": list(done.archived),
             "changed": done.changed,
             "user": done.event.user,
+            "reason": done.event.reason,
             "ledger_entry": done.event.entry,
             "ledger_digest": done.event.digest,
         }
@@ -150,6 +157,7 @@ class RecordDecisionOperator(BaseOperator):
 
     :param model_name: registered model (templated)
     :param approval_task_id: the task that waits for the approval
+    :param notifications: the notifiers that are told
     :param mlflow_conn_id: connection of the MLflow server
     :param airflow_conn_id: connection to Airflow's own API, optional: tells who marked the approval
     """
@@ -163,6 +171,7 @@ class RecordDecisionOperator(BaseOperator):
         *,
         model_name: str,
         approval_task_id: str,
+        notifications: Sequence[NotificationConfig] = (),
         mlflow_conn_id: str = MLflowRegistryHook.default_conn_name,
         airflow_conn_id: str | None = AIRFLOW_API_CONN,
         trigger_rule: str = "all_done",
@@ -173,10 +182,12 @@ class RecordDecisionOperator(BaseOperator):
         constant(self.task_id, "approval_task_id", approval_task_id)
         self.model_name = model_name
         self.approval_task_id = approval_task_id
+        self.notifications = Notifications(notifications, self.task_id)
         self.mlflow_conn_id = mlflow_conn_id
         self.airflow_conn_id = airflow_conn_id
         self.version_url = ""
 
+    @tells(marked)
     def execute(self, context: Context) -> dict[str, Any]:
         """Record the decision and return it."""
         model = rendered_text(self.task_id, "model_name", self.model_name)
