@@ -37,6 +37,17 @@ def shared_server(folder: Path, template: Path) -> str:
     return _url
 
 
+def empty_database(path: Path) -> Path:
+    """Make a migrated, empty database and return its path."""
+    from mlflow.store.db.utils import _initialize_tables
+    from sqlalchemy import create_engine
+
+    engine = create_engine(f"sqlite:///{path}")
+    _initialize_tables(engine)
+    engine.dispose()
+    return path
+
+
 @contextmanager
 def mlflow_server(folder: Path, template: Path) -> Iterator[str]:
     """Run a server for as long as the context lasts and yield its URL.

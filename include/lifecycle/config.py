@@ -156,6 +156,7 @@ class ApprovalConfig(Section):
 
     expires_after_days: Positive = 7.0
     poll_seconds: Positive = 30.0
+    remind_before_hours: Positive | None = 24.0
     supersede: Literal["newer", "never"] = "newer"
     policy: PolicyConfig = PolicyConfig()
 
@@ -197,6 +198,21 @@ class RetentionConfig(Section):
     """Days for which a version is kept that was registered, or that the ledger names."""
 
 
+Occasion = Literal["waiting", "promoted", "rejected", "superseded", "expiring", "expired", "refused", "rolled_back"]
+OCCASIONS: tuple[Occasion, ...] = get_args(Occasion)
+
+
+class NotificationConfig(Section):
+    """An Airflow notifier, and when it is told.
+
+    ``arguments`` are those of its constructor; its templated fields see ``notification``.
+    """
+
+    notifier: Annotated[str, Field(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)+$")]
+    arguments: dict[str, Any] = {}
+    events: tuple[Occasion, ...] = OCCASIONS
+
+
 class TaskConfig(Section):
     """Retries and time limits of the tasks that may fail for a while."""
 
@@ -233,6 +249,7 @@ class LifecycleConfig(Section):
     )
     tasks: TaskConfig = TaskConfig()
     connections: ConnectionConfig = ConnectionConfig()
+    notifications: tuple[NotificationConfig, ...] = ()
 
 
 def config_path(path: str | Path | None = None) -> Path:

@@ -8,7 +8,7 @@ from airflow.providers.standard.triggers.temporal import DateTimeTrigger
 from airflow.sdk import BaseOperator, Context
 from airflow.sdk.exceptions import AirflowSkipException
 
-from include.lifecycle.config import PolicyConfig
+from include.lifecycle.config import NotificationConfig, PolicyConfig
 from include.lifecycle.decisions import Decision, Door, Outcome
 from include.lifecycle.errors import TransitionRefusedError, VersionNotFoundError
 from include.lifecycle.stages import NONE, PRODUCTION, STAGING
@@ -26,6 +26,7 @@ from model_registry.assets import emit_promotion, promotions_of
 from model_registry.exceptions import NotApprovedError, decided_otherwise, told_to_airflow
 from model_registry.hooks import MLflowRegistryHook
 from model_registry.links import ModelVersionLink
+from model_registry.notifications import Notifications, marked, promoted, tells
 from model_registry.policies import PromotionRules, known_timezone
 from model_registry.values import constant, rendered_text, rendered_version
 
@@ -64,6 +65,7 @@ class ModelStageOperator(BaseOperator):
     :param policy: what the approval needs; None: any approval will do
     :param timezone: of the policy's times of day, an IANA name
     :param integrity: ``required`` promotes no version without recorded digests of its artifacts
+    :param notifications: the notifiers that are told
     :param mlflow_conn_id: connection of the MLflow server
     :param airflow_conn_id: connection to Airflow's own API, optional: tells who marked the approval
     """
@@ -85,6 +87,7 @@ class ModelStageOperator(BaseOperator):
         policy: PolicyConfig | None = None,
         timezone: str = "UTC",
         integrity: "IntegrityMode" = "when_recorded",
+        notifications: Sequence[NotificationConfig] = (),
         mlflow_conn_id: str = MLflowRegistryHook.default_conn_name,
         airflow_conn_id: str | None = AIRFLOW_API_CONN,
         **kwargs: Any,
@@ -112,10 +115,12 @@ class ModelStageOperator(BaseOperator):
         self.policy = policy
         self.timezone = known_timezone(self.task_id, timezone)
         self.integrity = integrity
+        self.notifications = Notifications(notifications, self.task_id)
         self.mlflow_conn_id = mlflow_conn_id
         self.airflow_conn_id = airflow_conn_id
         self.version_url = ""
 
+    @tells(promoted)
     def execute(self, context: Context) -> dict[str, Any]:
         """Move the version and return what was done."""
         model, version = self._version()
@@ -202,6 +207,7 @@ class ModelStageOperator(BaseOperator):
             "archived": list(done.archived),
             "changed": done.changed,
             "user": done.event.user,
+            "reason": done.event.reason,
             "ledger_entry": done.event.entry,
             "ledger_digest": done.event.digest,
         }
@@ -268,6 +274,7 @@ class RecordDecisionOperator(BaseOperator):
 
     :param model_name: registered model (templated)
     :param approval_task_id: the task that waits for the approval
+    :param notifications: the notifiers that are told
     :param mlflow_conn_id: connection of the MLflow server
     :param airflow_conn_id: connection to Airflow's own API, optional: tells who marked the approval
     """
@@ -281,6 +288,7 @@ class RecordDecisionOperator(BaseOperator):
         *,
         model_name: str,
         approval_task_id: str,
+        notifications: Sequence[NotificationConfig] = (),
         mlflow_conn_id: str = MLflowRegistryHook.default_conn_name,
         airflow_conn_id: str | None = AIRFLOW_API_CONN,
         trigger_rule: str = "all_done",
@@ -291,10 +299,12 @@ class RecordDecisionOperator(BaseOperator):
         constant(self.task_id, "approval_task_id", approval_task_id)
         self.model_name = model_name
         self.approval_task_id = approval_task_id
+        self.notifications = Notifications(notifications, self.task_id)
         self.mlflow_conn_id = mlflow_conn_id
         self.airflow_conn_id = airflow_conn_id
         self.version_url = ""
 
+    @tells(marked)
     def execute(self, context: Context) -> dict[str, Any]:
         """Record the decision and return it."""
         model = rendered_text(self.task_id, "model_name", self.model_name)

@@ -35,6 +35,7 @@ def release_tasks(config: LifecycleConfig, *, version: str | int) -> ReleaseTask
         "model_name": config.model,
         "mlflow_conn_id": config.connections.mlflow,
         "airflow_conn_id": config.connections.airflow_api,
+        "notifications": config.notifications,
     }
     rules: dict[str, Any] = {"policy": config.approval.policy, "timezone": config.schedule.timezone}
     staged = xcom_field("stage", "version")
@@ -50,6 +51,7 @@ def release_tasks(config: LifecycleConfig, *, version: str | int) -> ReleaseTask
         task_id="await_approval",
         version=staged,
         expires_after=timedelta(days=config.approval.expires_after_days),
+        remind_before=timedelta(hours=config.approval.remind_before_hours or 0),
         poll_seconds=config.approval.poll_seconds,
         **registry,
         **rules,

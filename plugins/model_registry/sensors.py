@@ -3,13 +3,13 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
 from airflow.sdk import BaseSensorOperator, Context, Param, PokeReturnValue
 from airflow.sdk.exceptions import AirflowSkipException
 from airflow.sdk.execution_time.hitl import upsert_hitl_detail
 
-from include.lifecycle.config import PolicyConfig
+from include.lifecycle.config import NotificationConfig, Occasion, PolicyConfig
 from include.lifecycle.decisions import Decision, Outcome, decide_wait
 from include.lifecycle.policy import Facts
 from include.lifecycle.text import one_line
@@ -18,6 +18,7 @@ from model_registry.approvals import APPROVE, MAX_REASON, REASON, REJECT, Record
 from model_registry.exceptions import ApprovalExpiredError, ApprovalRejectedError, told_to_airflow
 from model_registry.hooks import MLflowRegistryHook
 from model_registry.links import ModelVersionLink
+from model_registry.notifications import Notifications
 from model_registry.operators import AIRFLOW_API_CONN
 from model_registry.policies import REQUEST_KEY, facts_of, known_timezone, request_content
 from model_registry.triggers import ModelApprovalTrigger
@@ -68,6 +69,8 @@ class ModelApprovalSensor(BaseSensorOperator):
     :param poll_seconds: seconds between two looks at the registry
     :param deferrable: wait in the triggerer, without a worker slot. Otherwise the sensor reschedules itself,
         and Required Actions, which lists deferred tasks only, does not show it
+    :param remind_before: how long before it expires the notification ``expiring`` is sent, when deferrable
+    :param notifications: the notifiers that are told
     :param mlflow_conn_id: connection of the MLflow server
     :param airflow_conn_id: connection to Airflow's own API, optional
     """
@@ -87,6 +90,8 @@ class ModelApprovalSensor(BaseSensorOperator):
         review_metrics: Sequence[str] | None = None,
         poll_seconds: float = 30.0,
         deferrable: bool = True,
+        remind_before: timedelta | None = None,
+        notifications: Sequence[NotificationConfig] = (),
         mlflow_conn_id: str = MLflowRegistryHook.default_conn_name,
         airflow_conn_id: str | None = AIRFLOW_API_CONN,
         **kwargs: Any,
@@ -106,6 +111,8 @@ class ModelApprovalSensor(BaseSensorOperator):
         self.expires_after = expires_after
         self.review_metrics = list(review_metrics) if review_metrics is not None else None
         self.deferrable = deferrable
+        self.remind_before = remind_before if remind_before and remind_before < expires_after else None
+        self.notifications = Notifications(notifications, self.task_id)
         self.mlflow_conn_id = mlflow_conn_id
         self.airflow_conn_id = airflow_conn_id
         self.version_url = ""
@@ -135,18 +142,25 @@ class ModelApprovalSensor(BaseSensorOperator):
         model, version = found.model, found.version
         self.log.info("Waiting for a decision on version %d of %s until %s", version, model, expires_at)
         self.log.info("Approve or reject it under Required Actions, or mark this task: the note is the reason")
+        self.notifications.send(context, "waiting", model, version, url=self.version_url)
+        self._wait(context, model, version, expires_at, remind=True)
+        return None
+
+    def _wait(self, context: Context, model: str, version: int, expires_at: datetime, *, remind: bool) -> None:
+        """Defer until the wait ends or, once, until it is time to remind people of it."""
+        remind_at = expires_at - self.remind_before if remind and self.remind_before else None
         self.defer(
             trigger=ModelApprovalTrigger(
                 model_name=model,
                 version=version,
-                ti_id=str(ti.id),
+                ti_id=str(context["ti"].id),
                 mlflow_conn_id=self.mlflow_conn_id,
                 poll_seconds=self.poke_interval,
                 expires_at=expires_at.isoformat(),
+                remind_at=remind_at.isoformat() if remind_at else None,
             ),
             method_name="execute_complete",
         )
-        return None
 
     def execute_complete(self, context: Context, event: Mapping[str, Any]) -> dict[str, Any]:
         """End the wait.
@@ -157,6 +171,11 @@ class ModelApprovalSensor(BaseSensorOperator):
         model = rendered_text(self.task_id, "model_name", self.model_name)
         version = rendered_version(self.task_id, self.version)
         self.version_url = MLflowRegistryHook(self.mlflow_conn_id).version_url(model, version)
+        if "remind" in event:
+            expires_at = datetime.fromisoformat(event["remind"])
+            until = f"it expires at {expires_at:%Y-%m-%d %H:%M} UTC"
+            self.notifications.send(context, "expiring", model, version, reason=until, url=self.version_url)
+            self._wait(context, model, version, expires_at, remind=False)
         if "decision" in event:
             decision = Decision.from_dict(event["decision"])
         else:
@@ -165,10 +184,13 @@ class ModelApprovalSensor(BaseSensorOperator):
 
     def poke(self, context: Context) -> PokeReturnValue:
         """Look once, when not deferrable."""
-        expires_at = (context["ti"].get_first_reschedule_date(context) or datetime.now(UTC)) + self.expires_after
+        first = context["ti"].get_first_reschedule_date(context)
+        expires_at = (first or datetime.now(UTC)) + self.expires_after
         found = self._look(context, expires_at)
         if found.decision is None:
             self._announce(context, found, expires_at)
+            if first is None:
+                self.notifications.send(context, "waiting", found.model, found.version, url=self.version_url)
             return PokeReturnValue(is_done=False)
         ended = self._end(context, found.model, found.version, found.decision)
         return PokeReturnValue(is_done=True, xcom_value=ended)
@@ -241,14 +263,21 @@ class ModelApprovalSensor(BaseSensorOperator):
             self.log.info("Approved: %s", who)
             return result
         if decision.outcome is Outcome.SUPERSEDED:
+            self._tell(context, model, version, decision)
             raise AirflowSkipException(f"Superseded: version {version} of {model!r}: {one_line(decision.reason)}.")
         self._record(model, version, decision)
+        self._tell(context, model, version, decision)
         if decision.outcome is Outcome.EXPIRED:
             raise ApprovalExpiredError(
                 f"Expired: version {version} of {model!r}: {decision.reason}. Production stays as it was;"
                 " the next retrain brings a new candidate."
             )
         raise ApprovalRejectedError(f"Rejected: {who}. Production stays as it was.")
+
+    def _tell(self, context: Context, model: str, version: int, decision: Decision) -> None:
+        event = cast("Occasion", decision.outcome.value)
+        told = {"user": decision.user, "reason": decision.reason, "url": self.version_url}
+        self.notifications.send(context, event, model, version, **told)
 
     def _record(self, model: str, version: int, decision: Decision) -> None:
         """Record the decision on the version at once; what fails here is left to ``RecordDecisionOperator``."""

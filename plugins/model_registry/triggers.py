@@ -37,6 +37,7 @@ class ModelApprovalTrigger(BaseTrigger):
     :param mlflow_conn_id: connection of the MLflow server; its credentials are not stored with the trigger
     :param poll_seconds: seconds between two looks
     :param expires_at: when the wait expires, ISO 8601; absolute, so a restart does not prolong it
+    :param remind_at: when to come back once with ``{"remind": expires_at}``, for a notification; None: never
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class ModelApprovalTrigger(BaseTrigger):
         mlflow_conn_id: str,
         poll_seconds: float,
         expires_at: str,
+        remind_at: str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)  # type: ignore[no-untyped-call]
@@ -57,6 +59,7 @@ class ModelApprovalTrigger(BaseTrigger):
         self.mlflow_conn_id = mlflow_conn_id
         self.poll_seconds = poll_seconds
         self.expires_at = expires_at
+        self.remind_at = remind_at
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class path and every argument."""
@@ -69,6 +72,7 @@ class ModelApprovalTrigger(BaseTrigger):
                 "mlflow_conn_id": self.mlflow_conn_id,
                 "poll_seconds": self.poll_seconds,
                 "expires_at": self.expires_at,
+                "remind_at": self.remind_at,
             },
         )
 
@@ -78,6 +82,7 @@ class ModelApprovalTrigger(BaseTrigger):
             yield _event(response)
             return
         expires_at = datetime.fromisoformat(self.expires_at)
+        remind_at = datetime.fromisoformat(self.remind_at) if self.remind_at else None
         available = True
         server: TrackingServer | None = None
         while True:
@@ -97,7 +102,10 @@ class ModelApprovalTrigger(BaseTrigger):
                 if decision is not None:
                     yield _event({"decision": decision.to_dict()})
                     return
-            left = (expires_at - datetime.now(UTC)).total_seconds()
+            if remind_at is not None and datetime.now(UTC) >= remind_at:
+                yield _event({"remind": self.expires_at})
+                return
+            left = ((remind_at or expires_at) - datetime.now(UTC)).total_seconds()
             await asyncio.sleep(min(self.poll_seconds, left) if left > 0 else self.poll_seconds)
 
     async def _look(self, server: TrackingServer) -> tuple[str | None, dict[str, str]]:

@@ -1,0 +1,217 @@
+"""Tell people what happens to a candidate, through whatever Airflow notifiers the configuration names.
+
+A notification is a courtesy: one that fails or hangs is logged, and neither fails nor holds up the task for longer
+than the time limit.
+"""
+
+import functools
+import html
+import importlib
+import importlib.util
+import logging
+import re
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from airflow.sdk import Context
+from airflow.sdk.exceptions import AirflowFailException
+
+from include.lifecycle.config import NotificationConfig, Occasion
+from include.lifecycle.decisions import UNKNOWN, Door
+from include.lifecycle.stages import PRODUCTION
+from include.lifecycle.text import one_line
+
+if TYPE_CHECKING:
+    from airflow.sdk import BaseNotifier
+
+log = logging.getLogger(__name__)
+
+Method = TypeVar("Method", bound=Callable[..., Any])
+PATIENCE_SECONDS = 20.0
+SENTENCES: dict[Occasion, str] = {
+    "waiting": "Version {version} of {model} waits for a decision",
+    "promoted": "Version {version} of {model} is in Production",
+    "rejected": "Version {version} of {model} was rejected",
+    "superseded": "Version {version} of {model} was superseded",
+    "expiring": "Version {version} of {model} still waits for a decision, and soon expires",
+    "expired": "Version {version} of {model} expired: nobody decided in time",
+    "refused": "Version {version} of {model} was not promoted",
+    "rolled_back": "Version {version} of {model} is back in Production",
+}
+
+
+@dataclass(frozen=True)
+class Notification:
+    """What a notifier's templated fields see as ``notification``.
+
+    Every text is one line without control characters, so that it fits a subject; ``html`` alone is markup, with the
+    untrusted texts in it escaped.
+
+    :param user: who, ``unknown`` where nothing tells
+    :param reason: why, as somebody typed it
+    :param url: the version's page in MLflow
+    :param subject: one sentence
+    :param text: the sentence with user, reason and link
+    :param html: the same as HTML
+    """
+
+    event: Occasion
+    model: str
+    version: str
+    user: str
+    reason: str
+    url: str
+    subject: str
+    text: str
+    html: str
+
+    @classmethod
+    def of(cls, event: Occasion, model: str, version: int | str, *, user: str, reason: str, url: str) -> "Notification":
+        """Return the notification of an event."""
+        model, user, reason, url = one_line(model), one_line(user, 80), one_line(reason, 2000), one_line(url, 1000)
+        version = one_line(str(version), 20)
+        subject = SENTENCES[event].format(version=version, model=model)
+        who = f" Who: {user}." if user != UNKNOWN else ""
+        why = f" Why: {reason}" if reason else ""
+        link = f'<p><a href="{html.escape(url)}">Version {version} in MLflow</a></p>' if url.startswith("http") else ""
+        text = f"{subject}.{who}{why}"
+        return cls(event, model, version, user, reason, url, subject, f"{text} {url}".strip(),
+                   f"<p>{html.escape(text)}</p>{link}")  # fmt: skip
+
+
+class Notifications:
+    """The notifiers of a model.
+
+    :param configured: the section ``notifications`` of the configuration
+    :param owner: who asks, named in the error
+    :raises ValueError: names the field and the path of a notifier that does not exist
+    """
+
+    def __init__(self, configured: Sequence[NotificationConfig] = (), owner: str = "notifications") -> None:
+        for number, item in enumerate(configured):
+            if problem := _problem(item.notifier):
+                raise ValueError(f"{owner}: lifecycle.notifications.{number}.notifier: {item.notifier!r} {problem}")
+        self.configured = tuple(configured)
+
+    def send(
+        self,
+        context: Context,
+        event: Occasion,
+        model: str,
+        version: int | str,
+        *,
+        user: str = UNKNOWN,
+        reason: str = "",
+        url: str = "",
+    ) -> None:
+        """Run the notifiers that want to know, side by side; returns at the latest after the time limit.
+
+        :param context: the task's context, which templated fields see too
+        :param event: what happened
+        :param model: registered model
+        :param version: its version
+        :param user: who decided
+        :param reason: why: untrusted text
+        :param url: the version's page
+        """
+        wanted = [item for item in self.configured if event in item.events]
+        if not wanted:
+            return
+        try:
+            notification = asdict(Notification.of(event, model, version, user=user, reason=reason, url=url))
+            threads = [_start(item, {**context, "notification": notification}) for item in wanted]
+        except Exception:
+            log.exception("The notification %s of version %s of %s was not sent", event, version, model)
+            return
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        for item, thread in zip(wanted, threads, strict=True):
+            thread.join(max(0.0, deadline - time.monotonic()))
+            if thread.is_alive():
+                log.warning("%s did not end within %.0f s: the task goes on", item.notifier, PATIENCE_SECONDS)
+
+
+def promoted(result: Mapping[str, Any]) -> Occasion | None:
+    """Return the occasion of a move: only one that changed something, to Production, is one."""
+    return "promoted" if result.get("changed") and result.get("to") == PRODUCTION else None
+
+
+def rolled_back(result: Mapping[str, Any]) -> Occasion | None:
+    """Return the occasion of a rollback that changed something."""
+    return "rolled_back" if result.get("changed") else None
+
+
+def marked(result: Mapping[str, Any]) -> Occasion | None:
+    """Return the occasion of a recorded decision: of a mark, which runs no code of the task that is marked."""
+    return cast("Occasion", result["outcome"]) if result.get("door") == Door.MARK else None
+
+
+def tells(occasion: Callable[[Mapping[str, Any]], Occasion | None]) -> Callable[[Method], Method]:
+    """Decorate a method of an operator with ``notifications``: tell what its result says, and what it refused.
+
+    :param occasion: which notification a result is worth, None for none
+    """
+
+    def decorate(method: Method) -> Method:
+        @functools.wraps(method)
+        def told(self: Any, context: Context, *args: Any, **kwargs: Any) -> Any:
+            try:
+                result = method(self, context, *args, **kwargs)
+            except AirflowFailException as error:
+                if occasion is not marked and getattr(self, "stage", PRODUCTION) == PRODUCTION:
+                    self.notifications.send(
+                        context, "refused", str(self.model_name), self.version, reason=str(error), url=self.version_url
+                    )
+                raise
+            if isinstance(result, Mapping) and (event := occasion(result)):
+                known = {name: str(result[name]) for name in ("user", "reason") if result.get(name)}
+                self.notifications.send(
+                    context, event, result["model"], result["version"], url=self.version_url, **known
+                )
+            return result
+
+        return cast("Method", told)
+
+    return decorate
+
+
+def _start(item: NotificationConfig, context: dict[str, Any]) -> threading.Thread:
+    thread = threading.Thread(target=_run, args=(item, context), name=f"notify {item.notifier}", daemon=True)
+    thread.start()
+    return thread
+
+
+def _run(item: NotificationConfig, context: dict[str, Any]) -> None:
+    """Make the notifier and call it; a new one each time, since rendering changes its fields."""
+    try:
+        module, _, name = item.notifier.rpartition(".")
+        notifier: BaseNotifier = getattr(importlib.import_module(module), name)(**item.arguments)
+        notifier(cast("Context", context))
+    except Exception as error:  # noqa: BLE001 -- whatever a notifier does wrong, the decision holds
+        log.warning("%s failed: %s: %s", item.notifier, type(error).__name__, one_line(str(error)))
+    else:
+        log.info("%s was told: %s", item.notifier, context["notification"]["subject"])
+
+
+def _problem(path: str) -> str:
+    """Return why a class cannot be there, empty when nothing speaks against it. Its module is not imported."""
+    module, _, name = path.rpartition(".")
+    loaded = sys.modules.get(module)
+    if loaded is not None:
+        return "" if hasattr(loaded, name) else f"is unknown: {module} has no {name}"
+    try:
+        found = importlib.util.find_spec(module)
+    except (ImportError, ValueError):
+        found = None
+    if found is None:
+        return f"is unknown: there is no module {module}, install the provider that has it or correct the path"
+    if found.origin is None or not found.origin.endswith(".py"):
+        return ""
+    source = Path(found.origin).read_text(encoding="utf-8", errors="replace")
+    if re.search(rf"\b{name}\b|import \*|__getattr__", source):
+        return ""
+    return f"is unknown: {module} has no {name}"
