@@ -12,7 +12,7 @@ from include.lifecycle.decisions import Decision, Outcome, utc_now
 from include.lifecycle.errors import BadInputError, LedgerDamagedError, VersionNotFoundError
 from include.lifecycle.events import Event
 from include.lifecycle.history import Term, live_at, previous_champion
-from include.lifecycle.ledger import PromotionLedger
+from include.lifecycle.ledger import RUN_ENTRIES, PromotionLedger
 from include.lifecycle.links import version_url
 from include.lifecycle.promotion import Promoter, Reconciliation, Transition
 from include.lifecycle.stages import PRODUCTION, STAGING, parse_stage
@@ -33,6 +33,7 @@ class ModelRegistry:
         what the environment says
     :param lock_ttl: seconds after which a silent holder of the promotion lock counts as dead; by default
         as long as MLflow's request limits make it (see ``limits``)
+    :param run_entries: entries of a ledger after which another MLflow run goes on
     """
 
     def __init__(
@@ -41,12 +42,14 @@ class ModelRegistry:
         tracking_uri: str | None = None,
         *,
         lock_ttl: float | None = None,
+        run_entries: int = RUN_ENTRIES,
     ) -> None:
         if client is not None and tracking_uri is not None:
             raise ValueError("ModelRegistry takes a client or a tracking_uri, not both")
         self._client = client
         self._tracking_uri = tracking_uri
         self._lock_ttl = lock_ttl
+        self._run_entries = run_entries
         self._ledgers: dict[str, PromotionLedger] = {}
 
     @property
@@ -69,7 +72,9 @@ class ModelRegistry:
     def ledger(self, model: str) -> PromotionLedger:
         """Return the promotion ledger of a model."""
         if model not in self._ledgers:
-            self._ledgers[model] = PromotionLedger(self.client, model, ttl=self._lock_ttl)
+            self._ledgers[model] = PromotionLedger(
+                self.client, model, ttl=self._lock_ttl, run_entries=self._run_entries
+            )
         return self._ledgers[model]
 
     def version(self, model: str, version: int) -> VersionInfo:
