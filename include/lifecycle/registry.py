@@ -21,7 +21,7 @@ from include.lifecycle.errors import (
 from include.lifecycle.events import Event
 from include.lifecycle.history import Term, live_at, previous_champion
 from include.lifecycle.integrity import ArtifactIntegrity, IntegrityMode
-from include.lifecycle.ledger import PromotionLedger
+from include.lifecycle.ledger import RUN_ENTRIES, PromotionLedger
 from include.lifecycle.links import version_url
 from include.lifecycle.promotion import Promoter, Reconciliation, Transition
 from include.lifecycle.stages import NONE, PRODUCTION, STAGING, parse_stage
@@ -44,6 +44,7 @@ class ModelRegistry:
     :param lock_ttl: seconds after which a silent holder of the promotion lock counts as dead; by default
         as long as MLflow's request limits make it (see ``limits``)
     :param integrity: ``required`` moves nothing to Production whose artifacts have no recorded digests
+    :param run_entries: entries of a ledger after which another MLflow run goes on
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class ModelRegistry:
         *,
         lock_ttl: float | None = None,
         integrity: IntegrityMode = "when_recorded",
+        run_entries: int = RUN_ENTRIES,
     ) -> None:
         if client is not None and tracking_uri is not None:
             raise ValueError("ModelRegistry takes a client or a tracking_uri, not both")
@@ -60,6 +62,7 @@ class ModelRegistry:
         self._tracking_uri = tracking_uri
         self._lock_ttl = lock_ttl
         self._integrity: IntegrityMode = integrity
+        self._run_entries = run_entries
         self._ledgers: dict[str, PromotionLedger] = {}
 
     @property
@@ -87,7 +90,9 @@ class ModelRegistry:
     def ledger(self, model: str) -> PromotionLedger:
         """Return the promotion ledger of a model."""
         if model not in self._ledgers:
-            self._ledgers[model] = PromotionLedger(self.client, model, ttl=self._lock_ttl)
+            self._ledgers[model] = PromotionLedger(
+                self.client, model, ttl=self._lock_ttl, run_entries=self._run_entries
+            )
         return self._ledgers[model]
 
     def version(self, model: str, version: int) -> VersionInfo:

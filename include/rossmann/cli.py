@@ -33,6 +33,7 @@ DagRunId = Annotated[
     str | None, typer.Option(envvar="RETRAIN_DAG_RUN_ID", help="Airflow run; makes retries idempotent")
 ]
 Reason = Annotated[str, typer.Option(help="Why: kept in the promotion history")]
+ModelName = Annotated[str | None, typer.Option("--model", help="Registered model; default: the configured one")]
 
 
 @app.command(rich_help_panel=STEPS)
@@ -132,11 +133,17 @@ def reject(reason: Reason, version: Annotated[int, typer.Option(help="Model vers
 
 
 @app.command(rich_help_panel=PEOPLE)
-def rollback(reason: Reason, version: Annotated[int, typer.Option(help="A version that was in Production")]) -> None:
+def rollback(
+    reason: Reason,
+    version: Annotated[
+        int | None, typer.Option(help="A version that was in Production; default: the one before, after a question")
+    ] = None,
+) -> None:
     """Put a former Production version back; the current one is archived."""
     from include.rossmann.people import rollback as run
 
-    say(run(load_config(), version, reason))
+    config = load_config()
+    say(run(config, version if version is not None else proposed(config), reason))
 
 
 @app.command(rich_help_panel=PEOPLE)
@@ -157,11 +164,46 @@ def predict(
 
 
 @app.command(rich_help_panel=PEOPLE)
-def history(as_json: Annotated[bool, typer.Option("--json", help="One JSON array instead of a table")] = False) -> None:
+def history(
+    model: ModelName = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON array instead of a table")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="CSV instead of a table")] = False,
+    verify: Annotated[bool, typer.Option("--verify", help="Check that the record is whole, instead")] = False,
+    anchor: Annotated[
+        list[str] | None, typer.Option(help="With --verify: ENTRY:DIGEST from a confirmation; may be repeated")
+    ] = None,
+    anchors: Annotated[
+        Path | None, typer.Option(help="With --verify: a file that RETRAIN_LEDGER_ANCHORS collected")
+    ] = None,
+) -> None:
     """List the promotions: when, which version, who, why."""
-    from include.rossmann.people import history as run
+    from include.rossmann import ledger_commands as run
+    from include.rossmann.people import open_registry
 
-    say(run(load_config(), as_json=as_json))
+    if as_json + as_csv + verify > 1:
+        raise BadInputError("--json, --csv and --verify exclude one another: give one")
+    if (anchor or anchors) and not verify:
+        raise BadInputError("--anchor and --anchors are compared by --verify: give that as well")
+    config = load_config()
+    registry, name = open_registry(config), model or config.lifecycle.model
+    if verify:
+        say(run.verify(registry, name, anchor or [], anchors))
+    else:
+        listing = run.history_json if as_json else run.history_csv if as_csv else run.history
+        say(listing(registry, name))
+
+
+@app.command(name="live-at", rich_help_panel=PEOPLE)
+def live_at(
+    when: Annotated[str, typer.Argument(help="Time with its timezone, e.g. 2026-03-01T12:00Z")],
+    model: ModelName = None,
+) -> None:
+    """Say which version was in Production at a time, who put it there and why."""
+    from include.rossmann.ledger_commands import live_at as run
+    from include.rossmann.people import open_registry
+
+    config = load_config()
+    say(run(open_registry(config), model or config.lifecycle.model, when))
 
 
 @app.command(rich_help_panel=PEOPLE)
@@ -203,6 +245,23 @@ def config() -> None:
     import yaml
 
     say([yaml.safe_dump(load_config().model_dump(mode="json"), sort_keys=False).rstrip()])
+
+
+def proposed(config: RossmannConfig) -> int:
+    """Return the version of the champion before, once whoever sits at the terminal agreed to it.
+
+    :raises BadInputError: when there is no terminal, naming the version, or no such version
+    """
+    from include.rossmann.people import proposal
+
+    version, known = proposal(config)
+    if not sys.stdin.isatty():
+        raise BadInputError(f"The rollback names no version; the champion before was {known}: give --version {version}")
+    say([f"The champion before was {known}"])
+    if not typer.confirm(f"Roll back to version {version}?", default=False):
+        say(["Nothing was changed"])
+        raise typer.Exit(1)
+    return version
 
 
 def configured_booster(config: RossmannConfig, name: str) -> Booster:

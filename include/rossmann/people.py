@@ -1,25 +1,22 @@
-"""What a person does at the command line: promote, reject, roll back, look into the history."""
+"""What a person does at the command line: promote, reject, roll back. Each confirmation ends with an anchor."""
 
 import getpass
-import json
 import os
 import socket
 from zoneinfo import ZoneInfo
 
 from include.lifecycle.decisions import OPERATING_SYSTEM, Decision, Door, Outcome
 from include.lifecycle.errors import BadInputError
-from include.lifecycle.events import Event
 from include.lifecycle.limits import CLIENT_LIMITS
 from include.lifecycle.messages import confirm, confirm_decision, confirm_reconciliation
 from include.lifecycle.policy import Facts, blackout_end, require, validated_at
 from include.lifecycle.registry import ModelRegistry
 from include.lifecycle.stages import STAGING
-from include.lifecycle.text import one_line
 from include.lifecycle.versions import VersionInfo
+from include.rossmann import ledger_commands
 from include.rossmann.config import RossmannConfig
+from include.rossmann.ledger_commands import anchored
 from include.rossmann.tracking import connect
-
-COLUMNS = ("time (UTC)", "version", "event", "archived", "user", "known from", "reason", "run")
 
 
 def promote(config: RossmannConfig, version: int | None, reason: str) -> list[str]:
@@ -37,13 +34,14 @@ def promote(config: RossmannConfig, version: int | None, reason: str) -> list[st
     info = registry.version(model, chosen)
     if info.stage == STAGING:
         decision = permitted(config, decision, info)
-    return confirm(registry.promote(model, chosen, decision))
+    return anchored(registry, model, confirm(registry.promote(model, chosen, decision)))
 
 
 def reject(config: RossmannConfig, version: int, reason: str) -> list[str]:
     """Reject a version that waits in Staging; Production stays as it is."""
-    decision = decided(Outcome.REJECTED, reason)
-    return confirm_decision(version, decision, open_registry(config).reject(config.lifecycle.model, version, decision))
+    registry, model, decision = open_registry(config), config.lifecycle.model, decided(Outcome.REJECTED, reason)
+    holds = registry.reject(model, version, decision)
+    return anchored(registry, model, confirm_decision(version, decision, holds))
 
 
 def rollback(config: RossmannConfig, version: int, reason: str) -> list[str]:
@@ -56,48 +54,23 @@ def rollback(config: RossmannConfig, version: int, reason: str) -> list[str]:
             "a rollback needs a second person (lifecycle.rollback.require_second_person): trigger rossmann_rollback"
             " in Airflow, where somebody else approves it"
         )
+    registry, model = open_registry(config), config.lifecycle.model
     decision = require(config.lifecycle.rollback.policy, decided(Outcome.APPROVED, reason), Facts())
-    return confirm(open_registry(config).rollback(config.lifecycle.model, version, decision))
+    return anchored(registry, model, confirm(registry.rollback(model, version, decision)))
+
+
+def proposal(config: RossmannConfig) -> tuple[int, str]:
+    """Return the version that a rollback goes back to when none is named, and what is known of it.
+
+    :raises BadInputError: when there is none
+    """
+    return ledger_commands.proposal(open_registry(config), config.lifecycle.model)
 
 
 def reconcile(config: RossmannConfig) -> list[str]:
     """Repair stages and aliases from the promotion ledger."""
-    return confirm_reconciliation(open_registry(config).reconcile(config.lifecycle.model))
-
-
-def history(config: RossmannConfig, *, as_json: bool = False) -> list[str]:
-    """Return the promotion history, the oldest event first.
-
-    :param config: the configuration
-    :param as_json: one JSON array instead of a table
-    """
-    events = open_registry(config).history(config.lifecycle.model)
-    if as_json:
-        return [json.dumps([event.as_row() for event in events], indent=2, default=str)]
-    if not events:
-        return [f"No version of {config.lifecycle.model} has been promoted, rejected or moved yet"]
-    return table([COLUMNS, *(row(event) for event in events)])
-
-
-def row(event: Event) -> tuple[str, ...]:
-    """Return an event as the cells of the history's table."""
-    what = f"{event.from_stage} -> {event.to_stage}" if event.moved else str(event.outcome)
-    return (
-        f"{event.time:%Y-%m-%d %H:%M:%S}",
-        str(event.version),
-        what,
-        ", ".join(map(str, event.archived)) or "-",
-        one_line(event.user, 40),
-        one_line(event.user_source, 30),
-        one_line(event.reason, 60) or "-",
-        one_line(event.run_id or "-", 50),
-    )
-
-
-def table(rows: list[tuple[str, ...]]) -> list[str]:
-    """Return rows of cells as aligned lines."""
-    widths = [max(len(cells[column]) for cells in rows) for column in range(len(rows[0]))]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip() for cells in rows]
+    registry, model = open_registry(config), config.lifecycle.model
+    return anchored(registry, model, confirm_reconciliation(registry.reconcile(model)))
 
 
 def decided(outcome: Outcome, reason: str) -> Decision:

@@ -24,10 +24,10 @@ from typing import Any
 PROJECT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(PROJECT), str(PROJECT / "plugins")]
 
-from include.lifecycle import tags as tag  # noqa: E402
-from include.lifecycle.decisions import Decision, Door, Outcome  # noqa: E402
-from include.lifecycle.events import Event  # noqa: E402
-from include.lifecycle.registry import ModelRegistry  # noqa: E402
+from include.lifecycle import tags as tag
+from include.lifecycle.decisions import Decision, Door, Outcome
+from include.lifecycle.events import Event
+from include.lifecycle.registry import ModelRegistry
 
 MODEL, DAG_ID, GATE = "rossmann-ensemble", "rossmann_retrain", 0.10
 WEIGHTS = {"approve": 40, "reject": 14, "leave": 18, "expire": 6, "gate": 12, "by hand": 6, "empty by hand": 4}

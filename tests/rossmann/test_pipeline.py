@@ -14,7 +14,7 @@ from include.lifecycle.decisions import Decision, Door, Outcome
 from include.lifecycle.errors import ArtifactsChangedError, BadInputError, GateFailedError
 from include.lifecycle.integrity import artifact_location
 from include.lifecycle.registry import ModelRegistry
-from include.rossmann import people
+from include.rossmann import ledger_commands, people
 from include.rossmann.config import load_config
 from include.rossmann.metrics import rmspe
 from include.rossmann.steps.predict import predict
@@ -192,7 +192,7 @@ def test_promotion_and_history_at_the_command_line(retrain: Retrain) -> None:
         registry.stage(MODEL, retrain.version, Decision(Outcome.APPROVED, door=Door.AUTOMATIC))
     lines = people.promote(load_config(), None, "looks right")
     assert lines[0] == f"Model version {retrain.version} is now in Production"
-    shown = "\n".join(people.history(load_config()))
+    shown = "\n".join(ledger_commands.history(registry, MODEL))
     assert "looks right" in shown
     assert "Staging -> Production" in shown
 
