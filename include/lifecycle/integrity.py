@@ -236,10 +236,14 @@ class ArtifactIntegrity:
 def artifact_location(client: MlflowClient, model: str, version: int) -> str:
     """Return where the artifact store keeps the files of a version."""
     location = str(client.get_model_version_download_uri(model, str(version)))
-    prefix, _, model_id = location.partition("models:/")
-    if not prefix and model_id and "/" not in model_id:
-        location = str(client.get_logged_model(model_id).artifact_location)
-    return location
+    model_id = logged_model_id(location)
+    return str(client.get_logged_model(model_id).artifact_location) if model_id else location
+
+
+def logged_model_id(source: str) -> str | None:
+    """Return the id of the logged model that is a version's source, None when it is something else."""
+    prefix, _, model_id = source.partition("models:/")
+    return model_id if not prefix and model_id and "/" not in model_id else None
 
 
 def download(client: MlflowClient, location: str, folder: Path) -> None:

@@ -10,6 +10,7 @@ from mlflow import MlflowClient
 from include.lifecycle import tags as tag
 from include.lifecycle.champions import former_champions
 from include.lifecycle.checks import Request, check_rollback, overtaken_by
+from include.lifecycle.config import RetentionConfig
 from include.lifecycle.decisions import Decision, Outcome, utc_now
 from include.lifecycle.errors import (
     BadInputError,
@@ -24,6 +25,7 @@ from include.lifecycle.integrity import ArtifactIntegrity, IntegrityMode
 from include.lifecycle.ledger import RUN_ENTRIES, PromotionLedger
 from include.lifecycle.links import version_url
 from include.lifecycle.promotion import Promoter, Reconciliation, Transition
+from include.lifecycle.retention import Retention, RetentionRunner
 from include.lifecycle.stages import NONE, PRODUCTION, STAGING, parse_stage
 from include.lifecycle.text import one_line
 from include.lifecycle.versions import VersionCatalog, VersionInfo, nobody_in, numbers
@@ -317,6 +319,16 @@ class ModelRegistry:
         """Repair stages and aliases from the ledger, and enter what was moved from outside."""
         self.catalog.aliases(model)
         return self._promoter(model).reconcile()
+
+    def retention(self, model: str, config: RetentionConfig, decision: Decision, *, delete: bool = False) -> Retention:
+        """Say which versions of a model are kept and why and, where told to, delete the others.
+
+        :param config: what is kept
+        :param decision: who asked for it and why, for the ledger
+        :param delete: else nothing is changed
+        :raises ModelNotFoundError: names the models that exist
+        """
+        return RetentionRunner(self.client, self.ledger(model), config).run(decision, delete=delete)
 
     def version_url(self, model: str, version: int) -> str | None:
         """Return the page of a version in MLflow's UI, None when MLflow is not an HTTP server."""

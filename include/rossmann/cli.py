@@ -214,6 +214,24 @@ def reconcile() -> None:
     say(run(load_config()))
 
 
+@app.command(rich_help_panel=PEOPLE)
+def retention(
+    delete: Annotated[bool, typer.Option("--delete", help="Delete what may go; without it nothing is changed")] = False,
+) -> None:
+    """Say which versions are kept and why, and which may be deleted."""
+    from include.rossmann.people import retention as run
+
+    say(run(load_config(), delete=delete))
+
+
+@app.command(rich_help_panel=PEOPLE)
+def seal(version: Annotated[int, typer.Option(help="A version that was registered without digests")]) -> None:
+    """Record the digests of a version's artifacts, as the store holds them now."""
+    from include.rossmann.people import seal as run
+
+    say(run(load_config(), version))
+
+
 @app.command(rich_help_panel=DATA)
 def sample(
     folder: Annotated[Path, typer.Argument(help="Data registry to create or extend (a git repository)")],

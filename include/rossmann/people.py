@@ -11,6 +11,7 @@ from include.lifecycle.limits import CLIENT_LIMITS
 from include.lifecycle.messages import confirm, confirm_decision, confirm_reconciliation
 from include.lifecycle.policy import Facts, blackout_end, require, validated_at
 from include.lifecycle.registry import ModelRegistry
+from include.lifecycle.retention import RETENTION_REASON, report
 from include.lifecycle.stages import STAGING
 from include.lifecycle.versions import VersionInfo
 from include.rossmann import ledger_commands
@@ -71,6 +72,26 @@ def reconcile(config: RossmannConfig) -> list[str]:
     """Repair stages and aliases from the promotion ledger."""
     registry, model = open_registry(config), config.lifecycle.model
     return anchored(registry, model, confirm_reconciliation(registry.reconcile(model)))
+
+
+def retention(config: RossmannConfig, *, delete: bool = False) -> list[str]:
+    """Say which versions are kept and why and, where told to, delete the others.
+
+    :param config: the configuration
+    :param delete: else nothing is changed
+    """
+    lifecycle = config.lifecycle
+    decision = decided(Outcome.SUPERSEDED, RETENTION_REASON)
+    done = open_registry(config).retention(lifecycle.model, lifecycle.retention, decision, delete=delete)
+    lines = report(done, delete=delete)
+    return lines if delete else [*lines, "Nothing was changed: add --delete to delete"]
+
+
+def seal(config: RossmannConfig, version: int) -> list[str]:
+    """Record the digests of the artifacts of a version that was registered without them."""
+    registry = open_registry(config)
+    manifest = registry.integrity.seal(registry.version(config.lifecycle.model, version))
+    return [f"Model version {version}: {len(manifest.files)} files, {manifest.megabytes:.1f} MB, {manifest.digest}"]
 
 
 def decided(outcome: Outcome, reason: str) -> Decision:

@@ -202,14 +202,10 @@ class RollbackApprovalOperator(HITLOperator):
         mlflow_conn_id: str = MLflowRegistryHook.default_conn_name,
         **kwargs: Any,
     ) -> None:
-        form = Param("", type="string", title="Reason", maxLength=1000, description="Kept in the promotion history.")
-        super().__init__(
-            subject="Roll back?",
-            options=[APPROVE, REJECT],
-            params={REASON: form},
-            response_timeout=expires_after,
-            **kwargs,
-        )
+        help_text = "Kept in the promotion history."
+        form = Param("", help_text, source="task", type="string", title="Reason", maxLength=1000)
+        kwargs["params"] = {REASON: form}  # the DAG's own are not part of the answer
+        super().__init__(subject="Roll back?", options=[APPROVE, REJECT], response_timeout=expires_after, **kwargs)
         constant(self.task_id, "model_name", model_name)
         constant(self.task_id, "version", version)
         self.model_name = model_name

@@ -73,7 +73,7 @@ def test_a_run_that_was_overtaken_is_not_followed_when_somebody_clears_it_later(
     registry = ModelRegistry(tracking_uri=mlflow)
     third = add_version(mlflow, two, stage="Staging")
     registry.promote(two, third, Decision(Outcome.APPROVED, reason="better"))
-    with pytest.raises(LifecycleRefusedError, match=f"version {third} came into Production since: .*trigger it again"):
+    with pytest.raises(LifecycleRefusedError, match=f"version {third} came into Production since: .* trigger it again"):
         rollback(two).execute(context(task, at=asked))
     assert stage_of(mlflow, two, third) == "Production"
     assert rollback(two).execute(context(task))["archived"] == [third]

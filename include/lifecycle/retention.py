@@ -1,0 +1,268 @@
+"""Retention: which versions of a model are kept, and the deletion of the others.
+
+Kept is what is in Production or Staging, has an alias, is one of the last former champions, was registered or is
+named in the ledger lately, was asked for in a rollback lately, or has a promotion under way. The rest of None
+and Archived may go. The ledger stays, and each deletion is an event in it.
+
+A deletion is made under the promotion lock, where the rules are applied once more: a rollback that comes first
+keeps its version, one that comes later is told that the version is gone. The order: ``begin`` with the intent, the
+version, ``end`` with the event, which names the logged model and the run; then, without the lock, the files. A
+process killed in between leaves what the next run completes: from the intent the event, from the event the files.
+
+MLflow deletes a version for good. Of what it was made from, the logged model's files are deleted here and the
+logged model marked as deleted, which ``mlflow gc`` removes; the artifacts of the retrain's run and of its nested
+runs go as well when no other version was made from it. The runs stay: parameters, metrics and tags are small, and
+they are the record of the training.
+"""
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+
+from mlflow import MlflowClient
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
+
+from include.lifecycle import tags as tag
+from include.lifecycle.champions import former_champions
+from include.lifecycle.config import RetentionConfig
+from include.lifecycle.decisions import Decision, utc_now
+from include.lifecycle.entries import BEGIN, Intent, LedgerState
+from include.lifecycle.errors import RetrainError
+from include.lifecycle.events import Event
+from include.lifecycle.integrity import logged_model_id
+from include.lifecycle.ledger import Held, PromotionLedger
+from include.lifecycle.reconcile import DELETED
+from include.lifecycle.stages import PRODUCTION, STAGING
+from include.lifecycle.text import one_line
+from include.lifecycle.versions import VersionCatalog, VersionInfo, missing, numbers
+
+log = logging.getLogger(__name__)
+
+RETENTION_REASON = "retention: nothing uses it any more"
+MODEL_ID = "model_id"
+RUN_ID = "run_id"
+"""Names under which the event of a deletion keeps what belonged to the version alone."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What becomes of a version, and why.
+
+    :param why: why it is kept; empty for one that may go
+    """
+
+    info: VersionInfo
+    why: str = ""
+
+    @property
+    def kept(self) -> bool:
+        """Whether the version stays."""
+        return bool(self.why)
+
+
+@dataclass(frozen=True)
+class Retention:
+    """What a run of the retention found and did.
+
+    :param verdicts: every version, newest number first
+    :param deleted: versions that were deleted; empty for a dry run
+    :param completed: versions deleted by an earlier run that was interrupted, completed by this one
+    """
+
+    verdicts: Sequence[Verdict]
+    deleted: tuple[int, ...] = ()
+    completed: tuple[int, ...] = ()
+
+
+def judge(config: RetentionConfig, state: LedgerState, versions: Sequence[VersionInfo], now: datetime) -> list[Verdict]:
+    """Return what becomes of each version; a pure function.
+
+    :param config: what is kept
+    :param state: what the ledger says
+    :param versions: every version, with its aliases
+    :param now: the time now
+    """
+    former = former_champions(state, {info.version for info in versions})[: config.keep_champions]
+    since = now - timedelta(days=config.keep_days)
+    return [Verdict(info, next(_reasons(info, state, former, since), "")) for info in versions]
+
+
+def _reasons(info: VersionInfo, state: LedgerState, former: Sequence[int], since: datetime) -> Iterator[str]:
+    if info.stage in (PRODUCTION, STAGING):
+        yield f"it is in {info.stage}"
+    if info.version == state.production:
+        yield "the promotion ledger has it in Production"
+    if info.aliases:
+        yield f"it has the alias {', '.join(info.aliases)}"
+    if info.version in former:
+        yield f"it is one of the last {len(former)} former Production versions"
+    if info.version in state.interrupted(with_holder=True):
+        yield "a promotion of it is under way or was interrupted"
+    if info.created >= since:
+        yield f"it was registered on {info.created:%Y-%m-%d}"
+    named = [event.time for event in state.events if info.version in (event.version, *event.archived)]
+    if named and max(named) >= since:
+        yield f"the promotion ledger names it on {max(named):%Y-%m-%d}"
+    if (asked := _time(info.tags.get(tag.ROLLBACK_REQUESTED))) and asked >= since:
+        yield f"a rollback to it was asked for on {asked:%Y-%m-%d}"
+
+
+class RetentionRunner:
+    """Applies the retention to one model.
+
+    :param client: MLflow client
+    :param ledger: the model's ledger
+    :param config: what is kept
+    """
+
+    def __init__(self, client: MlflowClient, ledger: PromotionLedger, config: RetentionConfig) -> None:
+        self.client = client
+        self.ledger = ledger
+        self.model = ledger.model
+        self.config = config
+        self.catalog = VersionCatalog(client)
+
+    def run(self, decision: Decision, *, delete: bool = False) -> Retention:
+        """Judge every version and, where told to, delete those that may go.
+
+        :param decision: who asked for it; its reason goes into the ledger
+        :param delete: else nothing is changed
+        :raises ModelNotFoundError: when there is no such model
+        """
+        verdicts = self._verdicts(self.ledger.read())
+        if not delete:
+            return Retention(verdicts)
+        completed = self._complete(decision)
+        doomed = sorted(verdict.info.version for verdict in verdicts if not verdict.kept)
+        deleted = tuple(version for version in doomed if self._delete(version, decision))
+        return Retention(verdicts, deleted, completed)
+
+    def _verdicts(self, state: LedgerState) -> list[Verdict]:
+        return judge(self.config, state, self.catalog.all(self.model), utc_now())
+
+    def _delete(self, version: int, decision: Decision) -> bool:
+        """Delete a version unless something keeps it by now; return whether it was deleted."""
+        intent = Intent(version, "", DELETED, decision.dag_id, decision.run_id)
+        with self.ledger.lock(intent) as held:
+            verdict = next((item for item in self._verdicts(held.state) if item.info.version == version), None)
+            if verdict is None or verdict.kept:
+                log.info("Version %d of %s stays: %s", version, self.model, verdict.why if verdict else "it is gone")
+                return False
+            owned = self._owned(verdict.info)
+            held.before_write()
+            self.client.delete_model_version(self.model, str(version))
+            event = self._enter(held, verdict.info, decision, owned)
+        log.info("Deleted version %d of %s (promotion ledger: entry %s)", version, self.model, event.entry)
+        self._delete_files(event)
+        return True
+
+    def _owned(self, info: VersionInfo) -> dict[str, str]:
+        """Return what was made for this version alone: its logged model, its run."""
+        others = [
+            item for item in self._relatives(info) if (item.name, int(item.version)) != (info.model, info.version)
+        ]
+        owned, model_id = {}, logged_model_id(info.source)
+        if model_id and all(item.source != info.source for item in others):
+            owned[MODEL_ID] = model_id
+        if info.run_id and not others:
+            owned[RUN_ID] = info.run_id
+        return owned
+
+    def _relatives(self, info: VersionInfo) -> list[ModelVersion]:
+        """Return the versions of any model that the same run registered, or that have the same source."""
+        quote = '"' if "'" in info.source else "'"
+        found = list(self.client.search_model_versions(f"source_path={quote}{info.source}{quote}"))
+        return found + (list(self.client.search_model_versions(f"run_id='{info.run_id}'")) if info.run_id else [])
+
+    def _enter(self, held: Held, info: VersionInfo, decision: Decision, owned: Mapping[str, str]) -> Event:
+        event = Event.of(self.model, info.version, info.stage, DELETED, decision).with_evidence(info.tags)
+        event = replace(event, evidence={**event.evidence, **owned})
+        return held.end(held.state.production, [event]).events()[0]
+
+    def _complete(self, decision: Decision) -> tuple[int, ...]:
+        """Complete what an earlier run was interrupted in: events that are missing, files that are left."""
+        state, existing = self.ledger.read(), self.catalog.stages(self.model)
+        entered = {event.version for event in state.events if event.to_stage == DELETED}
+        intents = {
+            entry.intent.version
+            for entry in state.entries
+            if entry.kind == BEGIN and entry.intent is not None and entry.intent.to_stage == DELETED
+        }
+        lost = sorted(intents - entered - set(existing))
+        for version in lost:
+            with self.ledger.lock(Intent(version, "", DELETED, decision.dag_id, decision.run_id)) as held:
+                self._enter(held, VersionInfo(self.model, version, "unknown", ""), decision, {})
+        left = [event for event in state.events if event.to_stage == DELETED and self._has_files(event)]
+        for event in left:
+            self._delete_files(event)
+        return tuple(sorted({*lost, *(event.version for event in left)}))
+
+    def _has_files(self, event: Event) -> bool:
+        """Whether the logged model of a deleted version is still there: it is marked as deleted last."""
+        if MODEL_ID not in event.evidence:
+            return False
+        try:
+            self.client.get_logged_model(event.evidence[MODEL_ID])
+        except MlflowException as error:
+            if not missing(error):
+                raise
+            return False
+        return True
+
+    def _delete_files(self, event: Event) -> None:
+        """Delete the files of a deleted version, as its event names them; what is gone already is no error.
+
+        :raises RetrainError: when the artifact store does not delete: the next run tries again
+        """
+        try:
+            if run_id := event.evidence.get(RUN_ID):
+                for run in self._runs(run_id):
+                    self._delete_at(run)
+            if model_id := event.evidence.get(MODEL_ID):
+                self._delete_at(str(self.client.get_logged_model(model_id).artifact_location))
+                self.client.delete_logged_model(model_id)
+        except (MlflowException, OSError) as error:
+            raise RetrainError(
+                f"Version {event.version} of {self.model!r} is deleted, and not all of its files:"
+                f" {one_line(str(error))}; the next run goes on"
+            ) from error
+
+    def _runs(self, run_id: str) -> list[str]:
+        """Return where the artifacts of a run and of its nested runs are."""
+        run = self.client.get_run(run_id)
+        nested = self.client.search_runs([run.info.experiment_id], f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{run_id}'")
+        return [str(item.info.artifact_uri) for item in (run, *nested)]
+
+    def _delete_at(self, location: str) -> None:
+        repository = get_artifact_repository(location, tracking_uri=self.client.tracking_uri)
+        if repository.list_artifacts():
+            repository.delete_artifacts()  # type: ignore[no-untyped-call]
+
+
+def report(done: Retention, *, delete: bool) -> list[str]:
+    """Return what a retention found and did, one sentence a line."""
+    lines = [
+        f"Version {verdict.info.version} ({verdict.info.stage}) stays: {verdict.why}"
+        for verdict in done.verdicts
+        if verdict.kept
+    ]
+    for verdict in done.verdicts:
+        if not verdict.kept:
+            became = "deleted" if verdict.info.version in done.deleted else ("stays" if delete else "would be deleted")
+            lines.append(f"Version {verdict.info.version} ({verdict.info.stage}) {became}")
+    if done.completed:
+        lines.append(f"Completed what was interrupted before: version {numbers(done.completed)}")
+    return lines or ["The model has no version"]
+
+
+def _time(text: str | None) -> datetime | None:
+    """Return the time that a tag holds, None when it holds none: people can edit tags."""
+    try:
+        found = datetime.fromisoformat(text or "")
+    except ValueError:
+        return None
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
