@@ -33,7 +33,8 @@ from include.lifecycle.decisions import Decision, utc_now
 from include.lifecycle.entries import BEGIN, Intent, LedgerState
 from include.lifecycle.errors import RetrainError
 from include.lifecycle.events import Event
-from include.lifecycle.held import Held, PromotionLedger
+from include.lifecycle.held import Held
+from include.lifecycle.integrity import logged_model_id
 from include.lifecycle.ledger import PromotionLedger
 from include.lifecycle.reconcile import DELETED
 from include.lifecycle.stages import PRODUCTION, STAGING
