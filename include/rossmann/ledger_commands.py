@@ -73,7 +73,8 @@ def verify(registry: ModelRegistry, model: str, anchors: Sequence[str], file: Pa
     if head is None:
         return [f"{model} has no promotion ledger yet"]
     entries = f"{len(state.entries)} entries in {len(state.runs)} MLflow run{'s' if len(state.runs) > 1 else ''}"
-    compared = f"it agrees with {len(set(known))} anchors" if known else "no anchor was given: a cut end cannot be told"
+    anchored = len({anchor.entry for anchor in known})
+    compared = f"anchors of {anchored} agree" if anchored else "no anchor was given, so a cut end cannot be told"
     return [f"The promotion ledger of {model} is whole: {entries}, {compared}", _sentence(head)]
 
 

@@ -1,5 +1,6 @@
 """What the tests of the life cycle share."""
 
+import time
 from typing import Any
 
 from include.lifecycle.decisions import Decision, Door, Outcome
@@ -18,3 +19,10 @@ def stages(registry: ModelRegistry) -> dict[int, str]:
 
 def aliases(registry: ModelRegistry) -> dict[str, int]:
     return registry.catalog.aliases(MODEL)
+
+
+def impatient(registry: ModelRegistry) -> ModelRegistry:
+    """Return a registry on whose clock a minute, the time to live of a lock, passes in a fifth of a second."""
+    hasty = ModelRegistry(registry.client, lock_ttl=100_000)
+    hasty.ledger(MODEL).monotonic = lambda: time.monotonic() * 300
+    return hasty

@@ -16,7 +16,7 @@ from include.lifecycle.registry import ModelRegistry
 from include.lifecycle.versions import in_production
 
 from . import workers
-from .support import MODEL, aliases, approved, stages
+from .support import MODEL, aliases, approved, impatient, stages
 
 TRIALS = 6
 # one process imports MLflow, which takes seconds; those that race are its forks
@@ -100,13 +100,6 @@ class Paused:
         answer = self.hear()
         self.process.join(30)
         return answer
-
-
-def impatient(registry: ModelRegistry) -> ModelRegistry:
-    """Return a registry on whose clock a minute, the time to live of a lock, passes in a fifth of a second."""
-    hasty = ModelRegistry(registry.client, lock_ttl=100_000)
-    hasty.ledger(MODEL).monotonic = lambda: time.monotonic() * 300
-    return hasty
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from mlflow import MlflowClient
 
 from include.lifecycle.decisions import Decision, Door, Outcome
 from include.lifecycle.errors import RetrainError
+from include.lifecycle.ledger import PromotionLedger
 from include.lifecycle.registry import ModelRegistry
 
 from .support import MODEL, approved
@@ -68,3 +69,12 @@ def promote_with_a_pause(uri: str, version: int, when: str, pipe: Connection) ->
         pipe.send("promoted")
     except RetrainError as error:
         pipe.send(f"{type(error).__name__}: {error}")
+
+
+def take_the_lock(uri: str, number: int, times: int, run_entries: int, barrier: Any) -> None:
+    """Take and release the lock, in runs so short that every time goes over a border."""
+    ledger = PromotionLedger(MlflowClient(tracking_uri=uri), MODEL, ttl=60, run_entries=run_entries)
+    barrier.wait(120)
+    for turn in range(times):
+        with ledger.lock() as held:
+            held.end(100 * number + turn)

@@ -1,0 +1,202 @@
+"""The promotion ledger at the command line: history, verification, what was live when, a proposed rollback."""
+
+import csv
+import io
+import json
+import os
+import pty
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from include.lifecycle import anchors as kept
+from include.lifecycle.decisions import Decision, Door, Outcome, utc_now
+from include.lifecycle.errors import BadInputError, LedgerDamagedError
+from include.lifecycle.registry import ModelRegistry
+from include.rossmann import ledger_commands, people
+from include.rossmann.cli import app
+from include.rossmann.config import load_config
+
+MODEL = "rossmann-ensemble"
+ROOT = Path(__file__).parents[2]
+FORMULA = '=HYPERLINK("http://x";"y")\n| <b>'
+
+
+@pytest.fixture
+def registry(mlflow_uri: str) -> ModelRegistry:
+    registry = ModelRegistry(tracking_uri=mlflow_uri)
+    registry.client.create_registered_model(MODEL)
+    return registry
+
+
+@pytest.fixture
+def promote(registry: ModelRegistry) -> Callable[..., int]:
+    """Registers a version and brings it to Production."""
+
+    def promote(reason: str = "looks right", to_stage: str = "Production") -> int:
+        run_id = registry.client.create_run("0").info.run_id
+        tags = {"validation.outcome": "passed", "validation.metric": "rmspe", "validation.value": "0.0931"}
+        version = int(registry.client.create_model_version(MODEL, f"runs:/{run_id}/model", run_id, tags=tags).version)
+        registry.stage(MODEL, version)
+        if to_stage == "Production":
+            registry.promote(MODEL, version, Decision(Outcome.APPROVED, "ana", "test", reason, Door.MARK))
+        return version
+
+    return promote
+
+
+def command(*arguments: str, code: int = 0) -> str:
+    done = CliRunner().invoke(app, list(arguments))
+    assert done.exit_code == code, done.output
+    return done.stdout
+
+
+def test_every_confirmation_ends_with_an_anchor_that_verifies(registry, promote, monkeypatch, tmp_path):
+    file = tmp_path / "anchors.jsonl"
+    monkeypatch.setenv("RETRAIN_LEDGER_ANCHORS", str(file))
+    promote()
+    promote(to_stage="Staging")
+    promote(to_stage="Staging")
+    config = load_config()
+    confirmations = [
+        people.promote(config, 2, "better"),
+        people.reject(config, 3, "too optimistic"),
+        people.rollback(config, 1, "2 oversells"),
+        people.reconcile(config),
+    ]
+    found = [lines[-1].removeprefix("Ledger entry ").replace(", digest ", ":") for lines in confirmations]
+    assert len(set(found)) == 3, "a reconciliation that had nothing to do added no entry"
+    assert registry.verify(MODEL, [kept.Anchor.parse(text) for text in found]) == []
+    arguments = [part for text in found for part in ("--anchor", text)]
+    (shown, head) = command("history", "--verify", *arguments, "--anchors", str(file)).splitlines()
+    assert shown == (
+        "The promotion ledger of rossmann-ensemble is whole: 14 entries in 1 MLflow run, anchors of 3 agree"
+    )
+    assert head == confirmations[-1][-1]
+    assert [anchor.digest[:16] for anchor in kept.read(file, MODEL)] == [text.partition(":")[2] for text in found]
+
+
+def test_a_confirmation_does_not_fail_for_its_anchor(promote, monkeypatch, tmp_path, caplog):
+    promote(to_stage="Staging")
+    monkeypatch.setenv("RETRAIN_LEDGER_ANCHORS", str(tmp_path))
+    lines = people.promote(load_config(), None, "better")
+    assert lines[0] == "Model version 1 is now in Production"
+    assert lines[-1].startswith("Ledger entry 3, digest ")
+    assert f"was not kept in {tmp_path}" in caplog.text
+
+
+def test_a_ledger_that_was_cut_fails_the_verification(registry, promote, capsys):
+    promote()
+    state = registry.ledger(MODEL).read()
+    text = f"{state.next_number}:{state.head}"
+    with pytest.raises(LedgerDamagedError, match=r"is not what was written: entry 4 was there once and is missing"):
+        ledger_commands.verify(registry, MODEL, [text], None)
+    done = run("history", "--verify", "--anchor", text)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith("error: The promotion ledger of rossmann-ensemble is not what was")
+    assert "no anchor was given, so a cut end cannot be told" in command("history", "--verify")
+
+
+def test_the_history_as_json_and_csv_holds_whole_reasons_as_text(registry, promote):
+    long = "all of it " * 300
+    promote(FORMULA)
+    promote(long)
+    rows = json.loads(command("history", "--json"))
+    assert [row["reason"] for row in rows[1::2]] == [FORMULA, long]
+    cells = list(csv.DictReader(io.StringIO(command("history", "--csv"))))
+    assert [row["reason"] for row in cells[1::2]] == ["'" + FORMULA, long], "no formula for a spreadsheet"
+    assert list(cells[0]) == list(rows[0])
+    assert [row["version"] for row in cells] == ["1", "1", "2", "2"]
+    assert json.loads(cells[1]["evidence"])["value"] == "0.0931"
+    assert "…" in command("history")
+    assert command("history", "--model", MODEL) == command("history")
+    with pytest.raises(BadInputError, match="exclude one another"):
+        app(["history", "--json", "--csv"], standalone_mode=False)
+    with pytest.raises(BadInputError, match="give that as well"):
+        app(["history", "--anchor", "1:" + "a" * 64], standalone_mode=False)
+
+
+def test_an_empty_history(registry):
+    assert command("history") == "No version of rossmann-ensemble has been promoted, rejected or moved yet\n"
+    assert command("history", "--json") == "[]\n"
+    assert command("history", "--csv") == "\n"
+    assert command("history", "--verify") == "rossmann-ensemble has no promotion ledger yet\n"
+
+
+def test_live_at(registry, promote):
+    before = utc_now()
+    promote("first")
+    between = utc_now()
+    promote("second")
+    assert "no version of rossmann-ensemble was in Production" in command("live-at", before.isoformat())
+    shown = command("live-at", between.isoformat())
+    assert "version 1 of rossmann-ensemble was in Production\n" in shown
+    assert "by ana (mark): first" in shown
+    assert "version 2 of" in command("live-at", utc_now().isoformat(), "--model", MODEL)
+    future = (utc_now() + timedelta(days=1)).isoformat()
+    for text, sentence in (
+        ("yesterday", "'yesterday' is no time: give e.g. 2026-03-01T12:00Z"),
+        ("2026-03-01T12:00", "has no timezone: add Z for UTC"),
+        (future, "lies in the future"),
+    ):
+        with pytest.raises(BadInputError, match=sentence):
+            ledger_commands.live_at(registry, MODEL, text)
+
+
+# ---- a rollback that names no version ----
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "include.rossmann", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+
+
+def at_a_terminal(answer: str, *arguments: str) -> tuple[int, str]:
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "include.rossmann", *arguments]
+    with subprocess.Popen(command, cwd=ROOT, stdin=theirs, stdout=subprocess.PIPE, text=True) as process:
+        os.write(ours, f"{answer}\n".encode())
+        shown, _ = process.communicate(timeout=120)
+    os.close(ours)
+    os.close(theirs)
+    return process.returncode, shown
+
+
+def test_without_a_terminal_the_proposal_is_named_and_nothing_happens(registry, promote):
+    promote("first")
+    promote("second")
+    done = run("rollback", "--reason", "2 oversells")
+    assert done.returncode == 2
+    sentence = done.stderr.splitlines()[-1]
+    assert sentence.startswith("error: The rollback names no version; the champion before was version 1, in Production")
+    assert sentence.endswith(", rmspe 0.0931, by ana: first: give --version 1")
+    assert registry.production(MODEL).version == 2
+
+
+def test_at_a_terminal_the_proposal_is_asked_for(registry, promote):
+    promote("first")
+    promote("second")
+    code, shown = at_a_terminal("n", "rollback", "--reason", "2 oversells")
+    assert (code, registry.production(MODEL).version) == (1, 2)
+    assert "The champion before was version 1" in shown
+    assert "Nothing was changed" in shown
+    assert at_a_terminal("", "rollback", "--reason", "2 oversells")[0] == 1, "no is what a bare return means"
+    code, shown = at_a_terminal("y", "rollback", "--reason", "2 oversells")
+    assert (code, registry.production(MODEL).version) == (0, 1)
+    assert "Model version 1 is now in Production" in shown
+    assert registry.history(MODEL)[-1].reason == "2 oversells"
+
+
+def test_where_nothing_is_to_be_proposed(registry, promote):
+    promote()
+    with pytest.raises(BadInputError, match="has no former Production version to go back to"):
+        people.proposal(load_config())
+    promote()
+    people.rollback(load_config(), 1, "2 oversells")
+    with pytest.raises(BadInputError, match="or the last rollback came from it: name one with --version"):
+        people.proposal(load_config())
