@@ -119,13 +119,21 @@ test-ml: $(STAMP_ML) ## The tests of include/ in an environment without Airflow
 test-system: $(STAMP) ## The whole life cycle on real servers: reject, expire, fail the gate, roll back ...
 	$(PY) -m pytest -m system tests/system tests/rossmann/test_clean_environment.py
 
+.PHONY: test-ui
+test-ui: $(STAMP) ## Clicks in a real browser: trigger, approve, reject; a viewer cannot (needs Chromium)
+	$(PY) -m pytest -m ui tests/ui
+
 .PHONY: test-clone
 test-clone: $(STAMP) ## What a newcomer does: make run APPROVE=1 in a fresh clone, and nothing is left running
 	$(PY) -m pytest -m clone -s tests/system
 
 .PHONY: bench
-bench: $(STAMP) ## Times of the feature tables: numpy beside pandas and Arrow
+bench: $(STAMP) ## Times of the feature tables; races for Production with and without the lock; sixty nights replayed
 	PYTHONPATH=. $(PY) tests/bench/features.py
+	$(PY) tests/bench/races.py --backend sqlite --case promote-promote --trials 50
+	$(PY) tests/bench/races.py --backend sqlite --case promote-rollback --trials 50
+	$(PY) tests/bench/races.py --backend sqlite --case promote-promote --trials 50 --no-lock
+	$(PY) tests/bench/replay.py
 
 ##@ Upkeep
 
