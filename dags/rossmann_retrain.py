@@ -96,9 +96,7 @@ with DAG(
     pull = step("pull", env=FORM)
     features = step("features", env=RUN)
     train = [step(f"train_{booster}", "train", "--booster", booster, env=RUN) for booster in BOOSTERS]
-    ensemble = step("ensemble", env=RUN)
-    register = step("register", env=RUN)
-    validate = step("validate", env=RUN)
+    ensemble, register, validate = (step(name, env=RUN) for name in ("ensemble", "register", "validate"))
     stage = ModelStageOperator(
         task_id="stage", version=xcom_field("register", "version"), stage="Staging", reason="gate passed", **REGISTRY
     )
