@@ -18,5 +18,8 @@ class ModelRegistryPlugin(AirflowPlugin):
     ]
     operator_extra_links = [ModelVersionLink()]  # noqa: RUF012
     fastapi_apps = [{"app": ModelPages(), "url_prefix": PREFIX, "name": "Models"}]  # noqa: RUF012
-    # Without a url_route it opens as a page of its own: Airflow's frame lets no link out of it.
-    external_views = [{"name": "Models", "href": page_url(), "destination": "nav"}]  # noqa: RUF012
+    # A page of its own rather than in Airflow's frame (url_route), which lets no link out. In a menu: a button outside
+    # of one that leads to such a page does nothing when it is clicked (Airflow 3.3.2).
+    external_views = [  # noqa: RUF012
+        {"name": "Models", "href": page_url(), "destination": "nav", "category": "browse"}
+    ]

@@ -49,13 +49,14 @@ def empty_database(path: Path) -> Path:
 
 
 @contextmanager
-def mlflow_server(folder: Path, template: Path) -> Iterator[str]:
+def mlflow_server(folder: Path, template: Path | None = None) -> Iterator[str]:
     """Run a server for as long as the context lasts and yield its URL.
 
     :param folder: where its database and artifacts go
-    :param template: a migrated, empty database
+    :param template: a migrated, empty database to begin with; None goes on with the one in the folder
     """
-    shutil.copy(template, folder / "mlflow.db")
+    if template is not None:
+        shutil.copy(template, folder / "mlflow.db")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

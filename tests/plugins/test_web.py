@@ -391,7 +391,8 @@ def test_it_is_in_the_navigation_and_the_plugin_stays_light(client: Any) -> None
     plugins = client.get("/api/v2/plugins", headers=headers).json()["plugins"]
     (plugin,) = [item for item in plugins if item["name"] == "model_registry"]
     (view,) = plugin["external_views"]
-    assert (view["name"], view["href"], view["destination"]) == ("Models", "/model-registry/", "nav")
+    assert (view["name"], view["href"], view["category"]) == ("Models", "/model-registry/", "browse")
+    assert view["url_route"] is None, "Airflow's frame lets no link out"
     code = "import model_registry.web, sys; print([m for m in ('fastapi', 'mlflow', 'jinja2') if m in sys.modules])"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(PROJECT), str(PROJECT / "plugins")])}
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
