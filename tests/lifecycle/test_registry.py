@@ -267,8 +267,12 @@ def test_an_approval_can_be_recorded_before_the_promotion(registry, add):
     assert registry.record_decision(MODEL, version, REJECTED).outcome is Outcome.APPROVED, "the first decision holds"
     done = registry.promote(MODEL, version, approved("ana", run_id="night"))
     assert done.changed
-    events = [(event.outcome, event.moved, event.user) for event in registry.history(MODEL)[1:]]
-    assert events == [(Outcome.APPROVED, False, "ana"), (Outcome.APPROVED, True, "ana")]
+    events = [(event.outcome, event.moved, event.user, event.late) for event in registry.history(MODEL)[1:]]
+    assert events == [
+        (Outcome.APPROVED, False, "ana", False),
+        (Outcome.REJECTED, False, "bob", True),
+        (Outcome.APPROVED, True, "ana", False),
+    ]
     assert registry.verify(MODEL) == []
     assert not registry.reconcile(MODEL).changed
 
