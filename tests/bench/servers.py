@@ -93,3 +93,17 @@ def free_port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return int(free.getsockname()[1])
+
+
+@contextmanager
+def read_only(folder: Path) -> Iterator[str]:
+    """Run a second server on the SQLite database of the first, which it may not write; yield its URL.
+
+    :param folder: the first server's
+    """
+    beside = folder / "read-only"
+    beside.mkdir(exist_ok=True)
+    with mlflow_server(
+        "sqlite", beside, workers=1, store=f"sqlite:///file:{folder / 'mlflow.db'}?mode=ro&uri=true"
+    ) as url:
+        yield url
