@@ -76,7 +76,7 @@ def postgresql(folder: Path) -> Iterator[str]:
     run([*control, "-l", str(log), "-o", options, "start"])
     try:
         run([str(programs[-1] / "createdb"), "-h", "127.0.0.1", "-p", str(port), "-U", "bench", "mlflow"])
-        yield f"postgresql://bench@127.0.0.1:{port}/mlflow"
+        yield f"postgresql+psycopg2://bench@127.0.0.1:{port}/mlflow"
     finally:
         run([*control, "-m", "immediate", "stop"])
 
