@@ -15,6 +15,12 @@ NO_REASON = "Version 7 of churn-classifier is not approved. A reason is required
 ONLY_ANNA = {"approvers": ["user:anna"]}
 
 
+@pytest.fixture
+def door_log(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
+    """What the door logged of errors of its own."""
+    return lambda: [record.getMessage() for record in caplog.records if record.name == middleware.__name__]
+
+
 def refused(answer: Any) -> str:
     """The sentence of a refusal."""
     assert answer.status_code == 403, answer.text
@@ -197,9 +203,12 @@ def test_a_mark_of_its_task_group(api_client: Any) -> None:
 
 
 @pytest.mark.parametrize("state", ["success", "failed"])
-def test_a_mark_of_the_whole_run_is_recorded_and_promotes_nothing(run: Run, state: str) -> None:
+def test_a_mark_of_the_whole_run_is_recorded_and_promotes_nothing(
+    run: Run, state: str, door_log: Callable[[], list[str]]
+) -> None:
     run.ask(ONLY_ANNA)
     assert run.mark("ben", {"state": state}, "") == 200
+    assert door_log() == []
     ((event, task_id, owner, extra, _),) = run.rows()
     assert (event, task_id, owner, extra["whole_run"]) == (EVENT_MARK, APPROVAL, "ben", True)
     assert (run.state(), run.state("promote")) == (state, "skipped")
@@ -272,11 +281,14 @@ def test_a_request_that_cannot_be_read_refuses_nothing(run: Run, content: Any) -
 
 
 @pytest.mark.parametrize("broken", ["caller_of", "read_request", "door.refusals"])
-def test_an_error_of_the_door_lets_the_request_pass(run: Run, monkeypatch: pytest.MonkeyPatch, broken: str) -> None:
+def test_an_error_of_the_door_lets_the_request_pass(
+    run: Run, monkeypatch: pytest.MonkeyPatch, broken: str, door_log: Callable[[], list[str]]
+) -> None:
     run.ask(ONLY_ANNA)
     monkeypatch.setattr(f"{middleware.__name__}.{broken}", _failing())
     assert run.mark("ben", {"new_state": "success"}) == 200
     assert run.state() == "success"
+    assert len(door_log()) == 1
 
 
 def test_a_refusal_that_cannot_be_recorded_is_one_all_the_same(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,6 +21,7 @@ from tests.registry_server import add_version, stage_of, tags_of
 pytestmark = [pytest.mark.system, pytest.mark.timeout(1800)]
 
 APPROVERS, FOUR_EYES, OPEN = "identity_approvers", "identity_four_eyes", "identity_open"
+REJECTED = "identity_rejected"
 UNCONNECTED, UNCONNECTED_APPROVERS = "identity_unconnected", "identity_unconnected_approvers"
 APPROVAL = "await_approval"
 TAKEN, LATE, ANONYMOUS, NO_PERMISSION = "taken", "too late", "not logged in", "no permission"
@@ -268,7 +269,12 @@ def _(who: dict[str, Account], run: Waiting) -> list[str]:
     return [run.mark(who["uwe"], None), said(who["uwe"].patch(f"{run.path}/taskInstances/{APPROVAL}", later))]
 
 
-@case("marked failed, first without a reason", [NO_PERMISSION, NO_REASON, TAKEN], rejected("uwe", "odd figures"))
+@case(
+    "marked failed, first without a reason",
+    [NO_PERMISSION, NO_REASON, TAKEN],
+    rejected("uwe", "odd figures"),
+    dags=(REJECTED,),
+)
 def _(who: dict[str, Account], run: Waiting) -> list[str]:
     tried = [("vera", "v"), ("uwe", None), ("uwe", "odd figures")]
     return [run.mark(who[user], note, "failed") for user, note in tried]

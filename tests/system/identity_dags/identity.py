@@ -17,12 +17,12 @@ KINDS = {
     "identity_approvers": {"policy": APPROVERS},
     "identity_four_eyes": {"policy": PolicyConfig(approvers=APPROVERS.approvers, four_eyes=True)},
     "identity_open": {},
+    "identity_rejected": {"policy": APPROVERS},
     "identity_unconnected": {"policy": PolicyConfig(), "airflow_conn_id": None},
     "identity_unconnected_approvers": {"policy": APPROVERS, "airflow_conn_id": None},
 }
 
 for dag_id, arguments in KINDS.items():
-    connection = {name: value for name, value in arguments.items() if name == "airflow_conn_id"}
     with DAG(
         dag_id=dag_id,
         schedule=None,
@@ -36,7 +36,6 @@ for dag_id, arguments in KINDS.items():
         promote = ModelStageOperator(
             task_id="promote", stage="Production", approval_task_id="await_approval", **arguments, **MODEL, **VERSION
         )
-        record = RecordDecisionOperator(
-            task_id="record_decision", approval_task_id="await_approval", **connection, **MODEL
-        )
-        approval >> [promote, record]
+        approval >> promote
+        if dag_id == "identity_rejected":
+            approval >> RecordDecisionOperator(task_id="record_decision", approval_task_id="await_approval", **MODEL)
