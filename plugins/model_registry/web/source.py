@@ -1,6 +1,7 @@
 """Where the pages get what they show: MLflow, asked in one thread, with short limits and a short memory."""
 
 import asyncio
+import importlib
 import logging
 import time
 from collections.abc import Callable, Iterator
@@ -74,6 +75,7 @@ class Source:
         return found
 
     async def _ask(self, key: str | None, read: Callable[[], Any]) -> Any:
+        await asyncio.to_thread(_import_mlflow)
         loop = asyncio.get_running_loop()
         work = loop.run_in_executor(self._thread, lambda: self._remembered(key, read))
         try:
@@ -114,6 +116,11 @@ def told(read: Callable[[], Any]) -> Any:
     except Exception:
         log.exception("The page of the models could not be made")
         return PageError(500, "The page could not be made: the API server's log says why.")
+
+
+def _import_mlflow() -> None:
+    """Import MLflow's client, which takes seconds the first time: that is no sign that the server is away."""
+    importlib.import_module("include.lifecycle.overview")
 
 
 @dataclass(frozen=True)
