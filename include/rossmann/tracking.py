@@ -19,6 +19,7 @@ from mlflow.protos.databricks_pb2 import RESOURCE_ALREADY_EXISTS, RESOURCE_DOES_
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME, MLFLOW_SOURCE_NAME
 
 from include.lifecycle.errors import BadInputError
+from include.lifecycle.text import shorten, storable
 from include.rossmann.config import Booster, RossmannConfig
 
 log = logging.getLogger(__name__)
@@ -26,6 +27,8 @@ log = logging.getLogger(__name__)
 KEY_TAG = "retrain.key"
 BOOSTER_TAG = "retrain.booster"
 QUICK_TAG = "retrain.quick"
+MAX_TAG = 4000
+"""Characters of a text that somebody typed which are kept as a tag."""
 TRACKING_URI_ENV = "MLFLOW_TRACKING_URI"
 
 
@@ -45,8 +48,8 @@ class Origin:
 
     def as_tags(self) -> dict[str, str]:
         """Return the tags that name the Airflow run."""
-        tags = {"airflow.dag_id": self.dag_id, "airflow.run_id": self.dag_run_id, "note": self.note[:4000]}
-        return {name: value for name, value in tags.items() if value}
+        tags = {"airflow.dag_id": self.dag_id, "airflow.run_id": self.dag_run_id, "note": self.note}
+        return {name: shorten(storable(value), MAX_TAG) for name, value in tags.items() if value}
 
 
 def connect() -> MlflowClient:
@@ -158,7 +161,7 @@ class RetrainRun:
         try:
             yield
         except BaseException as error:
-            reason = f"{name}: {error or type(error).__name__}"[:4000]
+            reason = shorten(storable(f"{name}: {error or type(error).__name__}"), MAX_TAG)
             try:
                 self.client.set_tag(self.run_id, "failure", reason)
                 self.client.set_terminated(self.run_id, "FAILED")

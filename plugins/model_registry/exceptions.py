@@ -66,4 +66,6 @@ def told_to_airflow() -> Iterator[None]:
     except RetrainError as error:
         raise RegistryFailedError(str(error)) from error
     except MlflowException as error:
+        if error.error_code == "INVALID_PARAMETER_VALUE":  # such as a name that no model can have
+            raise LifecycleRefusedError(f"MLflow: {' '.join(str(error).split())[:1000]}") from error
         raise RegistryFailedError(f"MLflow: {' '.join(str(error).split())[:1000]}") from error

@@ -11,6 +11,7 @@ from airflow.sdk import BaseHook, BaseOperator, Context
 from airflow.sdk.exceptions import AirflowNotFoundException
 from airflow.sdk.log import mask_secret
 
+from include.lifecycle.text import storable
 from model_registry.exceptions import StepFailedError, StepRefusedError
 from model_registry.hooks import MLflowRegistryHook
 from model_registry.processes import ChildProcess
@@ -25,6 +26,8 @@ _REMEDY = {
 }
 _RETRY_REMEDY = "Airflow tries again if retries are left; the whole log is above."
 
+MAX_VARIABLE = 100_000
+"""Bytes of an environment variable that a step is given; Linux takes no more than 128 KiB with its name."""
 _SENTENCE = "error: "
 _LEVELS = {" WARNING ": "warning", " ERROR ": "error", " CRITICAL ": "error"}
 # Airflow's own settings hold its secrets (database, keys, connections): a step needs none of them.
@@ -110,8 +113,19 @@ class PipelineStepOperator(BaseOperator):
             "PYTHONUNBUFFERED": "1",
             **MLflowRegistryHook(self.mlflow_conn_id).environment(),
             **data_environment(self.data_conn_id),
-            **{name: str(text) for name, text in self.env.items() if text is not None},
+            **{name: self._text(name, str(text)) for name, text in self.env.items() if text is not None},
         }
+
+    def _text(self, name: str, text: str) -> str:
+        """Return what somebody may have typed as a child process can be given it.
+
+        :raises StepRefusedError: when it is longer than the kernel takes
+        """
+        if len(text.encode(errors="replace")) > MAX_VARIABLE:
+            raise StepRefusedError(
+                f"Step {self.step[0]}: {name} is longer than {MAX_VARIABLE} bytes: give a shorter text in the form"
+            )
+        return storable(text)
 
     def _failure(self, code: int, sentence: str) -> StepFailedError | StepRefusedError:
         said = sentence or f"it ended with exit code {code} and said nothing"

@@ -4,7 +4,7 @@ from include.lifecycle.links import base_url, run_url, version_url
 from include.lifecycle.review import render_review
 from include.lifecycle.text import markdown, one_line, shorten, storable
 
-from .support import MODEL
+from .support import MODEL, approved
 
 TAGS = {
     "validation.metric": "rmspe",
@@ -44,6 +44,16 @@ def test_a_candidate_stands_beside_production(registry, add):
     assert "rows" not in text
     assert "| Data version | abc123 | old |" in text
     assert "| Note | after the refit | |" in text
+
+
+def test_after_a_rollback_the_next_candidate_is_compared_with_what_is_live_then(registry, add):
+    add(stage="Production", metrics={"holdout_rmspe": 0.0980})
+    add(stage="Production", metrics={"holdout_rmspe": 0.0900})
+    registry.rollback(MODEL, 1, approved("eve", "2 oversells"))
+    add(stage="Staging", metrics={"holdout_rmspe": 0.0949}, **TAGS)
+    text = render_review(registry, MODEL, 3)
+    assert "Approval puts it in the place of version 1, which is then archived." in text
+    assert "| holdout RMSPE | 0.0949 | 0.0980 | -0.0031 |" in text
 
 
 def test_a_failed_gate_and_missing_facts_are_told(registry, add):

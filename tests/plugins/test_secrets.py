@@ -1,0 +1,103 @@
+"""No secret of a connection reaches a log, an XCom, a rendered field, a run's parameters or an MLflow tag."""
+
+import json
+import signal
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from tests.airflow_home import prepare
+
+SECRETS = ("pw-of-mlflow-Zq7", "pw-of-airflow-Xr8", "pw-of-git-Wt9", "key-of-the-remote-Vu6")
+STEP = """
+import json, logging, os, sys
+logging.basicConfig(stream=sys.stderr)
+for name, value in os.environ.items():
+    if "PASSWORD" in name or "KEY" in name:
+        logging.warning("a careless library logs %s=%s", name, value)
+print(json.dumps({"ok": True}))
+"""
+DAG = """
+import pendulum
+from airflow.sdk import DAG, Param
+from model_registry.operators import ModelStageOperator
+from model_registry.rollback import ModelRollbackOperator
+from model_registry.steps import PipelineStepOperator
+
+with DAG(dag_id="secret_dag", schedule=None, start_date=pendulum.datetime(2026, 1, 1),
+         params={"model": Param("m", type="string"), "reason": Param("", type="string")}):
+    step = PipelineStepOperator(task_id="step", step=["x"], module="careless_step", cwd="CWD",
+                                env={"RETRAIN_NOTE": "{{ params.reason }}"}, data_conn_id="rossmann_data")
+    promote = ModelStageOperator(task_id="promote", model_name="{{ params.model }}", version="2", stage="Production")
+    back = ModelRollbackOperator(task_id="rollback", model_name="{{ params.model }}", version="1")
+    step >> promote >> back
+"""
+
+
+@pytest.fixture
+def sigterm() -> Iterator[None]:
+    """Put back the signal handler that a task run in this process replaces."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+def test_a_fake_password_is_found_nowhere(
+    mlflow: str, model: str, connect: Any, airflow_db: None, sigterm: None, tmp_path: Path, capfd: Any, caplog: Any
+) -> None:
+    from airflow.dag_processing.bundles.manager import DagBundlesManager
+    from airflow.dag_processing.dagbag import DagBag, sync_bag_to_db
+    from airflow.sdk._shared.secrets_masker import redact
+    from mlflow import MlflowClient
+
+    from include.lifecycle.decisions import Decision, Outcome
+    from include.lifecycle.registry import ModelRegistry
+    from tests.registry_server import add_version
+
+    parts = urlsplit(mlflow)
+    connect("mlflow_default", host=parts.hostname, port=parts.port, login="bot", password=SECRETS[0])
+    connect("airflow_api_default", host="127.0.0.1", port=9, login="bot", password=SECRETS[1])
+    extra = {"env": {"AWS_SECRET_ACCESS_KEY": SECRETS[3]}}
+    connect("rossmann_data", host="https://git.example.org/d.git", login="bot", password=SECRETS[2], extra=extra)
+    (tmp_path / "careless_step.py").write_text(STEP, encoding="utf-8")
+    registry = ModelRegistry(tracking_uri=mlflow)
+    first, _ = (add_version(mlflow, model, stage="Staging") for _ in range(2))
+    registry.promote(model, first, Decision(Outcome.APPROVED))
+
+    folder = prepare() / "examples"
+    file = folder / "secret_dag.py"
+    file.write_text(DAG.replace("CWD", str(tmp_path)), encoding="utf-8")
+    try:
+        DagBundlesManager().sync_bundles_to_db()
+        bag = DagBag(dag_folder=str(folder), bundle_path=folder, bundle_name="examples")
+        sync_bag_to_db(bag, "examples", None)
+        run = bag.dags["secret_dag"].test(
+            run_conf={"model": model, "reason": "{{ conn.mlflow_default.password }} {{ var.value }}"}
+        )
+    finally:
+        file.unlink()
+    assert str(run.state) == "success"
+    assert registry.production(model).version == first, "promoted and rolled back"
+
+    client = MlflowClient(tracking_uri=mlflow)
+    kept = [str(version.to_proto()) for version in client.search_model_versions(f"name='{model}'")]
+    kept += [json.dumps(run.data.to_dictionary()) for run in client.search_runs(
+        [experiment.experiment_id for experiment in client.search_experiments()])]  # fmt: skip
+    kept += ["\n".join(sqlite3.connect(prepare() / "airflow.db").iterdump())]
+    kept += [path.read_text(errors="replace") for path in (prepare() / "logs").rglob("*") if path.is_file()]
+    said = capfd.readouterr()
+    told = [*said.out.splitlines(), *said.err.splitlines(), *caplog.text.splitlines()]
+    careless = [line for line in told if "a careless library logs" in line]
+    kept += [line for line in told if line not in careless]
+    text = "\n".join(kept)
+    assert "conn.mlflow_default.password" in text, "the reason was searched, and Jinja did not render it"
+    # dag.test does not mask what it prints; a worker does, with what the tasks told it to hide
+    masked = "\n".join(str(redact(line)) for line in careless)
+    assert masked.count("***") >= 3
+    for secret in SECRETS:
+        assert secret not in text
+        assert secret not in masked
