@@ -113,4 +113,4 @@ def test_a_rollback_takes_seconds_and_starts_who_waits_for_a_promotion(
 
 
 def _runs(operator: Operations, dag_id: str) -> list:
-    return operator.api.request("GET", f"/api/v2/dags/{dag_id}/dagRuns")["dag_runs"]
+    return operator.api.request("GET", f"/dags/{dag_id}/dagRuns")["dag_runs"]
