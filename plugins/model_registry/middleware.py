@@ -17,6 +17,11 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
+_FORBIDDEN = 403
+_FORBIDDEN_IN_THE_UI = 432
+"""For a browser's session. Airflow's UI tells of a 403 only that a permission is missing, and of any other registered
+status only its name; of a status that nobody registered, which counts as 400 elsewhere, it shows what is said."""
+
 
 class ApprovalMiddleware:
     """Refuse decisions that the policy does not accept, and record those that Airflow accepted.
@@ -41,7 +46,7 @@ class ApprovalMiddleware:
         refused = await _refusals(request, caller, scope)
         if refused and caller is not None:
             await _record(marks.record_refused, refused, caller)
-            await _forbid(send, list(dict.fromkeys(refusal.sentence for refusal in refused)))
+            await _forbid(scope, send, list(dict.fromkeys(refusal.sentence for refusal in refused)))
             return
         marked: list[marks.Marked] = []
 
@@ -109,9 +114,11 @@ async def _record(write: Callable[..., None], *arguments: Any) -> None:
         log.exception("Who decided on an approval could not be recorded")
 
 
-async def _forbid(send: Send, sentences: list[str]) -> None:
-    """Answer as Airflow answers what it forbids, so that its UI shows the sentence."""
+async def _forbid(scope: Scope, send: Send, sentences: list[str]) -> None:
+    """Answer with the sentences, so that whoever asked sees them."""
+    by_header = any(name.lower() == b"authorization" for name, _ in scope["headers"])
+    status = _FORBIDDEN if by_header else _FORBIDDEN_IN_THE_UI
     body = json.dumps({"detail": " ".join(sentences)}).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-    await send({"type": "http.response.start", "status": 403, "headers": headers})
+    await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

@@ -117,11 +117,13 @@ def test_a_dry_run_passes(run: Run) -> None:
     assert run.mark("ben", body, f"/taskInstances/{APPROVAL}/dry_run") == 200
 
 
-def test_the_cookie_of_the_ui(run: Run) -> None:
+def test_the_ui_gets_a_status_of_which_it_shows_the_sentence(run: Run) -> None:
     run.ask()
     token = run.token("ben")
     answer = run.client.patch(run.approval, json={"new_state": "success"}, headers={"Cookie": f"_token={token}"})
-    assert refused(answer).startswith(NO_REASON)
+    assert answer.status_code == 432
+    assert answer.json()["detail"].startswith(NO_REASON)
+    assert run.state() == "deferred"
 
 
 def test_a_bearer_token_counts_before_the_cookie(run: Run) -> None:

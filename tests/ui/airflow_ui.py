@@ -3,7 +3,7 @@
 from pathlib import Path
 from urllib.parse import quote
 
-from playwright.sync_api import Locator, Page
+from playwright.sync_api import Locator, Page, TimeoutError
 
 from include.local_stack.stack import APPROVAL_TASK, DAG_ID
 
@@ -35,10 +35,16 @@ class AirflowUi:
         """
         if not toast:
             self.page.wait_for_timeout(SETTLE_MS)
-            self.page.wait_for_function(f"!document.querySelector('{TOAST}')", timeout=15_000)
+            self._wait_for_toasts_to_go()
         path = self.output / f"{name}.png"
         self.page.screenshot(path=path)
         print(path)
+
+    def _wait_for_toasts_to_go(self) -> None:
+        try:
+            self.page.wait_for_function(f"!document.querySelector('{TOAST}')", timeout=15_000)
+        except TimeoutError:  # a picture with a message is better than none
+            print("still shown:", self.page.locator(TOAST).all_inner_texts())
 
     def toast(self) -> str:
         """Wait for a message and return its text."""

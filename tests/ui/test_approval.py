@@ -80,7 +80,7 @@ def test_a_viewer_cannot_mark(stack: Stack, as_user: Users, first: str) -> None:
     vera.confirm(dialog)
     said = vera.toast()
     vera.shoot("4-viewer-refused", toast=True)
-    assert "Forbidden" in said
+    assert "You do not have permission" in said
     assert state(stack, first) == "deferred"
 
 
