@@ -3,7 +3,7 @@
 from pathlib import Path
 from urllib.parse import quote
 
-from playwright.sync_api import Locator, Page, TimeoutError
+from playwright.sync_api import Error, Locator, Page
 
 from include.local_stack.stack import APPROVAL_TASK, DAG_ID
 
@@ -43,7 +43,7 @@ class AirflowUi:
     def _wait_for_toasts_to_go(self) -> None:
         try:
             self.page.wait_for_function(f"!document.querySelector('{TOAST}')", timeout=15_000)
-        except TimeoutError:  # a picture with a message is better than none
+        except Error:  # a picture with a message is better than none
             print("still shown:", self.page.locator(TOAST).all_inner_texts())
 
     def toast(self) -> str:
