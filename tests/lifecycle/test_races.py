@@ -73,8 +73,10 @@ def test_of_an_approval_and_a_rejection_at_the_same_moment_one_holds(registry, a
         pass
     for version in versions:
         info = registry.version(MODEL, version)
-        outcomes = [event.outcome for event in registry.history(MODEL) if event.version == version][1:]
+        first, *late = [event for event in registry.history(MODEL) if event.version == version][1:]
+        outcomes = [first.outcome]
         assert [info.tags["decision.outcome"]] == outcomes
+        assert [event.late for event in late] == [True] * len(late)
         assert (outcomes == [Outcome.REJECTED]) == (info.stage == "Staging")
 
 

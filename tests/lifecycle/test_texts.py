@@ -117,8 +117,8 @@ def test_an_entry_without_the_newer_fields_is_read(registry, add):
 
 
 def test_policy_and_digest_of_the_artifacts_are_in_the_event(registry, add):
-    version = add(stage="Staging", **{"artifacts.digest": "sha256:abc"})
-    registry.promote(MODEL, version, approved(policy="reason met, four eyes met"))
+    version = add(**{"artifacts.digest": "sha256:abc"})
+    registry.stage(MODEL, version, approved(policy="reason met, four eyes met"))
     event = registry.history(MODEL)[-1]
     assert event.policy == "reason met, four eyes met"
     assert event.evidence["artifacts"] == "sha256:abc"

@@ -21,6 +21,7 @@ from include.lifecycle.registry import ModelRegistry
 from include.rossmann import ledger_commands, people
 from include.rossmann.cli import app
 from include.rossmann.config import load_config
+from tests.rossmann.conftest import write_config
 
 MODEL = "rossmann-ensemble"
 ROOT = Path(__file__).parents[2]
@@ -28,7 +29,10 @@ FORMULA = '=HYPERLINK("http://x";"y")\n| <b>'
 
 
 @pytest.fixture
-def registry(mlflow_uri: str) -> ModelRegistry:
+def registry(mlflow_uri: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ModelRegistry:
+    # These versions have no artifacts, so none with digests either.
+    config = write_config(tmp_path / "config.yaml", integrity="when_recorded")
+    monkeypatch.setenv("RETRAIN_CONFIG", str(config))
     registry = ModelRegistry(tracking_uri=mlflow_uri)
     registry.client.create_registered_model(MODEL)
     return registry
