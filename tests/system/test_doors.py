@@ -129,13 +129,13 @@ def reject_then_clear(desk: Desk) -> None:
 def approve_then_clear(desk: Desk) -> None:
     desk.mark("success")
     desk.until(desk.ended)
-    desk.clear(APPROVAL, "promote", "record_decision")
+    desk.clear(APPROVAL, "promote", "confirm", "record_decision")
 
 
 def approve_then_clear_all(desk: Desk) -> None:
     desk.mark("success")
     desk.until(desk.ended)
-    desk.clear("stage", APPROVAL, "promote", "record_decision")
+    desk.clear("stage", APPROVAL, "promote", "confirm", "record_decision")
 
 
 def mark_then_respond(desk: Desk) -> None:
@@ -288,9 +288,9 @@ def act_when_waiting(wave: dict[str, Desk]) -> None:
     while waiting:
         assert time.monotonic() < deadline, f"still not waiting: {list(waiting)}"
         for name, desk in list(waiting.items()):
-            if desk.state() in desk.case.when:
-                since.setdefault(name, time.monotonic())
-            if name in since and time.monotonic() - since[name] >= READING_SECONDS:
+            if desk.state() not in desk.case.when:
+                continue
+            if time.monotonic() - since.setdefault(name, time.monotonic()) >= READING_SECONDS:
                 del waiting[name]
                 desk.case.act(desk)
         time.sleep(0.5)

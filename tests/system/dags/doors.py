@@ -13,7 +13,8 @@ MODEL = {"model_name": "{{ params.model }}"}
 VERSION = {"version": "{{ params.version }}"}
 KINDS = {
     "doors": {},
-    "doors_rescheduling": {"deferrable": False},
+    # Airflow takes what a task left away when it looks again: a mark in that second finds that nobody was asked.
+    "doors_rescheduling": {"deferrable": False, "poll_seconds": 15},
     "doors_expiring": {"expires_after": timedelta(seconds=10)},
 }
 
@@ -28,7 +29,7 @@ for dag_id, arguments in KINDS.items():
         params={"model": Param("m", type="string"), "version": Param(1, type="integer", minimum=1)},
     ):
         stage = ModelStageOperator(task_id="stage", stage="Staging", **MODEL, **VERSION)
-        approval = ModelApprovalSensor(task_id="await_approval", poll_seconds=2, **arguments, **MODEL, **VERSION)
+        approval = ModelApprovalSensor(task_id="await_approval", **{"poll_seconds": 2, **arguments, **MODEL, **VERSION})
         promote = ModelStageOperator(
             task_id="promote", stage="Production", approval_task_id="await_approval", **MODEL, **VERSION
         )
