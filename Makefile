@@ -119,6 +119,10 @@ test-ml: $(STAMP_ML) ## The tests of include/ in an environment without Airflow
 test-system: $(STAMP) ## The whole life cycle on real servers: reject, expire, fail the gate, roll back ...
 	$(PY) -m pytest -m system tests/system tests/rossmann/test_clean_environment.py
 
+.PHONY: test-identity
+test-identity: $(STAMP) ## Who decided, and who may: several users under SimpleAuthManager and FAB
+	$(PY) -m pytest -m identity tests/system
+
 .PHONY: test-ui
 test-ui: $(STAMP) ## Clicks in a real browser: trigger, approve, reject; a viewer cannot (needs Chromium)
 	$(PY) -m pytest -m ui tests/ui

@@ -18,7 +18,7 @@ from include.local_stack.processes import Processes
 from include.local_stack.stack import PROJECT, clean_environment
 from tests.registry_server import add_version, stage_of, tags_of
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.identity, pytest.mark.timeout(1800)]
 
 APPROVERS, FOUR_EYES, OPEN = "identity_approvers", "identity_four_eyes", "identity_open"
 REJECTED = "identity_rejected"
