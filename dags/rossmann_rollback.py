@@ -81,6 +81,7 @@ with DAG(
         policy=POLICY.effective_policy,
         approval_task_id=APPROVAL if POLICY.require_second_person else None,
         integrity=CONFIG.integrity,
+        notifications=CONFIG.notifications,
         airflow_conn_id=CONFIG.connections.airflow_api,
         **REGISTRY,
     )

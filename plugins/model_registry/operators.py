@@ -131,6 +131,7 @@ class ModelStageOperator(BaseOperator):
                 decision = rules.approve(context, decision)
             return self._move_or_wait(context, registry, rules, model, version, decision)
 
+    @tells(promoted)
     def execute_after_blackout(self, context: Context, event: Any, decision: Mapping[str, Any]) -> dict[str, Any]:  # noqa: ARG002
         """Move the version once the blackout has ended.
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.standard.operators.hitl import HITLOperator
 from airflow.sdk import BaseOperator, Context, Param
 
-from include.lifecycle.config import PolicyConfig
+from include.lifecycle.config import NotificationConfig, PolicyConfig
 from include.lifecycle.decisions import AIRFLOW_RUN, AIRFLOW_RUN_UNVERIFIED, UNKNOWN, Decision, Door, Outcome
 from include.lifecycle.policy import Facts, require
 from include.lifecycle.stages import PRODUCTION
@@ -35,6 +35,7 @@ from model_registry.exceptions import (
 )
 from model_registry.hooks import MLflowRegistryHook
 from model_registry.links import ModelVersionLink
+from model_registry.notifications import Notifications, rolled_back, tells
 from model_registry.operators import AIRFLOW_API_CONN
 from model_registry.policies import requested_by, verified_requester
 from model_registry.values import constant, rendered_text, rendered_version
@@ -58,6 +59,7 @@ class ModelRollbackOperator(BaseOperator):
     :param policy: what the decision needs
     :param approval_task_id: the ``RollbackApprovalOperator`` in which a second person approves
     :param integrity: ``required`` refuses a version without recorded digests
+    :param notifications: the notifiers that are told
     :param mlflow_conn_id: connection of the MLflow server
     :param airflow_conn_id: connection to Airflow's own API: shows that who triggered or approved was logged in
     """
@@ -75,6 +77,7 @@ class ModelRollbackOperator(BaseOperator):
         policy: PolicyConfig | None = None,
         approval_task_id: str | None = None,
         integrity: "IntegrityMode" = "when_recorded",
+        notifications: Sequence[NotificationConfig] = (),
         mlflow_conn_id: str = MLflowRegistryHook.default_conn_name,
         airflow_conn_id: str | None = AIRFLOW_API_CONN,
         **kwargs: Any,
@@ -92,10 +95,12 @@ class ModelRollbackOperator(BaseOperator):
         self.policy = policy or PolicyConfig()
         self.approval_task_id = approval_task_id
         self.integrity = integrity
+        self.notifications = Notifications(notifications, self.task_id)
         self.mlflow_conn_id = mlflow_conn_id
         self.airflow_conn_id = airflow_conn_id
         self.version_url = ""
 
+    @tells(rolled_back)
     def execute(self, context: Context) -> dict[str, Any]:
         """Move the version and return what was done."""
         model = rendered_text(self.task_id, "model_name", self.model_name)
@@ -119,6 +124,7 @@ class ModelRollbackOperator(BaseOperator):
             "archived": list(done.archived),
             "changed": done.changed,
             "user": done.event.user,
+            "reason": done.event.reason,
             "ledger_entry": done.event.entry,
             "ledger_digest": done.event.digest,
         }
