@@ -54,7 +54,7 @@ def champion(stack: Stack, folder: Path) -> int:
         if not client.search_registered_models(f"name='{MODEL}'"):
             client.create_registered_model(MODEL)
         tags = {tag.VALIDATION_OUTCOME: tag.PASSED, tag.ARTIFACTS_DIGEST: digest}
-        made = client.create_model_version(MODEL, info.model_uri, run.info.run_id, tags=tags)
+        made = client.create_model_version(MODEL, info.model_uri, run.info.run_id, tags=tags, model_id=info.model_id)
         registry.stage(MODEL, int(made.version))
         registry.promote(MODEL, int(made.version), Decision(Outcome.APPROVED, reason="for the test"))
     return int(made.version)
