@@ -116,8 +116,9 @@ test-ml: $(STAMP_ML) ## The tests of include/ in an environment without Airflow
 	$(VENV_ML)/bin/python -m pytest -n $(WORKERS) tests/lifecycle tests/rossmann tests/local_stack
 
 .PHONY: test-system
-test-system: $(STAMP) ## The whole life cycle on real servers: reject, expire, fail the gate, roll back ...
-	$(PY) -m pytest -m system tests/system tests/rossmann/test_clean_environment.py
+test-system: $(STAMP) ## The life cycle, every door, policy and rollback on real servers (half an hour)
+	$(PY) -m pytest -m system tests/system/test_life_cycle.py tests/rossmann/test_clean_environment.py
+	for module in doors policy_waits rollback_dag; do $(PY) -m pytest -m system tests/system/test_$$module.py; done
 
 .PHONY: test-identity
 test-identity: $(STAMP) ## Who decided, and who may: several users under SimpleAuthManager and FAB
