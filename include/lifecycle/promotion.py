@@ -10,7 +10,7 @@ takes the lock over and goes on where the first stopped, after ``end`` it finds 
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
@@ -57,6 +57,21 @@ class Transition:
     def of(cls, event: Event, *, changed: bool = True) -> "Transition":
         """Return the transition that an event records."""
         return cls(event.model, event.version, event.from_stage, event.to_stage, list(event.archived), event, changed)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what JSON can hold, such as an XCom: the move, who decided it and why, and the ledger's anchor."""
+        return {
+            "model": self.model,
+            "version": self.version,
+            "from": self.from_stage,
+            "to": self.to_stage,
+            "archived": list(self.archived),
+            "changed": self.changed,
+            "user": self.event.user,
+            "reason": self.event.reason,
+            "ledger_entry": self.event.entry,
+            "ledger_digest": self.event.digest,
+        }
 
 
 @dataclass(frozen=True)

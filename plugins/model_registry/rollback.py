@@ -116,18 +116,7 @@ class ModelRollbackOperator(BaseOperator):
         for sentence in confirm(done):
             self.log.info("%s", sentence)
         emit_promotion(context, done.event)
-        return {
-            "model": model,
-            "version": version,
-            "from": done.from_stage,
-            "to": done.to_stage,
-            "archived": list(done.archived),
-            "changed": done.changed,
-            "user": done.event.user,
-            "reason": done.event.reason,
-            "ledger_entry": done.event.entry,
-            "ledger_digest": done.event.digest,
-        }
+        return done.to_dict()
 
     def _decision(self, context: Context, model: str, version: int) -> Decision:
         """Return the decision of who triggered the run or, where asked for, of the second person.
