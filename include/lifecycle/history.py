@@ -1,7 +1,7 @@
 """Questions to a ledger's events: what was live when, and what a rollback would go back to."""
 
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from include.lifecycle.entries import LedgerState
@@ -14,10 +14,12 @@ class Term:
     """A time that a version was in Production.
 
     :param event: what brought it there
+    :param since: when it came
     :param until: when it left, None while it is live
     """
 
     event: Event
+    since: datetime
     until: datetime | None = None
 
     @property
@@ -26,23 +28,25 @@ class Term:
         return self.event.version
 
 
-def terms(events: Iterable[Event]) -> list[tuple[datetime, Term]]:
-    """Return who was in Production, with the beginning of each term, in order.
+def terms(events: Iterable[Event]) -> list[Term]:
+    """Return every time that a version was in Production, in order.
 
     The order of the ledger holds: where the clocks of two hosts disagree, what comes later in it cannot have
     begun earlier.
+
+    :param events: in the ledger's order
     """
-    found: list[tuple[datetime, Term]] = []
+    found: list[Term] = []
     now: datetime | None = None
     for event in events:
         now = event.time if now is None else max(now, event.time)
         leaves = event.moved and event.from_stage == PRODUCTION and bool(found)
-        if (event.is_promotion or leaves) and found and found[-1][1].until is None:
-            begin, last = found[-1]
+        if (event.is_promotion or leaves) and found and found[-1].until is None:
+            last = found[-1]
             if event.is_promotion or last.version == event.version:
-                found[-1] = (begin, Term(last.event, now))
+                found[-1] = replace(last, until=now)
         if event.is_promotion:
-            found.append((now, Term(event)))
+            found.append(Term(event, now))
     return found
 
 
@@ -55,8 +59,8 @@ def live_at(events: Iterable[Event], when: datetime) -> Event | None:
     """
     if when.tzinfo is None:
         raise ValueError(f"live_at needs a timezone, found {when.isoformat()}")
-    for begin, term in reversed(terms(events)):
-        if begin <= when:
+    for term in reversed(terms(events)):
+        if term.since <= when:
             return term.event if term.until is None or when < term.until else None
     return None
 
@@ -71,7 +75,7 @@ def previous_champion(state: LedgerState, versions: Collection[int]) -> Term | N
     :param versions: those that exist
     """
     failed: set[int] = set()
-    for _, term in reversed(terms(state.events)):
+    for term in reversed(terms(state.events)):
         version = term.version
         if version != state.production and version in versions and version not in failed:
             return term

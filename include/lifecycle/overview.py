@@ -1,7 +1,7 @@
 """A model at a glance: what is live, what waits, what it can go back to, what its ledger says. Writes nothing."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from mlflow.entities import ViewType
@@ -12,14 +12,14 @@ from include.lifecycle.decisions import Decision, Outcome, utc_now
 from include.lifecycle.entries import LedgerState
 from include.lifecycle.errors import ModelNotFoundError
 from include.lifecycle.events import Event
+from include.lifecycle.history import terms
 from include.lifecycle.links import version_url
 from include.lifecycle.policy import Check, Facts, blackout_end, describe, evaluate
-from include.lifecycle.reconcile import DELETED
 from include.lifecycle.registry import ModelRegistry
 from include.lifecycle.review import METRICS, run_metrics
 from include.lifecycle.runs import EXPERIMENT, RUN_TAG
 from include.lifecycle.stages import ARCHIVED, STAGING
-from include.lifecycle.summary import Former, Ledger, Live, Overview, Rules, Shown, Stay, Waiting
+from include.lifecycle.summary import Former, Ledger, Live, Overview, Rules, Shown, Waiting
 from include.lifecycle.versions import VersionInfo, in_production, numbers
 
 MEASURED = 10
@@ -83,21 +83,6 @@ def overview(
     )
 
 
-def stays(events: Iterable[Event]) -> list[Stay]:
-    """Return every time that a version was in Production, in order.
-
-    :param events: oldest first
-    """
-    found: list[Stay] = []
-    for event in events:
-        leaves = event.moved and event.to_stage == DELETED
-        if (event.is_promotion or leaves) and found and found[-1].until is None:
-            found[-1] = replace(found[-1], until=event.time)
-        if event.is_promotion:
-            found.append(Stay(event.version, event))
-    return found
-
-
 @dataclass(frozen=True)
 class _Shower:
     """Shows versions of a model: their metrics and links."""
@@ -119,7 +104,7 @@ def _live(show: _Shower, state: LedgerState, versions: Sequence[VersionInfo]) ->
     if version is None:
         return None
     info = next((item for item in versions if item.version == version), None)
-    last = next((stay for stay in reversed(stays(state.events)) if stay.version == version), None)
+    last = next((term for term in reversed(terms(state.events)) if term.version == version), None)
     return Live(version, show(info) if info else None, last)
 
 
@@ -162,12 +147,12 @@ def _evidence(policy: PolicyConfig | None, info: VersionInfo, now: datetime) -> 
 
 def _former(show: _Shower, state: LedgerState, versions: Sequence[VersionInfo]) -> Iterator[Former]:
     live, stages = state.production, {item.version: item.stage for item in versions}
-    seen = [stay for stay in stays(state.events) if stay.version != live]
-    last = {stay.version: stay for stay in seen}
-    for version, stay in sorted(last.items(), key=lambda item: item[1].since, reverse=True):
+    seen = [term for term in terms(state.events) if term.version != live]
+    last = {term.version: term for term in seen}
+    for version, term in sorted(last.items(), key=lambda item: item[1].since, reverse=True):
         yield Former(
             version=version,
-            last=stay,
+            last=term,
             times=sum(other.version == version for other in seen),
             available=stages.get(version) == ARCHIVED,
             url=show.url(version) if version in stages else None,

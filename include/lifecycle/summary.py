@@ -10,26 +10,9 @@ from datetime import datetime
 from include.lifecycle import tags as tag
 from include.lifecycle.decisions import Decision
 from include.lifecycle.events import Event
+from include.lifecycle.history import Term
 from include.lifecycle.policy import Check
 from include.lifecycle.versions import VersionInfo
-
-
-@dataclass(frozen=True)
-class Stay:
-    """One time in Production.
-
-    :param event: what brought the version there
-    :param until: when another one took its place, None while it is there
-    """
-
-    version: int
-    event: Event
-    until: datetime | None = None
-
-    @property
-    def since(self) -> datetime:
-        """When the version came into Production."""
-        return self.event.time
 
 
 @dataclass(frozen=True)
@@ -72,12 +55,12 @@ class Live:
     """The version in Production.
 
     :param shown: None when the registry has lost the version
-    :param stay: since when, by whom and why; None when it is in Production without a ledger
+    :param term: since when, by whom and why; None when it is in Production without a ledger
     """
 
     version: int
     shown: Shown | None
-    stay: Stay | None
+    term: Term | None
 
 
 @dataclass(frozen=True)
@@ -114,7 +97,7 @@ class Former:
     """
 
     version: int
-    last: Stay
+    last: Term
     times: int
     available: bool
     url: str | None = None

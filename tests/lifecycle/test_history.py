@@ -45,7 +45,7 @@ def test_live_is_who_came_last():
 def test_a_deleted_champion_is_live_no_more():
     events = [*EVENTS, event(3, 1, "Production", "Deleted"), event(5, 3)]
     assert [live(events, hour) for hour in (2.9, 3, 4.9, 5)] == [1, None, None, 3]
-    assert [(term.version, term.until) for _, term in terms(events)][-2:] == [(1, NOON + timedelta(hours=3)), (3, None)]
+    assert [(term.version, term.until) for term in terms(events)][-2:] == [(1, NOON + timedelta(hours=3)), (3, None)]
 
 
 def test_the_order_of_the_ledger_holds_where_clocks_disagree():

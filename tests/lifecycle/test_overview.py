@@ -9,7 +9,8 @@ from include.lifecycle import tags as tag
 from include.lifecycle.config import BlackoutConfig, PolicyConfig
 from include.lifecycle.decisions import Decision, Door, Outcome
 from include.lifecycle.errors import ModelNotFoundError
-from include.lifecycle.overview import known_models, overview, stays
+from include.lifecycle.history import terms
+from include.lifecycle.overview import known_models, overview
 
 from .support import MODEL, approved
 
@@ -33,7 +34,7 @@ def test_what_is_live_and_what_was(registry, add):
     registry.rollback(MODEL, 2, approved("eve", "3 is bad"))
     found = overview(registry, MODEL)
     assert found.live.version == 2
-    assert (found.live.stay.event.user, found.live.stay.event.reason) == ("eve", "3 is bad")
+    assert (found.live.term.event.user, found.live.term.event.reason) == ("eve", "3 is bad")
     assert found.live.shown.metrics == {"holdout_rmspe": 0.08}
     assert found.live.shown.data_version == "md5-2"
     assert found.live.shown.gate == {"outcome": "passed"}
@@ -41,7 +42,7 @@ def test_what_is_live_and_what_was(registry, add):
         (3, 1, True),
         (1, 1, True),
     ]
-    times = [(stay.version, stay.since, stay.until) for stay in stays(registry.history(MODEL))]
+    times = [(term.version, term.since, term.until) for term in terms(registry.history(MODEL))]
     assert [item[0] for item in times] == [1, 2, 3, 2]
     assert all(before[2] == after[1] for before, after in pairwise(times))
     assert times[-1][2] is None
@@ -118,7 +119,7 @@ def test_in_production_without_a_ledger(registry, add, by_hand):
     add()
     by_hand(1, "Production")
     found = overview(registry, MODEL)
-    assert (found.live.version, found.live.stay) == (1, None)
+    assert (found.live.version, found.live.term) == (1, None)
     assert found.warnings == ("MLflow shows version 1 in Production, the ledger no version: run `reconcile`.",)
 
 

@@ -60,12 +60,12 @@ class Content:
         }
 
     def _live(self, live: "Live") -> dict[str, Any]:
-        stay = self._event(live.stay.event) if live.stay else {}
+        term = self._event(live.term.event) if live.term else {}
         keys = ("event", "user", "user_source", "door", "reason", "run")
         return {
             "version": live.version,
-            "since": live.stay.since if live.stay else None,
-            **{key: stay.get(key) for key in keys},
+            "since": live.term.since if live.term else None,
+            **{key: term.get(key) for key in keys},
             **self._shown(live.shown),
         }
 
