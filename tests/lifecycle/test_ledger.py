@@ -7,7 +7,7 @@ from mlflow.exceptions import MlflowException
 
 from include.lifecycle import chain
 from include.lifecycle.entries import MAX_VALUE, Entry, LedgerState, canonical
-from include.lifecycle.errors import BadInputError, RetrainError
+from include.lifecycle.errors import BadInputError, LedgerDamagedError, RetrainError
 from include.lifecycle.held import FencedError
 from include.lifecycle.ledger import PromotionLedger
 from include.lifecycle.limits import CLIENT_LIMITS, bounded_requests, longest_request, time_to_live
@@ -214,7 +214,7 @@ def test_a_missing_entry_is_found(params):
     assert problems({**params, "00000002": "cut"})[0] == "entry 2 cannot be read"
 
 
-def test_a_damaged_ledger_is_told_and_a_rollback_stays_possible(registry, params, caplog, monkeypatch):
+def test_a_damaged_ledger_is_not_followed_and_a_rollback_stays_possible(registry, add, params, caplog, monkeypatch):
     real = registry.client.get_run
 
     def damaged(run_id: str) -> Any:
@@ -225,8 +225,13 @@ def test_a_damaged_ledger_is_told_and_a_rollback_stays_possible(registry, params
 
     monkeypatch.setattr(registry.client, "get_run", damaged)
     assert registry.verify(MODEL)
+    staged = add(stage="Staging")
+    for follow in (lambda: registry.promote(MODEL, staged, approved()), lambda: registry.reconcile(MODEL)):
+        with pytest.raises(LedgerDamagedError, match=r"was changed: entry 2 cannot be read .* rollback works"):
+            follow()
+    assert stages(registry) == {1: "Archived", 2: "Production", staged: "Staging"}
     assert registry.rollback(MODEL, 1, approved()).changed
-    assert stages(registry) == {1: "Production", 2: "Archived"}
+    assert stages(registry) == {1: "Production", 2: "Archived", staged: "Staging"}
     assert "entry 2 cannot be read" in caplog.text
 
 
