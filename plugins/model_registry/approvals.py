@@ -21,7 +21,10 @@ APPROVE = "Approve"
 REJECT = "Reject"
 REASON = "reason"
 MAX_REASON = 2000
-"""Characters of a reason that are kept: the ledger refuses more."""
+"""Characters of a reason that are kept: as many as a tag of the version holds and a person reads."""
+
+EVENT_STARTED, EVENT_FAILED = "running", "failed"
+"""Rows of Airflow's own audit log: a task's process started, or ended so. A mark writes neither."""
 
 AUDIT = "audit"
 """The user's name comes from Airflow's audit log, from a mark that Airflow accepted."""
@@ -60,13 +63,21 @@ class Recorded:
 
 @dataclass(frozen=True)
 class Marker:
-    """Who marked a task, with which note, when, and with which roles where they are known."""
+    """Who marked a task, with which note, when, and with which roles where they are known.
+
+    :param nobody: why the task's state is nobody's decision about the version, empty when it may be one
+    """
 
     user: str = UNKNOWN
     source: str = UNKNOWN
     note: str = ""
     at: datetime | None = None
     roles: tuple[str, ...] | None = None
+    nobody: str = ""
+
+
+class NobodyDecidedError(Exception):
+    """The approval task is in a state that no decision of a person brought it to; the text tells what did."""
 
 
 def task_state(context: Context, task_id: str) -> str | None:
@@ -162,10 +173,13 @@ def decision_of_mark(context: Context, task_id: str, outcome: Outcome, conn_id: 
     :param task_id: the approval task
     :param outcome: approved for a mark success, rejected for a mark failed
     :param conn_id: connection to Airflow's API; without it the user is unknown
+    :raises NobodyDecidedError: when the task failed by itself, or the whole run was marked
     """
     ti = context["ti"]
     task = TaskKey(ti.dag_id, ti.run_id, task_id)
     marker = who_marked(task, "success" if outcome is Outcome.APPROVED else "failed", conn_id)
+    if marker.nobody:
+        raise NobodyDecidedError(f"{task_id} {marker.nobody}")
     note = marker.note if marker.note or marker.user != UNKNOWN else _note_left(context, task_id)
     return Decision(
         outcome=outcome,
@@ -199,7 +213,8 @@ def who_marked(task: TaskKey, state: str, conn_id: str | None) -> Marker:
             instance = api.task_instance(task)
             if instance.get("state") != state:
                 return Marker()
-            rows = api.log_rows(task, try_number=int(instance["try_number"]), events=(EVENT_MARK, EVENT_NOTE))
+            events = (EVENT_MARK, EVENT_NOTE, EVENT_FAILED)
+            rows = api.log_rows(task, try_number=int(instance["try_number"]), events=events)
     except _UNREADABLE as error:
         log.warning("Who marked %s stays unknown: %s", task.task_id, _reason_of(error))
         return Marker()
@@ -207,21 +222,52 @@ def who_marked(task: TaskKey, state: str, conn_id: str | None) -> Marker:
     return marker if marker.user != UNKNOWN else replace(marker, note=str(instance.get("note") or ""))
 
 
+def was_asked_before(task: TaskKey, conn_id: str | None) -> bool:
+    """Return whether an approval task asked in its current try, although nothing of it is left.
+
+    A task that reschedules itself starts anew at each look, and Airflow then deletes its XComs: a mark in that
+    second finds none. Airflow's log shows the looks before, of which each asked, or ended the wait.
+
+    :param task: the approval task
+    :param conn_id: connection to Airflow's API
+    """
+    try:
+        api = AirflowApi.from_connection(conn_id)
+        if api is None:
+            return False
+        with api:
+            instance = api.task_instance(task)
+            rows = api.log_rows(task, try_number=int(instance["try_number"]), events=(EVENT_STARTED,))
+    except _UNREADABLE as error:
+        log.warning("Whether %s asked is unknown: %s", task.task_id, _reason_of(error))
+        return False
+    return len(rows) > 1
+
+
 def read_rows(rows: list[LogRow], state: str) -> Marker:
     """Return who made the mark that holds, from the accepted marks of one try.
 
     The marks at the end of the log that set ``state`` made it what it is. Airflow refuses a mark that
-    changes nothing, so there is one; several by different users came at the same instant.
+    changes nothing, so there is one; several by different users came at the same instant. A failure of the task's
+    own, or a mark of the whole run, which decides about no version, is told as such.
 
     :param rows: rows of the audit log, oldest first
     :param state: the state the task is in
     """
     last: list[tuple[LogRow, dict[str, Any]]] = []
+    failed = False
     for row in rows:
+        if row.event == EVENT_FAILED:
+            last, failed = [], state == "failed"
         if row.event != EVENT_MARK:
             continue
         extra = _extra(row)
         last = [*last, (row, extra)] if extra.get("new_state") == state else []
+        failed = False
+    if failed:
+        return Marker(nobody="failed by itself")
+    if last and all(extra.get("whole_run") is True for _, extra in last):
+        return Marker(nobody=f"was marked {state} with the whole run")
     owners = {row.owner for row, _ in last}
     if len(owners) != 1 or None in owners:
         return Marker()

@@ -5,10 +5,12 @@ from typing import Any
 
 from airflow.sdk import BaseOperator, Context
 
+from include.lifecycle.config import NotificationConfig
 from include.lifecycle.stages import PRODUCTION
 from model_registry.exceptions import PromotionSkippedError, told_to_airflow
 from model_registry.hooks import MLflowRegistryHook
 from model_registry.links import ModelVersionLink
+from model_registry.notifications import Notifications, nothing, tells
 from model_registry.values import constant, rendered_text, rendered_version
 
 
@@ -21,6 +23,7 @@ class ConfirmPromotionOperator(BaseOperator):
     :param model_name: registered model (templated)
     :param version: version that should be in Production (templated)
     :param promote_task_id: the task that promotes
+    :param notifications: the notifiers that are told when it fails
     :param mlflow_conn_id: connection of the MLflow server
     """
 
@@ -34,6 +37,7 @@ class ConfirmPromotionOperator(BaseOperator):
         model_name: str,
         version: str | int,
         promote_task_id: str,
+        notifications: Sequence[NotificationConfig] = (),
         mlflow_conn_id: str = MLflowRegistryHook.default_conn_name,
         **kwargs: Any,
     ) -> None:
@@ -43,9 +47,11 @@ class ConfirmPromotionOperator(BaseOperator):
         self.model_name = model_name
         self.version = version
         self.promote_task_id = promote_task_id
+        self.notifications = Notifications(notifications, self.task_id)
         self.mlflow_conn_id = mlflow_conn_id
         self.version_url = ""
 
+    @tells(nothing)
     def execute(self, context: Context) -> None:
         """Check that the version is in Production, or that the promotion brought it there and it was replaced since.
 

@@ -9,7 +9,7 @@ decision that it would make of each such task instance is held against that.
 - A mark skipped decides nothing: the promotion is skipped with it, and the version stays where it is.
 - A mark of the whole run is recorded and never refused: Airflow sets the waiting approval to the run's state and
   skips what follows, so nothing is promoted by it, and an operator has to be able to close a run that is stuck.
-  Who clears the promotion afterwards has it apply the policy to that mark, which is recorded as one of the run.
+  It is no decision about the version: a promotion that is cleared afterwards refuses it.
 - A mark of the promotion itself moves nothing either: it is recorded.
 
 The door spares a person a promotion that fails later; it does not replace that check. XComs can be edited by

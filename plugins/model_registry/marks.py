@@ -45,7 +45,8 @@ EVENT_REFUSED = "approval_refused"
 MARK_KEY = "approval_mark"
 """XCom of a marked approval: note, user, at, try_number, new_state."""
 APPROVAL_OPERATOR = "ModelApprovalSensor"
-WATCHED_OPERATORS = frozenset({APPROVAL_OPERATOR, "ModelStageOperator"})
+ASKING_OPERATORS = frozenset({APPROVAL_OPERATOR, "RollbackApprovalOperator"})
+WATCHED_OPERATORS = ASKING_OPERATORS | {"ModelStageOperator", "ModelRollbackOperator"}
 MAX_NOTE = 1000
 """Airflow accepts no longer note."""
 
@@ -182,7 +183,7 @@ def _record_note(mark: Mark, caller: Caller | None) -> None:
 def _record_response(answer: Answer, caller: Caller | None) -> None:
     key = TaskInstanceKey(answer.dag_id, answer.run_id, answer.task_id, answer.map_index)
     for task in _instances(key):
-        if task.operator == APPROVAL_OPERATOR:
+        if task.operator in ASKING_OPERATORS:
             _write(EVENT_RESPONSE, key, task.try_number, {"chosen_options": list(answer.chosen)}, caller)
 
 

@@ -150,6 +150,11 @@ def marked(result: Mapping[str, Any]) -> Occasion | None:
     return cast("Occasion", result["outcome"]) if result.get("door") == Door.MARK else None
 
 
+def nothing(result: Mapping[str, Any]) -> Occasion | None:  # noqa: ARG001
+    """Return no occasion, for a task of which only its refusal is worth telling."""
+    return None
+
+
 def tells(occasion: Callable[[Mapping[str, Any]], Occasion | None]) -> Callable[[Method], Method]:
     """Decorate a method of an operator with ``notifications``: tell what its result says, and what it refused.
 

@@ -1,4 +1,4 @@
-"""Operators that move a model version between stages, and that record what nobody's code recorded."""
+"""The operator that moves a model version between stages."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -6,27 +6,26 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from airflow.providers.standard.triggers.temporal import DateTimeTrigger
 from airflow.sdk import BaseOperator, Context
-from airflow.sdk.exceptions import AirflowSkipException
 
 from include.lifecycle.config import NotificationConfig, PolicyConfig
 from include.lifecycle.decisions import Decision, Door, Outcome
-from include.lifecycle.errors import TransitionRefusedError, VersionNotFoundError
 from include.lifecycle.stages import NONE, PRODUCTION, STAGING
 from model_registry.airflow_api import TaskKey
 from model_registry.approvals import (
-    Recorded,
+    NobodyDecidedError,
     as_reason,
     decision_of_mark,
     recorded_by,
     task_state,
     verified_response,
+    was_asked_before,
     without_user,
 )
 from model_registry.assets import emit_promotion, promotions_of
 from model_registry.exceptions import NotApprovedError, decided_otherwise, told_to_airflow
 from model_registry.hooks import MLflowRegistryHook
 from model_registry.links import ModelVersionLink
-from model_registry.notifications import Notifications, marked, promoted, tells
+from model_registry.notifications import Notifications, promoted, tells
 from model_registry.policies import PromotionRules, known_timezone
 from model_registry.values import constant, rendered_text, rendered_version
 
@@ -219,6 +218,7 @@ class ModelStageOperator(BaseOperator):
 
         :raises NotApprovedError: when there is none
         """
+        task = TaskKey(context["ti"].dag_id, context["ti"].run_id, task_id)
         recorded = recorded_by(context, task_id)
         if recorded is not None and (recorded.model, recorded.version) != (model, version):
             raise NotApprovedError(
@@ -233,10 +233,9 @@ class ModelStageOperator(BaseOperator):
                 return without_user(decision)
             if decision.door is not Door.REQUIRED_ACTIONS:
                 return decision
-            task = TaskKey(context["ti"].dag_id, context["ti"].run_id, task_id)
             return verified_response(decision, task, self._retries_of(task_id), self.airflow_conn_id)
         state = task_state(context, task_id)
-        if recorded is None and state == "success":
+        if recorded is None and state == "success" and not was_asked_before(task, self.airflow_conn_id):
             raise NotApprovedError(
                 f"{task_id} was marked success before it asked: nobody was shown version {version} of {model!r}."
                 f" Clear {task_id}, then decide."
@@ -246,79 +245,15 @@ class ModelStageOperator(BaseOperator):
                 f"Version {version} of {model!r} was not approved: {task_id} is {state or 'not started'}."
                 f" Approve it there; this task then runs by itself."
             )
-        return decision_of_mark(context, task_id, Outcome.APPROVED, self.airflow_conn_id)
+        try:
+            return decision_of_mark(context, task_id, Outcome.APPROVED, self.airflow_conn_id)
+        except NobodyDecidedError as error:
+            raise NotApprovedError(
+                f"Version {version} of {model!r} was not approved: {error}, which is no decision about it."
+                f" Clear {task_id}, then decide."
+            ) from error
 
     def _retries_of(self, task_id: str) -> int:
         dag = self.get_dag()
         task = dag.task_dict.get(task_id) if dag is not None else None
         return (task.retries or 0) if task is not None else 0
-
-
-class RecordDecisionOperator(BaseOperator):
-    """Record on the version how its approval ended, where no code of the approval task did.
-
-    Marking a task failed runs none of its code, and a worker may die or MLflow be away just after a person
-    rejected. Its trigger rule is ``all_done``, right behind the approval. It does nothing when the approval
-    was given (the promotion records that) or was never asked for. It must not stand behind the promotion: Airflow
-    takes a run's state from its last tasks, and this one is no failure when the approval was.
-
-    :param model_name: registered model (templated)
-    :param approval_task_id: the task that waits for the approval
-    :param notifications: the notifiers that are told
-    :param mlflow_conn_id: connection of the MLflow server
-    :param airflow_conn_id: connection to Airflow's own API, optional: tells who marked the approval
-    """
-
-    template_fields: Sequence[str] = ("model_name",)
-    operator_extra_links = (ModelVersionLink(),)
-    ui_color = "#d6eaf8"
-
-    def __init__(
-        self,
-        *,
-        model_name: str,
-        approval_task_id: str,
-        notifications: Sequence[NotificationConfig] = (),
-        mlflow_conn_id: str = MLflowRegistryHook.default_conn_name,
-        airflow_conn_id: str | None = AIRFLOW_API_CONN,
-        trigger_rule: str = "all_done",
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(trigger_rule=trigger_rule, **kwargs)
-        constant(self.task_id, "model_name", model_name)
-        constant(self.task_id, "approval_task_id", approval_task_id)
-        self.model_name = model_name
-        self.approval_task_id = approval_task_id
-        self.notifications = Notifications(notifications, self.task_id)
-        self.mlflow_conn_id = mlflow_conn_id
-        self.airflow_conn_id = airflow_conn_id
-        self.version_url = ""
-
-    @tells(marked)
-    def execute(self, context: Context) -> dict[str, Any]:
-        """Record the decision and return it."""
-        model = rendered_text(self.task_id, "model_name", self.model_name)
-        recorded = recorded_by(context, self.approval_task_id)
-        state = task_state(context, self.approval_task_id)
-        if recorded is None or recorded.model != model:
-            raise AirflowSkipException(f"No approval was asked for: {self.approval_task_id} is {state}")
-        self.version_url = MLflowRegistryHook(self.mlflow_conn_id).version_url(model, recorded.version)
-        decision = recorded.decision
-        if decision is None and state == "failed":
-            decision = decision_of_mark(context, self.approval_task_id, Outcome.REJECTED, self.airflow_conn_id)
-        if decision is None or decision.outcome is Outcome.APPROVED:
-            raise AirflowSkipException(f"Nothing to record: {self.approval_task_id} is {state}")
-        return self._record(recorded, decision)
-
-    def _record(self, recorded: Recorded, decision: Decision) -> dict[str, Any]:
-        from include.lifecycle.messages import confirm_decision
-
-        model, version = recorded.model, recorded.version
-        with told_to_airflow(), MLflowRegistryHook(self.mlflow_conn_id).registry() as registry:
-            try:
-                holds = registry.record_decision(model, version, decision)
-            except (TransitionRefusedError, VersionNotFoundError) as error:  # it is not there any more
-                raise AirflowSkipException(f"Nothing to record: {error}") from error
-        for sentence in confirm_decision(version, decision, holds):
-            self.log.info("%s", sentence)
-        return {"model": model, "version": version, **holds.to_dict()}

@@ -6,7 +6,8 @@ from typing import Any
 
 from include.lifecycle.config import LifecycleConfig
 from model_registry.confirmations import ConfirmPromotionOperator
-from model_registry.operators import ModelStageOperator, RecordDecisionOperator
+from model_registry.operators import ModelStageOperator
+from model_registry.recording import RecordDecisionOperator
 from model_registry.sensors import ModelApprovalSensor
 from model_registry.templates import xcom_field
 
@@ -72,6 +73,7 @@ def release_tasks(config: LifecycleConfig, *, version: str | int) -> ReleaseTask
         version=staged,
         promote_task_id="promote",
         mlflow_conn_id=config.connections.mlflow,
+        notifications=config.notifications,
     )
     stage >> await_approval >> promote >> confirm
     await_approval >> record_decision

@@ -56,6 +56,14 @@ class Run:
                 ti.state = {"stage": "success", task_id: "deferred"}.get(ti.task_id)
                 ti.try_number = 1
 
+    def is_of(self, operator: str) -> None:
+        """Let the approval be a task of another operator."""
+        from airflow.models.taskinstance import TaskInstance
+        from airflow.utils.session import create_session
+
+        with create_session() as session:
+            session.query(TaskInstance).filter_by(run_id=self.run_id, task_id=self.task_id).one().operator = operator
+
     @property
     def path(self) -> str:
         return f"/api/v2/dags/{self.dag_id}/dagRuns/{quote(self.run_id, safe='')}"

@@ -3,6 +3,7 @@
 import json
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 from include.lifecycle.decisions import Decision, Outcome
 from model_registry import airflow_api
 from model_registry.airflow_api import LogRow, TaskKey
-from model_registry.approvals import Marker, Recorded, as_reason, read_rows, who_marked
+from model_registry.approvals import EVENT_FAILED, Marker, Recorded, as_reason, read_rows, who_marked
 from model_registry.marks import EVENT_MARK, EVENT_NOTE
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -54,6 +55,23 @@ def test_the_mark_that_holds(found: list[tuple[str | None, str, str]], user: str
     marker = read_rows(rows(*found), "success")
     assert (marker.user, marker.note) == (user, note)
     assert marker.source == ("unknown" if user == "unknown" else "audit")
+
+
+def test_a_task_that_failed_by_itself_was_marked_by_nobody() -> None:
+    failed = LogRow(9, EVENT_FAILED, "airflow", None, START)
+    assert read_rows([failed], "failed").nobody == "failed by itself"
+    earlier = rows(("anna", "success", "good"))
+    assert read_rows([*earlier, failed], "failed").nobody == "failed by itself"
+    later = read_rows([replace(failed, number=0), *rows(("anna", "failed", "bad"))], "failed")
+    assert (later.user, later.nobody) == ("anna", "")
+    assert read_rows([replace(failed, number=0), *rows(("anna", "success", "good"))], "success").user == "anna"
+
+
+@pytest.mark.parametrize("state", ["success", "failed"])
+def test_a_mark_of_the_whole_run_decides_about_no_version(state: str) -> None:
+    extra = json.dumps({"new_state": state, "note": "close it", "whole_run": True})
+    marker = read_rows([LogRow(1, EVENT_MARK, "anna", extra, START)], state)
+    assert (marker.user, marker.nobody) == ("unknown", f"was marked {state} with the whole run")
 
 
 @pytest.mark.parametrize("extra", [None, "", "no json", "[]", '"text"', "{}"])

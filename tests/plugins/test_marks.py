@@ -115,6 +115,13 @@ def test_a_response_is_recorded_with_user_and_roles_once(run: Run) -> None:
     assert run.rows() == [row(EVENT_RESPONSE, "ben", chosen_options=["Approve"])]
 
 
+def test_the_second_persons_answer_about_a_rollback_is_recorded_too(run: Run) -> None:
+    run.ask_in_required_actions()
+    run.is_of("RollbackApprovalOperator")
+    assert run.answer("ben", "Approve", "because").status_code == 200
+    assert run.rows() == [row(EVENT_RESPONSE, "ben", chosen_options=["Approve"])]
+
+
 def test_a_dry_run_is_no_mark(run: Run) -> None:
     assert run.mark("ben", {"new_state": "success"}, "/taskInstances/await_approval/dry_run") == 200
     assert run.rows() == []

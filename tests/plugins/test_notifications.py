@@ -22,8 +22,10 @@ from include.lifecycle.decisions import Decision, Door, Outcome
 from include.lifecycle.errors import BadInputError
 from model_registry import notifications, sensors
 from model_registry.approvals import Recorded
+from model_registry.confirmations import ConfirmPromotionOperator
 from model_registry.notifications import Notifications, rolled_back, tells
-from model_registry.operators import ModelStageOperator, RecordDecisionOperator
+from model_registry.operators import ModelStageOperator
+from model_registry.recording import RecordDecisionOperator
 from model_registry.sensors import ModelApprovalSensor
 from tests.plugins import notifiers
 from tests.registry_server import add_version
@@ -277,6 +279,29 @@ def test_a_refused_promotion(mlflow: str, model: str, task: Any, told: list[dict
     ((event, number, _, reason),) = events(told)
     assert (event, number) == ("refused", str(version))
     assert "the first decision holds" in reason
+
+
+def test_a_promotion_that_was_marked_green_by_hand(
+    mlflow: str, model: str, task: Any, told: list[dict[str, Any]]
+) -> None:
+    version = add_version(mlflow, model, stage="Staging")
+    confirm = ConfirmPromotionOperator(
+        task_id="confirm",
+        model_name=model,
+        version=version,
+        promote_task_id="promote",
+        notifications=[configured()],
+    )
+    with pytest.raises(AirflowFailException):
+        confirm.execute(task.context)
+    ((event, number, _, reason),) = events(told)
+    assert (event, number) == ("refused", str(version))
+    assert "was marked success without running" in reason
+    approve(task, model, version)
+    promotion(model, version).execute(task.context)
+    told.clear()
+    confirm.execute(task.context)
+    assert told == []
 
 
 def test_mlflow_being_away_is_no_refusal(task: Any, connect: Any, told: list[dict[str, Any]]) -> None:

@@ -16,7 +16,10 @@ from model_registry.exceptions import (
     RegistryFailedError,
 )
 from model_registry.hooks import MLflowRegistryHook
-from model_registry.operators import ModelStageOperator, RecordDecisionOperator
+from model_registry.marks import EVENT_MARK
+from model_registry.operators import AIRFLOW_API_CONN, ModelStageOperator
+from model_registry.recording import RecordDecisionOperator
+from tests.plugins.airflow_answers import AirflowAnswers
 from tests.registry_server import add_version, stage_of, tags_of
 
 APPROVAL = "await_approval"
@@ -196,6 +199,48 @@ def test_a_decision_that_the_approval_could_not_record_is_recorded_behind_it(
         assert record(model).execute(task.context)["user"] == "ben"
     with MLflowRegistryHook().registry() as registry:
         assert [event.outcome for event in registry.history(model)] == [Outcome.REJECTED]
+
+
+@pytest.fixture
+def api(monkeypatch: pytest.MonkeyPatch, connect: Any) -> AirflowAnswers:
+    connect(AIRFLOW_API_CONN, host="airflow", login="reader", password="pw")
+    return AirflowAnswers(monkeypatch)
+
+
+def test_an_approval_that_failed_by_itself_is_nobodys_rejection(
+    mlflow: str, model: str, task: Any, api: AirflowAnswers
+) -> None:
+    version = add_version(mlflow, model, stage="Staging")
+    leave(task, Recorded(model, version), "failed")
+    api.instance["state"] = "failed"
+    api.log("failed", "airflow")
+    operator = RecordDecisionOperator(task_id="record_decision", model_name=model, approval_task_id=APPROVAL)
+    with pytest.raises(AirflowSkipException, match="await_approval failed by itself, and version 1 still waits"):
+        operator.execute(task.context)
+    assert "decision.outcome" not in tags_of(mlflow, model, version)
+    api.log(EVENT_MARK, "ben", new_state="failed", note="bad")
+    assert operator.execute(task.context)["user"] == "ben"
+
+
+def test_a_mark_of_the_whole_run_promotes_nothing(mlflow: str, model: str, task: Any, api: AirflowAnswers) -> None:
+    version = add_version(mlflow, model, stage="Staging")
+    leave(task, Recorded(model, version), "success")
+    api.log(EVENT_MARK, "anna", new_state="success", note="close it", whole_run=True)
+    with pytest.raises(NotApprovedError, match="marked success with the whole run, which is no decision about it"):
+        promote(model, version, airflow_conn_id=AIRFLOW_API_CONN).execute(task.context)
+    assert stage_of(mlflow, model, version) == "Staging"
+
+
+def test_a_mark_in_the_second_of_a_later_look_counts(mlflow: str, model: str, task: Any, api: AirflowAnswers) -> None:
+    version = add_version(mlflow, model, stage="Staging")
+    task.states[APPROVAL] = "success"  # Airflow deletes the XComs of a task that reschedules itself at each look
+    api.log(EVENT_MARK, "anna", new_state="success", note="good")
+    api.log("running", "airflow")
+    operator = promote(model, version, airflow_conn_id=AIRFLOW_API_CONN)
+    with pytest.raises(NotApprovedError, match="before it asked"):
+        operator.execute(task.context)
+    api.log("running", "airflow")
+    assert operator.execute(task.context)["user"] == "anna"
 
 
 @pytest.mark.parametrize("state", ["success", "skipped", "upstream_failed", "failed", None])

@@ -5,8 +5,10 @@ from datetime import timedelta
 import pendulum
 from airflow.sdk import DAG, Param
 
+from include.lifecycle.config import TaskConfig
 from model_registry.confirmations import ConfirmPromotionOperator
-from model_registry.operators import ModelStageOperator, RecordDecisionOperator
+from model_registry.operators import ModelStageOperator
+from model_registry.recording import RecordDecisionOperator
 from model_registry.sensors import ModelApprovalSensor
 
 MODEL = {"model_name": "{{ params.model }}"}
@@ -16,6 +18,16 @@ KINDS = {
     # Airflow takes what a task left away when it looks again: a mark in that second finds that nobody was asked.
     "doors_rescheduling": {"deferrable": False, "poll_seconds": 15},
     "doors_expiring": {"expires_after": timedelta(seconds=10)},
+    "patient": {},
+    "patient_rescheduling": {"deferrable": False, "poll_seconds": 15},
+}
+TASKS = TaskConfig()
+QUICK = {"retries": 1, "retry_delay": timedelta(seconds=1)}
+# As the retrain is shipped: for what stands still for minutes.
+PATIENT = {
+    "retries": TASKS.retries,
+    "retry_delay": timedelta(seconds=TASKS.retry_delay_seconds),
+    "retry_exponential_backoff": True,
 }
 
 for dag_id, arguments in KINDS.items():
@@ -25,7 +37,7 @@ for dag_id, arguments in KINDS.items():
         start_date=pendulum.datetime(2026, 1, 1),
         max_active_runs=100,
         is_paused_upon_creation=False,
-        default_args={"retries": 1, "retry_delay": timedelta(seconds=1)},
+        default_args=PATIENT if dag_id.startswith("patient") else QUICK,
         params={"model": Param("m", type="string"), "version": Param(1, type="integer", minimum=1)},
     ):
         stage = ModelStageOperator(task_id="stage", stage="Staging", **MODEL, **VERSION)

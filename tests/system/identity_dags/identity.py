@@ -6,7 +6,8 @@ import pendulum
 from airflow.sdk import DAG, Param
 
 from include.lifecycle.config import PolicyConfig
-from model_registry.operators import ModelStageOperator, RecordDecisionOperator
+from model_registry.operators import ModelStageOperator
+from model_registry.recording import RecordDecisionOperator
 from model_registry.sensors import ModelApprovalSensor
 
 MODEL = {"model_name": "{{ params.model }}"}
