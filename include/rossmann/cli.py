@@ -17,7 +17,7 @@ from typing import Annotated, Any
 import typer
 
 from include.lifecycle.errors import BadInputError, RetrainError
-from include.lifecycle.text import one_line
+from include.lifecycle.text import one_line, storable
 from include.rossmann.config import Booster, RossmannConfig, load_config
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
@@ -27,10 +27,29 @@ STEPS = "Steps of the nightly retrain (each prints one JSON line)"
 PEOPLE = "For people"
 DATA = "Data registry"
 
-RunId = Annotated[str, typer.Option(envvar="RETRAIN_RUN_ID", help="MLflow run that `pull` opened")]
-DagId = Annotated[str | None, typer.Option(envvar="RETRAIN_DAG_ID", help="Airflow DAG, for the record")]
+
+def _text(value: str | None) -> str | None:
+    """Return what somebody typed as MLflow and a log can hold it."""
+    return storable(value) if value else value
+
+
+def _mlflow_run(value: str | None) -> str | None:
+    """Check the id of an MLflow run.
+
+    :raises BadInputError: when it is none
+    """
+    if value and not re.fullmatch(r"[\w-]{1,64}", value, re.ASCII):
+        raise BadInputError(f"the run must be the id of an MLflow run, found {one_line(value, 40)!r}")
+    return value
+
+
+RunId = Annotated[
+    str, typer.Option(envvar="RETRAIN_RUN_ID", callback=_mlflow_run, help="MLflow run that `pull` opened")
+]
+DagId = Annotated[str | None, typer.Option(envvar="RETRAIN_DAG_ID", callback=_text, help="Airflow DAG, for the record")]
 DagRunId = Annotated[
-    str | None, typer.Option(envvar="RETRAIN_DAG_RUN_ID", help="Airflow run; makes retries idempotent")
+    str | None,
+    typer.Option(envvar="RETRAIN_DAG_RUN_ID", callback=_text, help="Airflow run; makes retries idempotent"),
 ]
 Reason = Annotated[str, typer.Option(help="Why: kept in the promotion history")]
 ModelName = Annotated[str | None, typer.Option("--model", help="Registered model; default: the configured one")]
@@ -39,11 +58,12 @@ ModelName = Annotated[str | None, typer.Option("--model", help="Registered model
 @app.command(rich_help_panel=STEPS)
 def pull(
     revision: Annotated[
-        str | None, typer.Option(envvar="RETRAIN_DATA_REVISION", help="Branch, tag or commit; default: configured")
+        str | None,
+        typer.Option(envvar="RETRAIN_DATA_REVISION", callback=_text, help="Branch, tag or commit; default: configured"),
     ] = None,
     dag_id: DagId = None,
     dag_run_id: DagRunId = None,
-    note: Annotated[str, typer.Option(envvar="RETRAIN_NOTE", help="Remark kept with the run")] = "",
+    note: Annotated[str, typer.Option(envvar="RETRAIN_NOTE", callback=_text, help="Remark kept with the run")] = "",
     quick: Annotated[
         bool, typer.Option("--quick", envvar="RETRAIN_QUICK", help="Fewer boosting rounds: a try, not a release")
     ] = False,
@@ -90,7 +110,9 @@ def register(run_id: RunId) -> None:
 
 @app.command(rich_help_panel=STEPS)
 def validate(
-    run_id: Annotated[str | None, typer.Option(envvar="RETRAIN_RUN_ID", help="MLflow run of the retrain")] = None,
+    run_id: Annotated[
+        str | None, typer.Option(envvar="RETRAIN_RUN_ID", callback=_mlflow_run, help="MLflow run of the retrain")
+    ] = None,
     version: Annotated[
         int | None, typer.Option(help="Model version; default: the one of the run, else the newest")
     ] = None,
@@ -338,11 +360,11 @@ def run_cli(command: Callable[[], Any]) -> int:
     try:
         command()
     except RetrainError as error:
-        sys.stderr.write(f"error: {error}\n")
+        sys.stderr.write(f"error: {storable(str(error))}\n")
         return error.exit_code
     except Exception as error:  # the boundary of the process: log all, name one sentence
         log.exception("Unexpected failure")
-        sys.stderr.write(f"error: {type(error).__name__}: {' '.join(str(error).split())[:2000]}\n")
+        sys.stderr.write(f"error: {type(error).__name__}: {one_line(str(error), 2000)}\n")
         return 1
     return 0
 
