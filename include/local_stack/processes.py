@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 
@@ -21,11 +21,13 @@ _PR_SET_CHILD_SUBREAPER = 36
 
 @dataclass(frozen=True)
 class Started:
-    """A server that was started and the file that holds what it prints."""
+    """A server that was started, the file that holds what it prints, and how to start it again."""
 
     name: str
     process: subprocess.Popen[bytes]
     log: Path
+    argv: tuple[str, ...]
+    environment: Mapping[str, str] = field(repr=False)
 
 
 def _adopt_orphans() -> None:
@@ -101,7 +103,7 @@ class Processes:
                 start_new_session=True,
             )
         self._remember(name, process.pid)
-        started = Started(name, process, log)
+        started = Started(name, process, log, tuple(argv), environment)
         self.servers[name] = started
         return started
 
@@ -162,13 +164,22 @@ class Processes:
             return False
         return any(found.status == psutil.CONN_LISTEN and found.laddr.port == port for found in connections)
 
-    def stop_server(self, name: str, grace: float = 15.0) -> None:
-        """End one server and what it started; it may be started again."""
+    def stop_server(self, name: str, grace: float = 15.0) -> Started:
+        """End one server and what it started; return what ``start_again`` needs.
+
+        :param name: its name
+        :param grace: seconds before what is left is killed
+        """
         server = self.servers.pop(name)
         leader = next(leader for leader in self._leaders if leader.pid == server.process.pid)
         # An own mark that nobody carries: only descent and session count here.
         sweep(f"{self.state_dir}#{name}", [leader], grace=grace)
         server.process.wait()
+        return server
+
+    def start_again(self, stopped: Started) -> Started:
+        """Start a server that was stopped, with the same command and environment."""
+        return self.start(stopped.name, stopped.argv, **stopped.environment)
 
     def stop(self, grace: float = 10.0) -> None:
         """End every process of the stack.
