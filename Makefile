@@ -116,9 +116,9 @@ test-ml: $(STAMP_ML) ## The tests of include/ in an environment without Airflow
 	$(VENV_ML)/bin/python -m pytest -n $(WORKERS) tests/lifecycle tests/rossmann tests/local_stack
 
 .PHONY: test-system
-test-system: $(STAMP) ## The life cycle, every door, policy and rollback on real servers (half an hour)
+test-system: $(STAMP) ## The life cycle, every door, policy, rollback and outages on real servers (half an hour)
 	$(PY) -m pytest -m system tests/system/test_life_cycle.py tests/rossmann/test_clean_environment.py
-	for module in doors policy_waits rollback_dag; do $(PY) -m pytest -m system tests/system/test_$$module.py; done
+	for module in doors policy_waits rollback_dag outages; do $(PY) -m pytest -m system tests/system/test_$$module.py; done
 
 .PHONY: test-identity
 test-identity: $(STAMP) ## Who decided, and who may: several users under SimpleAuthManager and FAB
@@ -133,12 +133,14 @@ test-clone: $(STAMP) ## What a newcomer does: make run APPROVE=1 in a fresh clon
 	$(PY) -m pytest -m clone -s tests/system
 
 .PHONY: bench
-bench: $(STAMP) ## Times of the feature tables; races for Production with and without the lock; sixty nights replayed
+bench: $(STAMP) ## Times of features, clicks and waits; races, kills, sixty nights (an hour)
 	PYTHONPATH=. $(PY) tests/bench/features.py
 	$(PY) tests/bench/races.py --backend sqlite --case promote-promote --trials 50
 	$(PY) tests/bench/races.py --backend sqlite --case promote-rollback --trials 50
 	$(PY) tests/bench/races.py --backend sqlite --case promote-promote --trials 50 --no-lock
+	$(PY) tests/bench/kills.py
 	$(PY) tests/bench/replay.py
+	$(PY) tests/bench/waiting.py
 
 ##@ Upkeep
 
