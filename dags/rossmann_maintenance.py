@@ -12,7 +12,7 @@ and each deletion is an event in it. The scheduled run deletes nothing: read its
 | what you see | what to do |
 |---|---|
 | `reconcile` changed something | its log says what; find out who moves versions in MLflow by hand |
-| `reconcile` logs a problem of the ledger | an entry was changed or is missing: compare with a backup |
+| `reconcile` failed: the ledger was changed | nothing is repaired by it: compare with a backup of MLflow's database |
 | `retention` failed | its last line says why; what was deleted is in the ledger, and the next run goes on |
 | a version must stay for good | give it an alias in MLflow |
 """

@@ -18,14 +18,14 @@ from mlflow.exceptions import MlflowException
 from include.lifecycle.checks import Request, check_move, check_recordable
 from include.lifecycle.decisions import UNKNOWN, Decision, Door, Outcome, utc_now
 from include.lifecycle.entries import Intent, LedgerState
-from include.lifecycle.errors import LedgerDamagedError, RetrainError, TransitionRefusedError
+from include.lifecycle.errors import RetrainError, TransitionRefusedError
 from include.lifecycle.events import Event
 from include.lifecycle.held import FencedError, Held
 from include.lifecycle.integrity import ArtifactIntegrity
 from include.lifecycle.ledger import PromotionLedger
 from include.lifecycle.reconcile import Plan, Repair, plan
-from include.lifecycle.runs import EXPERIMENT
 from include.lifecycle.stages import ARCHIVED, NONE, PRODUCTION, STAGING
+from include.lifecycle.verify import require_intact
 from include.lifecycle.versions import VersionCatalog, VersionInfo, in_production, numbers
 from include.lifecycle.writes import RegistryWriter
 
@@ -133,7 +133,7 @@ class Promoter:
         self.ledger.admit(event.with_evidence(info.tags), request.decision.reason)
         if request.to_stage == PRODUCTION:
             if not request.rollback:
-                self._check_ledger(state)
+                require_intact(self.model, state)
             self.integrity.check(info, state)  # before the lock too: it downloads
         return self._locked(intent, lambda held: self._move(held, intent, event, request))
 
@@ -162,7 +162,7 @@ class Promoter:
         :raises LedgerDamagedError: when the ledger is not what was written: it does not tell what to bring back
         """
         state, stages = self.ledger.read(), self.catalog.stages(self.model)
-        self._check_ledger(state)
+        require_intact(self.model, state)
         if state.holder is None and plan(self.model, state, stages, fenced=fenced).is_empty:
             previous = _previous(state, stages, state.production)
             if not self.writer.wrong_aliases(state.production, previous):
@@ -176,19 +176,6 @@ class Promoter:
             return Reconciliation(self.model, steps.production, list(steps.repairs), entry.events(), aliases)
 
         return self._locked(None, run)
-
-    def _check_ledger(self, state: LedgerState) -> None:
-        """Refuse to follow a ledger that somebody changed: what it says of Production may be false.
-
-        A rollback stays possible: a person names the version.
-        """
-        if state.problems:
-            more = f" (and {len(state.problems) - 1} more)" if len(state.problems) > 1 else ""
-            raise LedgerDamagedError(
-                f"The promotion ledger of {self.model!r} was changed: {state.problems[0]}{more}. Nothing is promoted or"
-                " repaired by it; rollback works. See `history --verify`; restore MLflow's database from a backup, or"
-                f" rename the experiment {EXPERIMENT}/{self.model} to begin a new ledger"
-            )
 
     def _check(self, state: LedgerState, info: VersionInfo, request: Request) -> None:
         """Check a move; an approval that an earlier decision forbids is recorded as late."""

@@ -39,6 +39,7 @@ from include.lifecycle.ledger import PromotionLedger
 from include.lifecycle.reconcile import DELETED
 from include.lifecycle.stages import PRODUCTION, STAGING
 from include.lifecycle.text import one_line
+from include.lifecycle.verify import require_intact
 from include.lifecycle.versions import VersionCatalog, VersionInfo, missing, numbers
 
 log = logging.getLogger(__name__)
@@ -133,10 +134,13 @@ class RetentionRunner:
         :param decision: who asked for it; its reason goes into the ledger
         :param delete: else nothing is changed
         :raises ModelNotFoundError: when there is no such model
+        :raises LedgerDamagedError: when something is to be deleted by a ledger that was changed
         """
-        verdicts = self._verdicts(self.ledger.read())
+        state = self.ledger.read()
+        verdicts = self._verdicts(state)
         if not delete:
             return Retention(verdicts)
+        require_intact(self.model, state)
         completed = self._complete(decision)
         doomed = sorted(verdict.info.version for verdict in verdicts if not verdict.kept)
         deleted = tuple(version for version in doomed if self._delete(version, decision))

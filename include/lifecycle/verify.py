@@ -7,6 +7,7 @@ from mlflow import MlflowClient
 from include.lifecycle.anchors import compare
 from include.lifecycle.entries import BEGIN, END, NEXT, LedgerState
 from include.lifecycle.errors import LedgerDamagedError
+from include.lifecycle.runs import EXPERIMENT
 from include.lifecycle.texts import LongTexts
 
 
@@ -20,6 +21,25 @@ def problems(client: MlflowClient, state: LedgerState, anchors: Iterable[tuple[i
     :param anchors: number and digest (or at least its first 16 digits) of entries, kept outside MLflow
     """
     return [*state.problems, *_order(state), *_texts(client, state), *compare(state, anchors)]
+
+
+def require_intact(model: str, state: LedgerState) -> None:
+    """Refuse to follow a ledger that somebody changed: what it says of Production may be false.
+
+    A rollback does not ask: there a person names the version.
+
+    :param model: registered model
+    :param state: what was read, with what was found wrong with the chain
+    :raises LedgerDamagedError: names the first problem and the remedy
+    """
+    if not state.problems:
+        return
+    more = f" (and {len(state.problems) - 1} more)" if len(state.problems) > 1 else ""
+    raise LedgerDamagedError(
+        f"The promotion ledger of {model!r} was changed: {state.problems[0]}{more}. Nothing is promoted, repaired or"
+        " deleted by it; rollback works. See `history --verify`; restore MLflow's database from a backup, or rename"
+        f" the experiment {EXPERIMENT}/{model} to begin a new ledger"
+    )
 
 
 def _order(state: LedgerState) -> Iterator[str]:

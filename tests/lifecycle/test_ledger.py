@@ -6,11 +6,13 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from include.lifecycle import chain
+from include.lifecycle.config import RetentionConfig
 from include.lifecycle.entries import MAX_VALUE, Entry, LedgerState, canonical
 from include.lifecycle.errors import BadInputError, LedgerDamagedError, RetrainError
 from include.lifecycle.held import FencedError
 from include.lifecycle.ledger import PromotionLedger
 from include.lifecycle.limits import CLIENT_LIMITS, bounded_requests, longest_request, time_to_live
+from include.lifecycle.retention import RetentionRunner
 from include.lifecycle.runs import EXPERIMENT, RUN_TAG
 
 from .support import MODEL, approved, stages
@@ -226,7 +228,12 @@ def test_a_damaged_ledger_is_not_followed_and_a_rollback_stays_possible(registry
     monkeypatch.setattr(registry.client, "get_run", damaged)
     assert registry.verify(MODEL)
     staged = add(stage="Staging")
-    for follow in (lambda: registry.promote(MODEL, staged, approved()), lambda: registry.reconcile(MODEL)):
+    retention = RetentionRunner(registry.client, registry.ledger(MODEL), RetentionConfig())
+    for follow in (
+        lambda: registry.promote(MODEL, staged, approved()),
+        lambda: registry.reconcile(MODEL),
+        lambda: retention.run(approved(), delete=True),
+    ):
         with pytest.raises(LedgerDamagedError, match=r"was changed: entry 2 cannot be read .* rollback works"):
             follow()
     assert stages(registry) == {1: "Archived", 2: "Production", staged: "Staging"}
