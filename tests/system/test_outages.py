@@ -124,12 +124,12 @@ def test_a_wait_outlives_what_stands_still(operator: Operations) -> None:
 
 def _decide(wait: Wait, decide: Callable[[Wait], None]) -> None:
     """Decide when the wait can be decided on: a task that looks just then is not."""
-    wait.operator.wait("the wait", lambda: wait.state() in ("deferred", "up_for_reschedule"), 120)
+    wait.operator.wait("the wait", lambda: wait.state() in ("deferred", "up_for_reschedule"), 600)
     try:
         decide(wait)
     except ApiError as error:
         if error.status != 409:
             raise
         time.sleep(2)
-        wait.operator.wait("the wait", lambda: wait.state() in ("deferred", "up_for_reschedule"), 120)
+        wait.operator.wait("the wait", lambda: wait.state() in ("deferred", "up_for_reschedule"), 600)
         decide(wait)
