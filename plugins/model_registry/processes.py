@@ -84,7 +84,7 @@ class ChildProcess:
             for pipe, receive in ((process.stdout, on_stdout), (process.stderr, on_stderr)):
                 if pipe is not None:
                     os.set_blocking(pipe.fileno(), False)
-                    selector.register(pipe, selectors.EVENT_READ, _Lines(receive))
+                    selector.register(pipe, selectors.EVENT_READ, Lines(receive))
             ended: float | None = None
             while selector.get_map():
                 for key, _ in selector.select(timeout=0.5):
@@ -102,7 +102,7 @@ class ChildProcess:
                 key.data.finish()
 
 
-class _Lines:
+class Lines:
     """Cut a stream of bytes into lines."""
 
     def __init__(self, receive: Callable[[str], None]) -> None:
@@ -110,6 +110,7 @@ class _Lines:
         self._rest = b""
 
     def feed(self, data: bytes) -> None:
+        """Take a part of the stream and hand on the lines that it ends."""
         # A progress bar redraws its line with carriage returns: each state is a line here.
         *lines, self._rest = (self._rest + data).replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
         if len(self._rest) > MAX_LINE:
@@ -119,6 +120,7 @@ class _Lines:
             self._hand_on(line)
 
     def finish(self) -> None:
+        """Hand on what is left when the stream has ended."""
         rest, self._rest = self._rest, b""
         self._hand_on(rest)
 

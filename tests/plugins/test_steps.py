@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 from airflow.sdk.exceptions import AirflowFailException, AirflowTaskTimeout
 
+from model_registry.contract import data_environment
 from model_registry.exceptions import StepFailedError, StepRefusedError
-from model_registry.steps import PROJECT_ROOT, PipelineStepOperator, data_environment
+from model_registry.steps import PROJECT_ROOT, PipelineStepOperator
 
 STEP = """
 import json, os, sys, time

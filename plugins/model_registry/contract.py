@@ -1,0 +1,159 @@
+"""What every step of a pipeline agrees on with the task that runs it, in whatever way that is.
+
+A step is one command. It finds its input in arguments that are constants and in its environment, says what it does on
+stderr, and prints its result, one JSON object, as the last line of stdout. Exit code 2 tells bad input and 3 a gate
+that was not passed: running it again would find the same. Any other failure may be tried again.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from airflow.sdk import BaseHook
+from airflow.sdk.exceptions import AirflowNotFoundException
+from airflow.sdk.log import mask_secret
+
+from include.lifecycle.text import storable
+from model_registry.exceptions import StepFailedError, StepRefusedError
+
+BAD_INPUT = 2
+GATE_FAILED = 3
+_REMEDY = {
+    BAD_INPUT: "Correct what the sentence names, then clear this task.",
+    GATE_FAILED: "Production stays as it was; train again with better data or parameters.",
+}
+_RETRY_REMEDY = "Airflow tries again if retries are left; the whole log is above."
+
+MAX_VARIABLE = 100_000
+"""Bytes of an environment variable that a step is given; Linux takes no more than 128 KiB with its name."""
+_SENTENCE = "error: "
+_LEVELS = {" WARNING ": "warning", " ERROR ": "error", " CRITICAL ": "error"}
+
+
+def step_words(task_id: str, step: Sequence[str], module: str) -> list[str]:
+    """Check a step's arguments, which the DAG's author gave.
+
+    :raises ValueError: when they are no list of constant words, or there is no module
+    """
+    if isinstance(step, str) or not step or not all(isinstance(word, str) and word for word in step):
+        raise ValueError(f"{task_id}: step must be a list of words such as ['pull'], found {step!r}")
+    if any("{{" in word or "{%" in word for word in step):
+        raise ValueError(f"{task_id}: step is not templated; hand values to the step through env")
+    if not module:
+        raise ValueError(f"{task_id}: module must name a Python module")
+    return list(step)
+
+
+def typed_environment(step: str, env: Mapping[str, Any]) -> dict[str, str]:
+    """Return what somebody may have typed as the environment of another process can hold it.
+
+    :param step: name of the step, for the sentence
+    :param env: variables; those that are None are left out
+    :raises StepRefusedError: when one is longer than the kernel takes
+    """
+    typed = {name: str(text) for name, text in env.items() if text is not None}
+    for name, text in typed.items():
+        if len(text.encode(errors="replace")) > MAX_VARIABLE:
+            raise StepRefusedError(
+                f"Step {step}: {name} is longer than {MAX_VARIABLE} bytes: give a shorter text in the form"
+            )
+    return {name: storable(text) for name, text in typed.items()}
+
+
+def step_failure(step: str, said: str, code: int | None = None) -> StepFailedError | StepRefusedError:
+    """Return the error of a step that failed: what it said, and what to do.
+
+    :param step: name of the step
+    :param said: one sentence
+    :param code: its exit code, where it had one
+    """
+    message = f"Step {step}: {said.rstrip('.')}. {_REMEDY.get(code or 0, _RETRY_REMEDY)}"
+    return StepRefusedError(message) if code in _REMEDY else StepFailedError(message)
+
+
+class StepOutput:
+    """What a step says: its log, the sentence of its error, its result.
+
+    :param log: the task's log
+    :param step: name of the step
+    """
+
+    def __init__(self, log: Any, step: str) -> None:
+        self._log = log
+        self._step = step
+        self._last = ""
+        self.sentence = ""
+
+    def stdout(self, line: str) -> None:
+        """Take a line of stdout; the last one is the result."""
+        if self._last:
+            self._log.info("%s", self._last)
+        self._last = line
+
+    def stderr(self, line: str) -> None:
+        """Take a line of stderr and log it at its own level."""
+        if line.startswith(_SENTENCE):
+            self.sentence = line.removeprefix(_SENTENCE)
+        level = next((level for mark, level in _LEVELS.items() if mark in line[:60]), "info")
+        getattr(self._log, level)("%s", line)
+
+    def result(self) -> dict[str, Any]:
+        """Return the result.
+
+        :raises StepRefusedError: when the last line of stdout is no JSON object
+        """
+        try:
+            result = json.loads(self._last)
+        except ValueError:
+            result = None
+        if not isinstance(result, dict):
+            raise StepRefusedError(
+                f"Step {self._step}: its last line of stdout must be one JSON object, found {self._last[:200]!r}."
+            )
+        self._log.info("Result: %s", self._last)
+        return result
+
+
+DATA_ENV_PREFIXES = ("AWS_", "AZURE_", "GOOGLE_", "GCS_", "DVC_")
+"""Environment variables that the data connection may set: those of DVC's remotes."""
+
+
+def data_environment(conn_id: str | None) -> dict[str, str]:
+    """Return the environment variables that lead a step to the data registry; empty without a connection.
+
+    Every value of the connection's ``env`` and its password are masked in logs.
+
+    :param conn_id: the connection
+    :raises ValueError: names an extra or a variable that is not allowed
+    """
+    if not conn_id:
+        return {}
+    try:
+        connection = BaseHook.get_connection(conn_id)
+    except AirflowNotFoundException:
+        return {}
+    extra = connection.extra_dejson
+    if unknown := sorted(set(extra) - {"env"}):
+        raise ValueError(f"connection {conn_id!r} has unknown extras {', '.join(unknown)}: known is env")
+    variables = extra.get("env") or {}
+    if not isinstance(variables, dict):
+        raise ValueError(f"connection {conn_id!r}: extra env must be an object of environment variables")
+    if refused := sorted(name for name in variables if not str(name).startswith(DATA_ENV_PREFIXES)):
+        raise ValueError(
+            f"connection {conn_id!r}: extra env may not set {', '.join(refused)}:"
+            f" allowed are names that start with {', '.join(DATA_ENV_PREFIXES)}"
+        )
+    values = {str(name): str(text) for name, text in variables.items()}
+    for secret in (*values.values(), connection.password):
+        if secret:
+            mask_secret(secret)
+    host = (connection.host or "").strip()
+    if host and "://" not in host and not host.startswith(("git@", "/")):
+        port = f":{connection.port}" if connection.port else ""
+        host = f"{connection.schema or 'https'}://{host}{port}"
+    values |= {
+        "RETRAIN_DATA_REGISTRY": host,
+        "RETRAIN_GIT_USERNAME": connection.login or "",
+        "RETRAIN_GIT_PASSWORD": connection.password or "",
+    }
+    return {name: text for name, text in values.items() if text}
