@@ -34,8 +34,8 @@ from datetime import timedelta
 from airflow.sdk import DAG, CronTriggerTimetable, Param, chain
 
 from include.lifecycle.config import load_lifecycle_config
+from model_registry.pipeline import pipeline_step
 from model_registry.release import release_tasks
-from model_registry.steps import PipelineStepOperator
 from model_registry.templates import xcom_field
 
 CONFIG = load_lifecycle_config()
@@ -52,18 +52,7 @@ FORM = {
 }
 
 
-def step(task_id: str, *arguments: str, env: dict[str, str]) -> PipelineStepOperator:
-    """Return the task of one step of the pipeline."""
-    return PipelineStepOperator(
-        task_id=task_id,
-        step=arguments or (task_id,),
-        env=env,
-        python=CONFIG.python,
-        mlflow_conn_id=CONFIG.connections.mlflow,
-        data_conn_id=CONFIG.connections.data,
-        execution_timeout=timedelta(minutes=CONFIG.tasks.step_timeout_minutes),
-    )
-
+STEP = {"execution_timeout": timedelta(minutes=CONFIG.tasks.step_timeout_minutes)}
 
 with DAG(
     dag_id="rossmann_retrain",
@@ -87,11 +76,14 @@ with DAG(
         "quick": Param(False, type="boolean", title="Quick run", description="Fewer boosting rounds: only a try."),
     },
 ):
-    pull = step("pull", env=FORM)
-    features = step("features", env=RUN)
-    train = [step(f"train_{booster}", "train", "--booster", booster, env=RUN) for booster in BOOSTERS]
-    ensemble = step("ensemble", env=RUN)
-    register = step("register", env=RUN)
-    validate = step("validate", env=RUN)
+    pull = pipeline_step(CONFIG, "pull", env=FORM, **STEP)
+    features = pipeline_step(CONFIG, "features", env=RUN, **STEP)
+    train = [
+        pipeline_step(CONFIG, f"train_{booster}", "train", "--booster", booster, env=RUN, **STEP)
+        for booster in BOOSTERS
+    ]
+    ensemble = pipeline_step(CONFIG, "ensemble", env=RUN, **STEP)
+    register = pipeline_step(CONFIG, "register", env=RUN, **STEP)
+    validate = pipeline_step(CONFIG, "validate", env=RUN, **STEP)
     release = release_tasks(CONFIG, version=xcom_field("register", "version"))
     chain(pull, features, train, ensemble, register, validate, release.stage)

@@ -27,8 +27,8 @@ from datetime import timedelta
 from airflow.sdk import DAG, Param, chain
 
 from include.lifecycle.config import load_lifecycle_config
+from model_registry.pipeline import pipeline_step
 from model_registry.rollback import ModelRollbackOperator, RollbackApprovalOperator
-from model_registry.steps import PipelineStepOperator
 from model_registry.templates import xcom_field
 
 CONFIG = load_lifecycle_config()
@@ -69,13 +69,7 @@ with DAG(
         ),
     },
 ):
-    check = PipelineStepOperator(
-        task_id="check",
-        step=["check"],
-        env={"RETRAIN_VERSION": "{{ params.version or '' }}"},
-        python=CONFIG.python,
-        mlflow_conn_id=CONFIG.connections.mlflow,
-    )
+    check = pipeline_step(CONFIG, "check", env={"RETRAIN_VERSION": "{{ params.version or '' }}"})
     rollback = ModelRollbackOperator(
         task_id="rollback",
         policy=POLICY.effective_policy,

@@ -5,6 +5,7 @@ DAG files read it while Airflow parses them, so this module imports nothing heav
 
 import os
 import re
+from collections.abc import Mapping
 from datetime import time
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar, get_args
@@ -15,26 +16,22 @@ from pydantic import (
     AfterValidator,
     BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     ValidationError,
     field_validator,
     model_validator,
 )
 
+from include.lifecycle.containers import ContainerConfig
 from include.lifecycle.errors import BadInputError
+from include.lifecycle.sections import Positive, Section
 
 CONFIG_ENV = "RETRAIN_CONFIG"
+CONFIG_TEXT_ENV = "RETRAIN_CONFIG_TEXT"
+_DEPLOYED = {"RETRAIN_IMAGE": "image", "RETRAIN_NETWORK": "network", "RETRAIN_ENGINE": "engine"}
 DEFAULT_CONFIG = Path(__file__).resolve().parent.parent / "config" / "rossmann.yaml"
 
-Positive = Annotated[float, Field(gt=0)]
 Model = TypeVar("Model", bound=BaseModel)
-
-
-class Section(BaseModel):
-    """A section of the configuration: frozen, and a field it does not know is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class ScheduleConfig(Section):
@@ -209,7 +206,7 @@ class NotificationConfig(Section):
     """
 
     notifier: Annotated[str, Field(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)+$")]
-    arguments: dict[str, Any] = {}
+    arguments: dict[str, Any] = Field(default_factory=dict)
     events: tuple[Occasion, ...] = OCCASIONS
 
 
@@ -237,7 +234,7 @@ class LifecycleConfig(Section):
     experiment: str
     owner: str
     tags: tuple[str, ...] = ()
-    runner: Literal["local"] = "local"
+    runner: Literal["local", "docker"] = "local"
     python: str | None = Field(None, description="Interpreter of the steps; null means Airflow's own")
     schedule: ScheduleConfig = ScheduleConfig()
     gate: GateConfig = GateConfig()
@@ -248,6 +245,7 @@ class LifecycleConfig(Section):
         "when_recorded", description="required: a version without recorded digests is neither promoted nor used"
     )
     tasks: TaskConfig = TaskConfig()
+    containers: ContainerConfig = ContainerConfig()
     connections: ConnectionConfig = ConnectionConfig()
     notifications: tuple[NotificationConfig, ...] = ()
 
@@ -257,16 +255,43 @@ def config_path(path: str | Path | None = None) -> Path:
     return Path(path or os.environ.get(CONFIG_ENV) or DEFAULT_CONFIG)
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
-    """Read a YAML mapping.
+def config_text(path: str | Path | None = None) -> str:
+    """Return the configuration as text: of the file, unless the environment holds the text itself.
 
-    :param path: the file
+    A step in a container is given the text: the file lies where Airflow runs.
+
+    :param path: the YAML file; by default see ``config_path``
+    :raises BadInputError: when it cannot be read
+    """
+    if path is None and (text := os.environ.get(CONFIG_TEXT_ENV)):
+        return text
+    file = config_path(path)
+    try:
+        return file.read_text(encoding="utf-8")
+    except OSError as error:
+        raise BadInputError(f"cannot read the configuration {file}: {error.strerror}") from error
+
+
+def read_config(path: str | Path | None = None) -> tuple[dict[str, Any], str]:
+    """Return the configuration's mapping of sections, and where it comes from, for messages.
+
+    :param path: the YAML file; by default see ``config_text``
     :raises BadInputError: when it cannot be read, is not YAML, or holds no mapping
     """
+    given = path is None and os.environ.get(CONFIG_TEXT_ENV)
+    source = CONFIG_TEXT_ENV if given else str(config_path(path))
+    return parse_yaml(config_text(path), source), source
+
+
+def parse_yaml(text: str, path: str) -> dict[str, Any]:
+    """Return a YAML mapping.
+
+    :param text: the YAML
+    :param path: where it comes from, for messages
+    :raises BadInputError: when it is not YAML, or holds no mapping
+    """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise BadInputError(f"cannot read the configuration {path}: {error.strerror}") from error
+        content = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise BadInputError(f"the configuration {path} is not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
@@ -299,8 +324,21 @@ def load_lifecycle_config(path: str | Path | None = None) -> LifecycleConfig:
     :param path: the YAML file; by default the environment's ``RETRAIN_CONFIG``, else the Rossmann one
     :raises BadInputError: names file, field, value and what was expected
     """
-    file = config_path(path)
-    content = read_yaml(file)
-    if "lifecycle" not in content:
-        raise BadInputError(f"the configuration {file} has no section 'lifecycle'")
-    return validate_section(LifecycleConfig, content["lifecycle"], f"{file}, section lifecycle")
+    content, source = read_config(path)
+    if not isinstance(content.get("lifecycle"), dict):
+        raise BadInputError(f"the configuration {source} has no section 'lifecycle'")
+    return validate_section(LifecycleConfig, deployed(content["lifecycle"]), f"{source}, section lifecycle")
+
+
+def deployed(lifecycle: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the section ``lifecycle`` with what the environment sets: what differs between deployments of one file."""
+    content = dict(lifecycle)
+    if runner := os.environ.get("RETRAIN_RUNNER"):
+        content["runner"] = runner
+    if approvers := [name.strip() for name in os.environ.get("RETRAIN_APPROVERS", "").split(",") if name.strip()]:
+        approval = dict(content.get("approval") or {})
+        content["approval"] = {**approval, "policy": {**(approval.get("policy") or {}), "approvers": approvers}}
+    set_here = {field: os.environ[name] for name, field in _DEPLOYED.items() if os.environ.get(name)}
+    if set_here:
+        content["containers"] = {**(content.get("containers") or {}), **set_here}
+    return content

@@ -6,7 +6,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from include.lifecycle.config import LifecycleConfig, Section, config_path, read_yaml, validate_section
+from include.lifecycle.config import LifecycleConfig, deployed, read_config, validate_section
+from include.lifecycle.sections import Section
 
 DATA_REGISTRY_ENV = "RETRAIN_DATA_REGISTRY"
 
@@ -84,5 +85,7 @@ def load_config(path: str | Path | None = None) -> RossmannConfig:
     :param path: the YAML file; by default the environment's ``RETRAIN_CONFIG``, else the one in this repository
     :raises BadInputError: names file, field, value and what was expected
     """
-    file = config_path(path)
-    return validate_section(RossmannConfig, read_yaml(file), str(file))
+    content, source = read_config(path)
+    if isinstance(content.get("lifecycle"), dict):
+        content["lifecycle"] = deployed(content["lifecycle"])
+    return validate_section(RossmannConfig, content, source)

@@ -1,5 +1,6 @@
 """The graph of the nightly retrain, what its tasks are given, and what parsing it costs."""
 
+import json
 import os
 import subprocess
 import sys
@@ -35,6 +36,33 @@ def dag(bag: Any) -> Any:
 
 def test_the_graph(dag: Any) -> None:
     assert {task.task_id: set(task.downstream_task_ids) for task in dag.tasks} == GRAPH
+
+
+def test_in_containers_nothing_else_differs(dag: Any) -> None:
+    """The same DAG file under ``runner: docker``, in a process of its own: Airflow keeps what it parsed."""
+    script = (
+        "import json, sys; from tests.airflow_home import PROJECT, prepare; prepare();"
+        "from airflow.dag_processing.dagbag import DagBag;"
+        "found = DagBag(dag_folder=str(PROJECT / 'dags' / 'rossmann_retrain.py')).dags['rossmann_retrain'];"
+        "print(json.dumps([[t.task_id, type(t).__name__, sorted(t.downstream_task_ids), getattr(t, 'step', None),"
+        " getattr(t, 'env', None), getattr(t, 'image', None), t.retries] for t in found.tasks]))"
+    )
+    environment = {**os.environ, "RETRAIN_RUNNER": "docker", "RETRAIN_IMAGE": "trainer@sha256:1"}
+    environment["PYTHONPATH"] = os.pathsep.join([str(PROJECT), str(PROJECT / "plugins")])
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=PROJECT, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    for task_id, kind, downstream, step, env, image, retries in json.loads(done.stdout.splitlines()[-1]):
+        here = dag.get_task(task_id)
+        assert (set(downstream), step, env, retries) == (
+            set(here.downstream_task_ids),
+            getattr(here, "step", None),
+            getattr(here, "env", None),
+            here.retries,
+        )
+        if step is not None:
+            assert (kind, image) == ("ContainerStepOperator", "trainer@sha256:1")
+            assert type(here).__name__ == "PipelineStepOperator"
 
 
 def test_the_steps_are_constants(dag: Any) -> None:

@@ -1,0 +1,54 @@
+"""A step of the pipeline as the configuration wants it run: in a local process or in a container."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from airflow.sdk import BaseOperator
+
+from include.lifecycle.config import LifecycleConfig, config_text
+from include.lifecycle.containers import ContainerConfig
+from model_registry.steps import PipelineStepOperator
+
+
+def pipeline_step(
+    config: LifecycleConfig, task_id: str, *arguments: str, env: Mapping[str, str], **kwargs: Any
+) -> BaseOperator:
+    """Return the task of one step, in the DAG around the call.
+
+    :param config: the model's life cycle; ``runner`` chooses how the step runs, and nothing else differs
+    :param task_id: the task, also the name of its limits under ``containers.steps``
+    :param arguments: the step and its arguments, constants; by default the task's name
+    :param env: environment variables of the step (templated); the only way for what a user typed
+    :param kwargs: of the task, such as ``execution_timeout``
+    """
+    common: dict[str, Any] = {
+        "task_id": task_id,
+        "step": arguments or (task_id,),
+        "mlflow_conn_id": config.connections.mlflow,
+        "data_conn_id": config.connections.data,
+        **kwargs,
+    }
+    if config.runner == "local":
+        return PipelineStepOperator(python=config.python, env=env, **common)
+    from model_registry.containers import ContainerStepOperator
+
+    containers = config.containers
+    return ContainerStepOperator(
+        image=containers.image,
+        network=containers.network,
+        limits=containers.limits_of(task_id),
+        **engine(containers),
+        # the container reads the configuration that this DAG was made from, not the one in its image
+        environment={"RETRAIN_CONFIG_TEXT": config_text()},
+        env=env,
+        **common,
+    )
+
+
+def engine(containers: ContainerConfig) -> dict[str, Any]:
+    """Return how ``DockerOperator`` reaches the engine."""
+    if containers.tls is None:
+        return {"docker_url": containers.engine}
+    tls = containers.tls
+    files = {"tls_ca_cert": tls.ca_cert, "tls_client_cert": tls.client_cert, "tls_client_key": tls.client_key}
+    return {"docker_url": containers.engine, **files}

@@ -1,0 +1,185 @@
+"""The operator that runs a step in a container, on a real Docker engine; skipped where there is none.
+
+The steps are statements that ``python -m timeit`` runs, in the trainer image or the one that RETRAIN_TEST_IMAGE names.
+"""
+
+import contextlib
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import docker
+import pytest
+from docker.errors import DockerException
+
+from include.lifecycle.containers import ContainerConfig, ContainerLimits
+from model_registry.containers import LABEL, ContainerStepOperator
+from model_registry.exceptions import StepFailedError, StepRefusedError
+
+IMAGE = os.environ.get("RETRAIN_TEST_IMAGE", "rossmann-trainer:latest")
+LIMITS = ContainerLimits(memory="128m", cpus=0.5, scratch="8m", processes=64)
+TELL = """
+import json, os, pathlib, sys
+def refused(path):
+    try: pathlib.Path(path).write_text('x')
+    except OSError as error: return error.strerror
+status = dict(line.split(':', 1) for line in pathlib.Path('/proc/self/status').read_text().splitlines())
+print('noise'); print('2026-01-01 00:00:00 WARNING data: odd', file=sys.stderr)
+print(json.dumps({'env': dict(os.environ), 'uid': os.getuid(), 'root': refused('/opt/x'), 'scratch': refused('/tmp/x'),
+    'capabilities': status['CapEff'].strip(), 'no_new': status['NoNewPrivs'].strip(),
+    'socket': os.path.exists('/var/run/docker.sock')})); sys.stdout.flush(); os._exit(0)
+"""
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[docker.DockerClient]:
+    try:
+        client = docker.from_env()
+        client.images.get(IMAGE)
+    except DockerException as error:
+        pytest.skip(f"needs a Docker engine with the image {IMAGE}: {error}")
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def step(engine: docker.DockerClient, connect: Callable[..., None]) -> Callable[..., ContainerStepOperator]:
+    connect("mlflow_default", host="mlflow", port=5000, login="me", password="pw-of-mlflow")
+
+    def make(statement: str, **arguments: Any) -> ContainerStepOperator:
+        words = ["-n", "1", "-r", "1", statement]
+        return ContainerStepOperator(
+            **{"task_id": "toy", "image": IMAGE, "module": "timeit", "limits": LIMITS, "step": words, **arguments}
+        )
+
+    return make
+
+
+def ours(engine: docker.DockerClient) -> list[Any]:
+    return engine.containers.list(all=True, filters={"label": f"{LABEL}.task=toy"})
+
+
+@pytest.fixture(autouse=True)
+def nothing_left(request: pytest.FixtureRequest) -> Iterator[None]:
+    yield
+    if "step" in request.fixturenames:
+        assert ours(request.getfixturevalue("engine")) == []
+
+
+@pytest.fixture
+def context(task: Any) -> Any:
+    task.task_id = "toy"
+    return task.context
+
+
+def test_a_step_gets_its_environment_and_nothing_more(
+    step: Any, context: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("AIRFLOW__CORE__FERNET_KEY", "a secret")
+    typed = "$(touch /tmp/pwned); {{ 7 * 7 }} 'q'"
+    result = step(TELL, env={"RETRAIN_NOTE": typed, "LEFT_OUT": None}).execute(context)
+    assert result["env"]["RETRAIN_NOTE"] == typed
+    assert result["env"]["MLFLOW_TRACKING_PASSWORD"] == "pw-of-mlflow"
+    assert not {"LEFT_OUT", "AIRFLOW__CORE__FERNET_KEY"} & result["env"].keys()
+    assert result["uid"] != 0
+    assert result["root"] == "Read-only file system"
+    assert result["scratch"] is None
+    assert (result["capabilities"].strip("0"), result["no_new"], result["socket"]) == ("", "1", False)
+    assert "data: odd" in capsys.readouterr().out
+
+
+def test_limits_and_labels_are_the_engines(step: Any, context: Any, engine: Any) -> None:
+    operator = step("import time; time.sleep(60)")
+
+    def run() -> None:
+        with contextlib.suppress(StepFailedError):
+            operator.execute(context)
+
+    runner = threading.Thread(target=run)
+    runner.start()
+    (container,) = wait_for(lambda: [found for found in ours(engine) if found.status == "running"])
+    config = container.attrs["HostConfig"]
+    assert (config["Memory"], config["NanoCpus"], config["PidsLimit"]) == (128 * 1024**2, 500_000_000, 64)
+    assert (config["ReadonlyRootfs"], config["CapDrop"], config["Privileged"]) == (True, ["ALL"], False)
+    assert config["LogConfig"]["Config"] == {"max-size": "10m", "max-file": "1"}
+    assert container.labels[f"{LABEL}.run"] == context["ti"].run_id
+    assert container.labels[f"{LABEL}.try"] == "1"
+    operator.on_kill()
+    runner.join(30)
+    assert not runner.is_alive()
+
+
+def wait_for(ask: Callable[[], Any]) -> Any:
+    deadline = time.monotonic() + 60
+    while not (found := ask()):
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("code", "error", "message"),
+    [
+        (1, StepFailedError, "Step -n: the reason. Airflow tries again"),
+        (2, StepRefusedError, "Step -n: the reason. Correct what"),
+        (3, StepRefusedError, "Step -n: the reason. Production stays"),
+    ],
+)
+def test_exit_codes(step: Any, context: Any, code: int, error: type[Exception], message: str) -> None:
+    said = f"import os, sys; print('error: the reason', file=sys.stderr); sys.stderr.flush(); os._exit({code})"
+    with pytest.raises(error, match=message):
+        step(said).execute(context)
+
+
+def test_out_of_memory_names_the_limit(step: Any, context: Any) -> None:
+    with pytest.raises(StepFailedError, match="needed more than its 128m of memory"):
+        step("x = bytearray(512 * 1024 ** 2)").execute(context)
+
+
+def test_a_full_scratch_space_is_the_steps_own_error(step: Any, context: Any) -> None:
+    fill = """
+import os, sys
+try: open('/tmp/x', 'wb').write(bytes(16 * 1024 ** 2))
+except OSError as error: print('error:', error, file=sys.stderr); sys.stderr.flush(); os._exit(1)
+"""
+    with pytest.raises(StepFailedError, match="No space left on device"):
+        step(fill).execute(context)
+
+
+def test_what_is_no_result(step: Any, context: Any) -> None:
+    with pytest.raises(StepRefusedError, match="must be one JSON object"):
+        step("pass").execute(context)
+
+
+def test_a_missing_image_and_an_engine_that_is_down(step: Any, context: Any) -> None:
+    with pytest.raises((StepRefusedError, StepFailedError), match=r"image no/such:image"):
+        step("pass", image="no/such:image").execute(context)
+    with pytest.raises(StepFailedError, match=r"engine at tcp://127\.0\.0\.1:9 does not answer"):
+        step("pass", docker_url="tcp://127.0.0.1:9").execute(context)
+
+
+def test_what_a_killed_worker_left_is_removed_first(step: Any, context: Any, engine: Any) -> None:
+    ti = context["ti"]
+    labels = {f"{LABEL}.dag": ti.dag_id, f"{LABEL}.run": ti.run_id, f"{LABEL}.task": "toy", f"{LABEL}.map_index": "-1"}
+    left = engine.containers.run(IMAGE, ["python", "-c", "import time; time.sleep(600)"], labels=labels, detach=True)
+    other = engine.containers.run(
+        IMAGE, ["python", "-c", "import time; time.sleep(600)"], labels={**labels, f"{LABEL}.run": "other"}, detach=True
+    )
+    try:
+        step(TELL).execute(context)
+        assert [container.id for container in ours(engine)] == [other.id]
+        assert left.id not in {container.id for container in engine.containers.list(all=True)}
+    finally:
+        other.remove(force=True)
+
+
+def test_the_author_is_told_at_construction() -> None:
+    with pytest.raises(ValueError, match="must be a list of words"):
+        ContainerStepOperator(task_id="toy", image=IMAGE, step="pull")
+    with pytest.raises(ValueError, match="must name a container image"):
+        ContainerStepOperator(task_id="toy", image=" ", step=["pull"])
+    with pytest.raises(ValueError, match="memory"):
+        ContainerConfig.model_validate({"steps": {"pull": {"memory": "much"}}})
+    assert ContainerConfig.model_validate({"steps": {"pull": {"memory": "1g"}}}).limits_of("pull").memory_bytes == 2**30
