@@ -17,6 +17,8 @@ APPROVE ?=
 QUICK ?=
 DATA ?=
 
+WORKERS_UP ?= 2
+COMPOSE = $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose)
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 STAMP_ML := $(VENV_ML)/.installed
@@ -142,6 +144,34 @@ bench: $(STAMP) ## Times of features, clicks and waits; races, kills, sixty nigh
 	$(PY) tests/bench/replay.py
 	$(PY) tests/bench/waiting.py
 
+##@ Deploy with Compose
+
+.PHONY: env
+env: ## Write .env for docker-compose.yaml: ports, addresses, generated secrets
+	@$(find_python); "$$found" include/deploy/make_env.py .env
+
+.PHONY: images
+images: ## Build the images trainer, mlflow, engine and airflow (PYTHON_IMAGE=..., BUILD_ARGS=...)
+	@for target in trainer mlflow engine airflow; do \
+		name=retrain-$$target; if [ $$target = trainer ]; then name=rossmann-trainer; fi; \
+		echo "Building $$name ..."; \
+		docker build --quiet $(BUILD_ARGS) $(if $(PYTHON_IMAGE),--build-arg PYTHON_IMAGE=$(PYTHON_IMAGE)) \
+			--build-arg UV_VERSION=$(UV_VERSION) --build-arg CODE_COMMIT=$$(git rev-parse HEAD) \
+			--target $$target --tag $$name . || exit 1; \
+	done
+
+.PHONY: up
+up: ## Start the stack, with WORKERS_UP workers (2)
+	$(COMPOSE) up --detach --scale worker=$(WORKERS_UP)
+
+.PHONY: down
+down: ## Stop the stack; its volumes stay
+	$(COMPOSE) down
+
+.PHONY: logs
+logs: ## Follow what the stack says
+	$(COMPOSE) logs --follow --tail 50
+
 ##@ Upkeep
 
 .PHONY: format
@@ -150,8 +180,8 @@ format: $(STAMP) ## Format the code and fix what ruff can fix
 	$(VENV)/bin/ruff format .
 
 .PHONY: lock
-lock: $(VENV)/bin/uv ## Renew constraints.txt from requirements.txt
-	$(VENV)/bin/uv pip compile requirements.txt --universal --python-version 3.11 --no-header --no-annotate -o constraints.txt
+lock: $(VENV)/bin/uv ## Renew constraints.txt from requirements.txt and what the images hold
+	$(VENV)/bin/uv pip compile requirements.txt include/deploy/requirements-*.txt --universal --python-version 3.11 --no-header --no-annotate -o constraints.txt
 
 .PHONY: screenshots
 screenshots: $(STAMP) ## Take the README's pictures from a running `make run` (needs Chromium)

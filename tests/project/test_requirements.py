@@ -30,6 +30,14 @@ def test_the_lock_fulfils_the_requirements() -> None:
         assert item.specifier.contains(pin.version), name
 
 
+def test_what_the_images_hold_is_locked() -> None:
+    locked = read("constraints.txt")
+    for file in ("airflow", "mlflow"):
+        named = read(f"include/deploy/requirements-{file}.txt")
+        assert named
+        assert set(named) <= set(locked), file
+
+
 def test_the_machine_learning_side_is_a_part_without_airflow() -> None:
     everything, part = read("requirements.txt"), read("include/requirements.txt")
     assert {name: str(item) for name, item in part.items()} == {name: str(everything[name]) for name in part}

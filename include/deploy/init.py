@@ -1,0 +1,90 @@
+"""What a deployment needs before its servers start, done once and again at each start: it changes nothing twice.
+
+Airflow's database, the role Approver (an Op whom the policy of the approval names), the users that the stack itself
+needs, and MLflow's login for the pipeline. Run inside the image ``airflow``.
+"""
+
+import json
+import logging
+import os
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from base64 import b64encode
+
+log = logging.getLogger("init")
+MLFLOW = "http://mlflow:5000"
+PATIENCE_SECONDS = 180.0
+
+
+def main() -> int:
+    """Prepare everything; returns the exit code."""
+    logging.basicConfig(level="INFO", format="%(message)s", stream=sys.stderr)
+    subprocess.run(["airflow", "db", "migrate"], check=True)
+    users()
+    mlflow_login("pipeline", os.environ["MLFLOW_PIPELINE_PASSWORD"])
+    log.info("Everything is prepared")
+    return 0
+
+
+def users() -> None:
+    """Make the role Approver, the admin, and the user who reads the audit log."""
+    from airflow.providers.fab.auth_manager.cli_commands.utils import get_application_builder
+
+    with get_application_builder() as builder:
+        manager = builder.sm
+        manager.sync_roles()
+        role = manager.find_role("Approver") or manager.add_role("Approver")
+        for permission in manager.find_role("Op").permissions:
+            manager.add_permission_to_role(role, permission)
+        # Only an Admin may read Airflow's event log under FAB.
+        for name, title, variable in (
+            ("admin", "Admin", "AIRFLOW_ADMIN_PASSWORD"),
+            ("audit", "Admin", "AIRFLOW_AUDIT_PASSWORD"),
+        ):
+            if manager.find_user(name) is None:
+                made = manager.add_user(
+                    name, name, "user", f"{name}@example.invalid", manager.find_role(title), os.environ[variable]
+                )
+                if not made:
+                    raise SystemExit(f"error: Airflow's user {name} could not be made")
+                log.info("Airflow's user %s is made, with the role %s", name, title)
+
+
+def mlflow_login(name: str, password: str) -> None:
+    """Make a login of MLflow, or set the password of one that is there."""
+    admin = b64encode(f"admin:{os.environ['MLFLOW_ADMIN_PASSWORD']}".encode()).decode()
+
+    def call(method: str, path: str, **content: str) -> int:
+        request = urllib.request.Request(  # noqa: S310 -- the address is a constant
+            f"{MLFLOW}/api/2.0/mlflow/users/{path}",
+            method=method,
+            data=json.dumps(content).encode(),
+            headers={"Authorization": f"Basic {admin}", "Content-Type": "application/json"},
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=20) as answer:  # noqa: S310
+                return int(answer.status)
+        except urllib.error.HTTPError as error:
+            return error.code
+
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        try:
+            status = call("POST", "create", username=name, password=password)
+        except OSError as error:
+            if time.monotonic() > deadline:
+                raise SystemExit(f"error: MLflow does not answer: {error}") from error
+            time.sleep(2)
+            continue
+        if status == 400:  # it is there already
+            status = call("PATCH", "update-password", username=name, password=password)
+        if status != 200:
+            raise SystemExit(f"error: MLflow refused the login {name}: HTTP status {status}")
+        return
+
+
+if __name__ == "__main__":
+    sys.exit(main())

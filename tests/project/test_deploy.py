@@ -1,0 +1,66 @@
+"""The deployment's files: the secrets of a new one, and what the compose file leaves to them."""
+
+import re
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+COMPOSE = (ROOT / "docker-compose.yaml").read_text()
+
+
+def make_env(file: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(ROOT / "include/deploy/make_env.py"), str(file)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def values(file: Path) -> dict[str, str]:
+    lines = [line for line in file.read_text().splitlines() if line and not line.startswith("#")]
+    return dict(line.split("=", 1) for line in lines)
+
+
+def test_every_secret_is_made_anew_and_for_its_owner_alone(tmp_path: Path) -> None:
+    files = [tmp_path / "one", tmp_path / "two"]
+    assert [make_env(file).returncode for file in files] == [0, 0]
+    assert [stat.S_IMODE(file.stat().st_mode) for file in files] == [0o600, 0o600]
+    one, two = map(values, files)
+    secret = {name for name in one if re.search("PASSWORD|SECRET|KEY", name)}
+    assert len(secret) == 12
+    assert all(one[name] != two[name] and len(one[name]) >= 32 for name in secret)
+    assert len({one[name] for name in secret}) == len(secret)
+
+
+def test_an_env_file_is_not_overwritten(tmp_path: Path) -> None:
+    file = tmp_path / ".env"
+    file.write_text("mine")
+    done = make_env(file)
+    assert done.returncode == 2
+    assert "is there already" in done.stderr
+    assert file.read_text() == "mine"
+
+
+def test_the_compose_file_has_no_default_secret(tmp_path: Path) -> None:
+    make_env(tmp_path / ".env")
+    known = values(tmp_path / ".env")
+    used = dict(re.findall(r"\$\{([A-Z_]+)((?::[-?][^}]*)?)\}", COMPOSE))
+    secret = {name for name in used if re.search("PASSWORD|SECRET|KEY", name)}
+    assert secret == {name for name in known if re.search("PASSWORD|SECRET|KEY", name)}
+    assert not [name for name in secret if used[name].startswith(":-")]
+    for name in secret:  # each is asked for with the hint at least once
+        assert f"${{{name}:?is not set. Run make env}}" in COMPOSE, name
+
+
+def test_only_the_web_interfaces_are_published_and_on_this_machine() -> None:
+    services = yaml.safe_load(COMPOSE)["services"]
+    ports = {name: service["ports"] for name, service in services.items() if "ports" in service}
+    assert set(ports) == {"mlflow", "apiserver"}
+    assert all(port.startswith("${LISTEN:-127.0.0.1}:") for found in ports.values() for port in found)
+    sockets = [name for name, service in services.items() if "docker.sock" in str(service.get("volumes"))]
+    assert sockets == ["engine"]
+    assert [name for name, service in services.items() if "engine" in service.get("networks", [])] == [
+        "engine",
+        "worker",
+    ]
