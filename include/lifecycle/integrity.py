@@ -14,6 +14,7 @@ be written to can be changed: whoever loads with MLflow alone is not protected.
 import hashlib
 import json
 import logging
+import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -247,13 +248,19 @@ def logged_model_id(source: str) -> str | None:
 
 
 def download(client: MlflowClient, location: str, folder: Path) -> None:
-    """Copy everything at a location of the artifact store into a folder."""
+    """Copy everything at a location of the artifact store into a folder, but for bytecode caches.
+
+    Whoever loads a model in place, from a store of files, leaves ``__pycache__`` there. It is no part of the model,
+    and what is not in the copy cannot be run from it.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     repository: ArtifactRepository = get_artifact_repository(location, tracking_uri=client.tracking_uri)
     try:
         repository.download_artifacts("", str(folder))  # type: ignore[no-untyped-call]
     except (MlflowException, OSError) as error:
         raise RetrainError(f"The artifacts at {location} could not be read: {one_line(str(error))}") from error
+    for cache in list(folder.rglob("__pycache__")):
+        shutil.rmtree(cache, ignore_errors=True)
 
 
 def _file_name(digest: str) -> str:

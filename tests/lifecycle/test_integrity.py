@@ -108,6 +108,20 @@ def test_artifacts_as_registered_are_promoted_and_the_ledger_keeps_their_digest(
     assert re.search(said, caplog.text)
 
 
+def test_bytecode_that_a_loaded_model_left_is_no_part_of_it(registry, put, tmp_path):
+    version = put(stage="Staging")
+    cache = stored(registry, version, "MLmodel").parent / "code" / "__pycache__"
+    cache.mkdir(parents=True)
+    (cache / "model.cpython-311.pyc").write_bytes(b"anything")
+    assert registry.promote(MODEL, version, approved()).changed
+    info, state = registry.version(MODEL, version), registry.ledger(MODEL).read()
+    folder = registry.integrity.download(info, state, tmp_path / "copy")
+    assert not list(folder.rglob("*.pyc"))
+    (cache.parent / "model.pyc").write_bytes(b"anything")
+    with pytest.raises(ArtifactsChangedError, match=r"model\.pyc was added"):
+        registry.integrity.download(info, state, tmp_path / "another")
+
+
 def test_what_is_downloaded_is_what_was_checked(registry, put, tmp_path):
     version = put(stage="Production")
     folder = registry.download(registry.version(MODEL, version), tmp_path / "out")
