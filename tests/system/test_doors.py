@@ -313,3 +313,46 @@ def test_how_a_wait_ends(desks: dict[str, Desk], name: str) -> None:
     assert desk.registry.verify(desk.model) == []
     promotions = [event for event in desk.registry.history(desk.model) if event.is_promotion]
     assert len([event for event in promotions if event.version == desk.version]) == (case.stage == LIVE)
+
+
+def test_a_backfill_and_a_manual_run_beside_it(session_operator: Operations) -> None:
+    """Two backfilled runs ask about one version; a mark with *future* decides both, and it is promoted once."""
+    operator, dag_id, model = session_operator, "doors_daily", "door-backfill"
+    url, api = operator.stack.mlflow.url, operator.api
+    operator.wait(f"the DAG {dag_id}", lambda: api.dag(dag_id) is not None, 120)
+    registry, version = ModelRegistry(tracking_uri=url), add_version(url, model)
+    days = {"from_date": "2026-02-02T00:00:00Z", "to_date": "2026-02-03T00:00:00Z"}
+    conf = {"model": model, "version": version}
+    api.request("POST", "/backfills", json={"dag_id": dag_id, **days, "dag_run_conf": conf})
+
+    def runs() -> list[str]:
+        found = api.request("GET", f"/dags/{dag_id}/dagRuns", params={"order_by": "logical_date"})["dag_runs"]
+        return [run["dag_run_id"] for run in found if run["run_type"] == "backfill"]
+
+    def states(task_id: str) -> list[str | None]:
+        return [api.task(dag_id, run_id, task_id).state for run_id in runs()]
+
+    operator.wait("both wait", lambda: states(APPROVAL) == ["deferred"] * 2, SECONDS)
+    time.sleep(READING_SECONDS)
+    mark = {"new_state": "success", "note": REASON, "include_future": True}
+    api.request("PATCH", f"/dags/{dag_id}/dagRuns/{runs()[0]}/taskInstances/{APPROVAL}", json=mark)
+    operator.wait("both end", lambda: [api.run(dag_id, run_id).state for run_id in runs()] == ["success"] * 2, SECONDS)
+    assert states("promote") == ["success"] * 2
+    assert [event.version for event in registry.history(model) if event.is_promotion] == [version]
+
+    newer = add_version(url, model)
+    beside = api.trigger(dag_id, {"model": model, "version": newer})
+    operator.wait("it waits", lambda: api.task(dag_id, beside, APPROVAL).state == "deferred", SECONDS)
+    time.sleep(READING_SECONDS)
+    api.mark(dag_id, beside, APPROVAL, "success", REASON)
+    operator.wait("its end", lambda: api.run(dag_id, beside).state == "success", SECONDS)
+    old = runs()[0]
+    tasks = [task.task_id for task in api.tasks(dag_id, old)]
+    clear = {"dry_run": False, "task_ids": tasks, "dag_run_id": old, "only_failed": False}
+    api.request("POST", f"/dags/{dag_id}/clearTaskInstances", json={**clear, "reset_dag_runs": True})
+    operator.wait("the old run fails", lambda: api.run(dag_id, old).state == "failed", SECONDS)
+    assert registry.production(model).version == newer
+    assert registry.verify(model) == []
+    operator.saw(
+        "a backfill, marked with future", "both runs approved, promoted once; an old run cleared changes nothing"
+    )

@@ -18,6 +18,7 @@ KINDS = {
     # Airflow takes what a task left away when it looks again: a mark in that second finds that nobody was asked.
     "doors_rescheduling": {"deferrable": False, "poll_seconds": 15},
     "doors_expiring": {"expires_after": timedelta(seconds=10)},
+    "doors_daily": {},
     "patient": {},
     "patient_rescheduling": {"deferrable": False, "poll_seconds": 15},
 }
@@ -33,7 +34,8 @@ PATIENT = {
 for dag_id, arguments in KINDS.items():
     with DAG(
         dag_id=dag_id,
-        schedule=None,
+        schedule="@daily" if dag_id == "doors_daily" else None,
+        catchup=False,
         start_date=pendulum.datetime(2026, 1, 1),
         max_active_runs=100,
         is_paused_upon_creation=False,
