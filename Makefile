@@ -144,6 +144,11 @@ bench: $(STAMP) ## Times of features, clicks and waits; races, kills, sixty nigh
 	$(PY) tests/bench/replay.py
 	$(PY) tests/bench/waiting.py
 
+.PHONY: test-docker
+test-docker: $(STAMP) images ## The stack of docker-compose.yaml for real: two workers, a killed one, roles, backup (half an hour)
+	$(PY) -m pytest tests/plugins/test_containers.py
+	$(PY) -m pytest -m docker -s tests/system/test_compose.py
+
 ##@ Deploy with Compose
 
 .PHONY: env
@@ -167,6 +172,14 @@ up: ## Start the stack, with WORKERS_UP workers (2)
 .PHONY: down
 down: ## Stop the stack; its volumes stay
 	$(COMPOSE) down
+
+.PHONY: backup
+backup: ## Save databases and artifacts of the running stack: make backup TO=folder
+	@COMPOSE="$(COMPOSE)" include/deploy/backup.sh "$(TO)"
+
+.PHONY: restore
+restore: ## Put a backup back, over what the volumes hold: make restore FROM=folder
+	@COMPOSE="$(COMPOSE)" include/deploy/restore.sh "$(FROM)"
 
 .PHONY: logs
 logs: ## Follow what the stack says
