@@ -120,7 +120,9 @@ test-ml: $(STAMP_ML) ## The tests of include/ in an environment without Airflow
 .PHONY: test-system
 test-system: $(STAMP) ## The life cycle, every door, policy, rollback and outages on real servers (half an hour)
 	$(PY) -m pytest -m system tests/system/test_life_cycle.py tests/rossmann/test_clean_environment.py
-	for module in doors policy_waits rollback_dag outages; do $(PY) -m pytest -m system tests/system/test_$$module.py; done
+	for module in doors policy_waits rollback_dag outages; do \
+		$(PY) -m pytest -m system tests/system/test_$$module.py || exit 1; \
+	done
 
 .PHONY: test-identity
 test-identity: $(STAMP) ## Who decided, and who may: several users under SimpleAuthManager and FAB
