@@ -1,6 +1,7 @@
-# Three images from one file: trainer (the steps), airflow (scheduler, workers, web server), mlflow (tracking server).
+# Four images from one file: trainer (the steps), airflow (scheduler, workers, web server), mlflow (tracking server),
+# engine (the part of the Docker engine that workers may use).
 #     docker build --target trainer --build-arg CODE_COMMIT=$(git rev-parse HEAD) -t rossmann-trainer .
-# `make images` builds all three. Versions come from constraints.txt alone. GPU=1 keeps XGBoost's GPU libraries.
+# `make images` builds all of them. Versions come from constraints.txt alone. GPU=1 keeps XGBoost's GPU libraries.
 ARG PYTHON_IMAGE=python:3.11-slim
 
 FROM ${PYTHON_IMAGE} AS base
@@ -61,7 +62,6 @@ EXPOSE 5000
 CMD ["mlflow-server"]
 
 FROM base AS engine
-USER root
 RUN apt-get update -qq && apt-get install -qq -y --no-install-recommends haproxy && rm -rf /var/lib/apt/lists/*
 COPY include/deploy/engine.cfg /etc/haproxy/engine.cfg
 LABEL org.opencontainers.image.title="retrain-engine"

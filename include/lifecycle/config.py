@@ -255,8 +255,8 @@ def config_path(path: str | Path | None = None) -> Path:
     return Path(path or os.environ.get(CONFIG_ENV) or DEFAULT_CONFIG)
 
 
-def config_text(path: str | Path | None = None) -> str:
-    """Return the configuration as text: of the file, unless the environment holds the text itself.
+def config_text(path: str | Path | None = None) -> tuple[str, str]:
+    """Return the configuration as text, and where it comes from: the file, unless the environment holds the text.
 
     A step in a container is given the text: the file lies where Airflow runs.
 
@@ -264,39 +264,30 @@ def config_text(path: str | Path | None = None) -> str:
     :raises BadInputError: when it cannot be read
     """
     if path is None and (text := os.environ.get(CONFIG_TEXT_ENV)):
-        return text
+        return text, CONFIG_TEXT_ENV
     file = config_path(path)
     try:
-        return file.read_text(encoding="utf-8")
+        return file.read_text(encoding="utf-8"), str(file)
     except OSError as error:
         raise BadInputError(f"cannot read the configuration {file}: {error.strerror}") from error
 
 
 def read_config(path: str | Path | None = None) -> tuple[dict[str, Any], str]:
-    """Return the configuration's mapping of sections, and where it comes from, for messages.
+    """Return the configuration's mapping of sections, with what the environment sets, and where it comes from.
 
     :param path: the YAML file; by default see ``config_text``
     :raises BadInputError: when it cannot be read, is not YAML, or holds no mapping
     """
-    given = path is None and os.environ.get(CONFIG_TEXT_ENV)
-    source = CONFIG_TEXT_ENV if given else str(config_path(path))
-    return parse_yaml(config_text(path), source), source
-
-
-def parse_yaml(text: str, path: str) -> dict[str, Any]:
-    """Return a YAML mapping.
-
-    :param text: the YAML
-    :param path: where it comes from, for messages
-    :raises BadInputError: when it is not YAML, or holds no mapping
-    """
+    text, source = config_text(path)
     try:
         content = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise BadInputError(f"the configuration {path} is not valid YAML: {' '.join(str(error).split())}") from error
+        raise BadInputError(f"the configuration {source} is not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
-        raise BadInputError(f"the configuration {path} must be a mapping of sections, found {type(content).__name__}")
-    return content
+        raise BadInputError(f"the configuration {source} must be a mapping of sections, found {type(content).__name__}")
+    if isinstance(content.get("lifecycle"), dict):
+        content["lifecycle"] = _deployed(content["lifecycle"])
+    return content, source
 
 
 def validate_section(model: type[Model], content: object, source: str) -> Model:
@@ -325,12 +316,12 @@ def load_lifecycle_config(path: str | Path | None = None) -> LifecycleConfig:
     :raises BadInputError: names file, field, value and what was expected
     """
     content, source = read_config(path)
-    if not isinstance(content.get("lifecycle"), dict):
+    if "lifecycle" not in content:
         raise BadInputError(f"the configuration {source} has no section 'lifecycle'")
-    return validate_section(LifecycleConfig, deployed(content["lifecycle"]), f"{source}, section lifecycle")
+    return validate_section(LifecycleConfig, content["lifecycle"], f"{source}, section lifecycle")
 
 
-def deployed(lifecycle: Mapping[str, Any]) -> dict[str, Any]:
+def _deployed(lifecycle: Mapping[str, Any]) -> dict[str, Any]:
     """Return the section ``lifecycle`` with what the environment sets: what differs between deployments of one file."""
     content = dict(lifecycle)
     if runner := os.environ.get("RETRAIN_RUNNER"):

@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from include.lifecycle.config import LifecycleConfig, deployed, read_config, validate_section
+from include.lifecycle.config import LifecycleConfig, read_config, validate_section
 from include.lifecycle.sections import Section
 
 DATA_REGISTRY_ENV = "RETRAIN_DATA_REGISTRY"
@@ -86,6 +86,4 @@ def load_config(path: str | Path | None = None) -> RossmannConfig:
     :raises BadInputError: names file, field, value and what was expected
     """
     content, source = read_config(path)
-    if isinstance(content.get("lifecycle"), dict):
-        content["lifecycle"] = deployed(content["lifecycle"])
     return validate_section(RossmannConfig, content, source)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 LABEL = "model-registry"
 """Prefix of the labels that tell which task instance a container belongs to."""
-OUT_OF_MEMORY = 137
+KILLED = 137
 STOP_SECONDS = 3
 """Between SIGTERM and SIGKILL; Airflow itself gives a task five seconds before it kills it."""
 _LOG = LogConfig(type="json-file", config={"max-size": "10m", "max-file": "1"})
@@ -95,8 +95,7 @@ class ContainerStepOperator(DockerOperator):
             full = " Free disk space on the engine's host." if "no space left" in said else ""
             raise step_failure(step, f"the Docker engine at {self._engine} refused: {said}.{full}") from error
         except (DockerException, RequestException) as error:
-            said = f"the Docker engine at {self._engine} does not answer: {one_line(str(error))}"
-            raise step_failure(step, said) from error
+            raise self._no_answer(error) from error
 
     def on_kill(self) -> None:
         """Stop the container and remove it."""
@@ -108,12 +107,15 @@ class ContainerStepOperator(DockerOperator):
     def _engine(self) -> str:
         return str(self.docker_url)
 
+    def _no_answer(self, error: Exception) -> Exception:
+        said = f"the Docker engine at {self._engine} does not answer: {one_line(str(error))}"
+        return step_failure(self.step[0], said)
+
     def _reach_engine(self) -> None:
         try:
             self.cli.ping()
         except (AirflowException, DockerException, RequestException) as error:
-            said = f"the Docker engine at {self._engine} does not answer: {one_line(str(error))}"
-            raise step_failure(self.step[0], said) from error
+            raise self._no_answer(error) from error
 
     def _labels(self, context: Context) -> dict[str, str]:
         ti = context["ti"]
@@ -210,7 +212,7 @@ class ContainerStepOperator(DockerOperator):
         if state.get("OOMKilled"):
             said = f"it needed more than its {self.limits.memory} of memory: raise containers.limits.memory"
             return step_failure(self.step[0], said, code)
-        if code == OUT_OF_MEMORY:
+        if code == KILLED:
             return step_failure(self.step[0], "its container was killed from outside", code)
         return step_failure(self.step[0], sentence or f"it ended with exit code {code} and said nothing", code)
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from airflow.sdk import BaseOperator
 
-from include.lifecycle.config import LifecycleConfig, config_text
+from include.lifecycle.config import CONFIG_TEXT_ENV, LifecycleConfig, config_text
 from include.lifecycle.containers import ContainerConfig
 from model_registry.steps import PipelineStepOperator
 
@@ -39,7 +39,7 @@ def pipeline_step(
         limits=containers.limits_of(task_id),
         **engine(containers),
         # the container reads the configuration that this DAG was made from, not the one in its image
-        environment={"RETRAIN_CONFIG_TEXT": config_text()},
+        environment={CONFIG_TEXT_ENV: config_text()[0]},
         env=env,
         **common,
     )
