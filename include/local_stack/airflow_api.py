@@ -13,7 +13,11 @@ from include.local_stack.errors import ApiError
 FINISHED = frozenset({"success", "failed", "skipped", "upstream_failed", "removed"})
 WAITING = frozenset({"deferred", "up_for_reschedule", "awaiting_input"})
 _RUN_STATES_ACTIVE = ("queued", "running")
-_TIMEOUT = 30.0
+_TIMEOUT = 90.0
+# SQLite refuses a write at once, whatever its timeout, when another process wrote since the request began to read.
+# Nothing of such a request is kept, so sending it again is safe.
+_DATABASE_ERROR = "Database error"
+_DATABASE_TRIES = 6
 
 
 @dataclass(frozen=True)
@@ -72,14 +76,20 @@ class AirflowApi:
         :param options: as for ``requests.request``
         :raises ApiError: when Airflow cannot be reached or refuses
         """
-        for attempt in (1, 2):
+        renewed = False
+        database_tries = 1
+        while True:
             if not self._token:
                 self._token = self._new_token()
             answer = self._send(method, f"/api/v2{path}", headers={"Authorization": f"Bearer {self._token}"}, **options)
             # Tokens expire; one new token is worth a try, a second refusal is an answer.
-            if answer.status_code != 401 or attempt == 2:
+            if answer.status_code == 401 and not renewed:
+                self._token, renewed = "", True
+            elif answer.status_code == 500 and _DATABASE_ERROR in _detail(answer) and database_tries < _DATABASE_TRIES:
+                database_tries += 1
+                time.sleep(2)
+            else:
                 break
-            self._token = ""
         if not answer.ok:
             raise ApiError(
                 f"Airflow refused {method} {path}: {answer.status_code} {_detail(answer)}", answer.status_code

@@ -77,7 +77,7 @@ class AirflowServer:
             "CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(password_file(self.state_dir)),
             "CORE__EXECUTION_API_SERVER_URL": f"{self.url}/execution/",
             # SQLite has one writer at a time: wait for it rather than answer a click with an error after 5 s.
-            "DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home / 'airflow.db'}?timeout=15",
+            "DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home / 'airflow.db'}?timeout=60",
             "API__HOST": HOST,
             "API__PORT": str(self.port),
             "API__BASE_URL": self.url,

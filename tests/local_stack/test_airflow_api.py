@@ -83,6 +83,27 @@ def test_an_expired_token_is_renewed_once(server, api):
     assert server.tokens == 2
 
 
+LOCKED = (500, {"detail": {"reason": "Database error", "statement": "hidden", "message": "Serious error"}})
+
+
+def test_a_write_that_the_database_refused_is_sent_again(server, api):
+    server.answers[("PATCH", "/api/v2/dags/d")] = [LOCKED, LOCKED, (200, {})]
+    api.unpause("d")
+    assert [request[0] for request in server.requests].count("PATCH") == 3
+
+
+def test_a_database_that_refuses_every_write_is_an_error(server, api):
+    server.answers[("PATCH", "/api/v2/dags/d")] = [LOCKED]
+    with pytest.raises(ApiError, match="Database error"):
+        api.unpause("d")
+
+
+def test_another_error_of_the_server_is_not_sent_again(server, api):
+    server.answers[("PATCH", "/api/v2/dags/d")] = [(500, {"detail": "broken"}), (200, {})]
+    with pytest.raises(ApiError, match="broken"):
+        api.unpause("d")
+
+
 def test_a_dag_that_is_not_there_is_none(api):
     assert api.dag("d") is None
 
