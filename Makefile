@@ -118,11 +118,15 @@ test-ml: $(STAMP_ML) ## The tests of include/ in an environment without Airflow
 	$(VENV_ML)/bin/python -m pytest -n $(WORKERS) tests/lifecycle tests/rossmann tests/local_stack
 
 .PHONY: test-system
-test-system: $(STAMP) ## The life cycle, every door, policy, rollback and outages on real servers (half an hour)
+test-system: $(STAMP) ## The life cycle, every door of the approval, policy and rollback on real servers (20 minutes)
 	$(PY) -m pytest -m system tests/system/test_life_cycle.py tests/rossmann/test_clean_environment.py
-	for module in doors policy_waits rollback_dag outages; do \
+	for module in doors policy_waits rollback_dag; do \
 		$(PY) -m pytest -m system tests/system/test_$$module.py || exit 1; \
 	done
+
+.PHONY: test-outages
+test-outages: $(STAMP) ## Servers that are away or restarted while approvals wait (10 minutes)
+	$(PY) -m pytest -m system tests/system/test_outages.py
 
 .PHONY: test-identity
 test-identity: $(STAMP) ## Who decided, and who may: several users under SimpleAuthManager and FAB
@@ -149,7 +153,12 @@ bench: $(STAMP) ## Times of features, clicks and waits; races, kills, sixty nigh
 .PHONY: test-docker
 test-docker: $(STAMP) images ## The stack of docker-compose.yaml for real: two workers, a killed one, roles, backup (half an hour)
 	$(PY) -m pytest tests/plugins/test_containers.py
+	$(PY) -m pytest -m docker -s tests/system/test_same_model.py
 	$(PY) -m pytest -m docker -s tests/system/test_compose.py
+
+.PHONY: test-faults
+test-faults: $(STAMP) images ## What can break in the stack while it retrains or waits, one by one (an hour)
+	$(PY) -m pytest -m docker -s tests/system/test_compose_faults.py tests/system/test_compose_upgrade.py
 
 ##@ Deploy with Compose
 
@@ -169,6 +178,11 @@ images: ## Build the images trainer, mlflow, engine and airflow (PYTHON_IMAGE=..
 
 .PHONY: up
 up: ## Start the stack, with WORKERS_UP workers (2)
+	$(COMPOSE) up --detach --scale worker=$(WORKERS_UP)
+
+.PHONY: upgrade
+upgrade: ## Put the images built last into the running stack: migrations run while Airflow stands still
+	$(COMPOSE) stop worker scheduler dag-processor triggerer apiserver mlflow
 	$(COMPOSE) up --detach --scale worker=$(WORKERS_UP)
 
 .PHONY: down

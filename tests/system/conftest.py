@@ -4,12 +4,15 @@ import json
 import os
 import shutil
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from compose_stack import ComposeStack, say
 from operations import SEEN, Configuration, Operations
 
+from include.lifecycle.environment import environment
 from include.local_stack.ports import free_port
 from include.local_stack.processes import Processes
 from include.local_stack.progress import Printer
@@ -79,3 +82,20 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.section("what the operator saw")
         for line in SEEN:
             terminalreporter.write_line(line)
+
+
+@pytest.fixture(scope="session")
+def compose(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComposeStack]:
+    """The stack of docker-compose.yaml, with one person of each role."""
+    assert shutil.which("docker"), "these tests need Docker"
+    made = ComposeStack(tmp_path_factory.mktemp("compose"))
+    try:
+        started = time.monotonic()
+        made.up()
+        say(f"up in {time.monotonic() - started:.0f} s")
+        made.make_users()
+        with environment(made.mlflow_login):
+            yield made
+    finally:
+        if os.environ.get("RETRAIN_KEEP_STACK") is None:
+            made.down()

@@ -1,0 +1,175 @@
+"""The stack of docker-compose.yaml under a project name of its own, for the tests that need a Docker engine.
+
+Needs docker compose and the images of ``make images``; POSTGRES_IMAGE and REDIS_IMAGE name others than the public ones.
+"""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import requests
+from mlflow import MlflowClient
+
+from include.lifecycle.registry import ModelRegistry
+from include.local_stack.airflow_api import AirflowApi
+from include.local_stack.errors import ApiError
+from include.local_stack.ports import free_port
+from include.local_stack.stack import APPROVAL_TASK, DAG_ID, PROJECT
+
+MODEL = "rossmann-ensemble"
+ROLLBACK = "rossmann_rollback"
+PREDICT = "rossmann_predict"
+LABEL = "model-registry"
+PERSONS = {"vera": "Viewer", "olga": "Op", "anna": "Approver", "adam": "Admin"}
+PASSWORD = "pw-of-a-person"
+WORKERS = 2
+_GIVEN = ("POSTGRES_IMAGE", "REDIS_IMAGE")
+
+
+def say(line: str) -> None:
+    print(f"compose: {line}", flush=True)
+
+
+def docker(*arguments: str, check: bool = True) -> str:
+    done = subprocess.run(["docker", *arguments], capture_output=True, text=True, check=False)
+    assert not check or done.returncode == 0, f"docker {arguments}: {done.stderr[-2000:]}"
+    return done.stdout.strip()
+
+
+class ComposeStack:
+    """The stack, from its generated settings to its removal.
+
+    :param folder: for its settings
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.project = f"retrain-test-{os.getpid()}"
+        self.file = folder / "env"
+        subprocess.run([sys.executable, str(PROJECT / "include/deploy/make_env.py"), str(self.file)], check=True)
+        lines = dict(re.findall(r"^([A-Z_]+)=(.*)$", self.file.read_text(), re.M))
+        ports = {name: str(free_port()) for name in ("AIRFLOW_PORT", "MLFLOW_PORT")}
+        given = {name: os.environ[name] for name in _GIVEN if name in os.environ}
+        hosts = {"COMPOSE_PROJECT_NAME": self.project, "MLFLOW_HOSTS": f"127.0.0.1:{ports['MLFLOW_PORT']}"}
+        self.values = {**lines, **ports, **given, **hosts}
+        self.file.write_text("".join(f"{name}={value}\n" for name, value in self.values.items()))
+        plugin = subprocess.run(["docker", "compose", "version"], capture_output=True, check=False).returncode == 0
+        program = ["docker", "compose"] if plugin else ["docker-compose"]
+        self.command = [*program, "--project-directory", str(PROJECT), "-f", str(PROJECT / "docker-compose.yaml")]
+        self.command += ["--env-file", str(self.file), "-p", self.project]
+        self.url, self.mlflow_url = (f"http://127.0.0.1:{ports[name]}" for name in ("AIRFLOW_PORT", "MLFLOW_PORT"))
+        self.api = self.as_user("admin", self.values["AIRFLOW_ADMIN_PASSWORD"])
+
+    @property
+    def secrets(self) -> dict[str, str]:
+        """Every secret of its settings, by name."""
+        return {name: value for name, value in self.values.items() if re.search("PASSWORD|SECRET|KEY", name)}
+
+    @property
+    def mlflow_login(self) -> dict[str, str]:
+        """Environment of an MLflow client that is its administrator."""
+        return {
+            "MLFLOW_TRACKING_USERNAME": "admin",
+            "MLFLOW_TRACKING_PASSWORD": self.values["MLFLOW_ADMIN_PASSWORD"],
+            "MLFLOW_TRACKING_URI": self.mlflow_url,
+        }
+
+    def as_user(self, name: str, password: str = PASSWORD) -> AirflowApi:
+        return AirflowApi(self.url, name, password)
+
+    def compose(self, *arguments: str, check: bool = True, **variables: str) -> str:
+        done = subprocess.run(
+            [*self.command, *arguments], capture_output=True, text=True, check=False, cwd=PROJECT,
+            env={**os.environ, **variables},
+        )  # fmt: skip
+        assert not check or done.returncode == 0, f"{arguments}: {done.stdout[-2000:]}{done.stderr[-3000:]}"
+        return done.stdout
+
+    def script(self, name: str, *arguments: str) -> str:
+        variables = {**os.environ, "COMPOSE": " ".join(self.command)}
+        command = [str(PROJECT / "include/deploy" / name), *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=PROJECT, env=variables)
+        assert done.returncode == 0, f"{name}: {done.stdout[-2000:]}{done.stderr[-3000:]}"
+        return done.stdout
+
+    def up(self, **variables: str) -> None:
+        self.compose("up", "-d", "--scale", f"worker={WORKERS}", **variables)
+        self.wait("the DAGs", lambda: self.api.dag(DAG_ID) and self.api.dag(ROLLBACK))
+
+    def down(self) -> None:
+        self.compose("down", "-v", check=False)
+
+    def make_users(self) -> None:
+        """Make PERSONS, with the same password in Airflow and in MLflow."""
+        script = (PROJECT / "tests/system/fab_users.py").read_text()
+        users = json.dumps([[name, role, PASSWORD] for name, role in PERSONS.items()])
+        command = f"cat >/tmp/users.json <<'X'\n{users}\nX\npython - /tmp/users.json <<'X'\n{script}\nX\n"
+        self.compose("exec", "-T", "apiserver", "sh", "-c", command)
+        login = ("admin", self.values["MLFLOW_ADMIN_PASSWORD"])
+        for name in PERSONS:
+            user = {"username": name, "password": PASSWORD}
+            requests.post(
+                f"{self.mlflow_url}/api/2.0/mlflow/users/create", json=user, auth=login, timeout=60
+            ).raise_for_status()
+
+    def wait(self, what: str, ask: Callable[[], Any], seconds: float = 900.0) -> Any:
+        deadline = time.monotonic() + seconds
+        while True:
+            try:
+                if found := ask():
+                    return found
+            except (ApiError, requests.RequestException):  # a server that is being restarted
+                pass
+            assert time.monotonic() < deadline, f"{what}: not within {seconds:.0f} s"
+            time.sleep(1)
+
+    def registry(self) -> ModelRegistry:
+        return ModelRegistry(MlflowClient(self.mlflow_url))
+
+    def retrain(self, **values: Any) -> str:
+        """Trigger a quick retrain and return its run."""
+        self.api.unpause(DAG_ID)
+        return self.api.trigger(DAG_ID, {"quick": True, **values})
+
+    def state(self, run_id: str, task_id: str) -> str | None:
+        return self.api.task(DAG_ID, run_id, task_id).state
+
+    def until_waiting(self, run_id: str, seconds: float = 1200.0) -> None:
+        self.wait("the approval", lambda: self.state(run_id, APPROVAL_TASK) == "deferred", seconds)
+        time.sleep(5)
+
+    def until_end(self, run_id: str, dag_id: str = DAG_ID) -> str:
+        def state() -> str:
+            found = self.api.run(dag_id, run_id).state
+            return found if found in ("success", "failed") else ""
+
+        return str(self.wait(f"the end of {dag_id}", state))
+
+    def hosts(self, run_id: str) -> dict[str, str]:
+        """Which worker ran which task."""
+        found = self.api.request("GET", f"/dags/{DAG_ID}/dagRuns/{run_id}/taskInstances")["task_instances"]
+        return {task["task_id"]: task["hostname"] for task in found if task["hostname"]}
+
+    def services(self) -> dict[str, list[str]]:
+        """The containers of each service."""
+        form = '{{.Label "com.docker.compose.service"}} {{.Names}}'
+        lines = docker("ps", "-a", "--filter", f"label=com.docker.compose.project={self.project}", "--format", form)
+        found: dict[str, list[str]] = {}
+        for line in lines.splitlines():
+            service, name = line.split()
+            found.setdefault(service, []).append(name)
+        return found
+
+    def container(self, service: str) -> str:
+        return self.services()[service][0]
+
+
+def containers(**labels: str) -> list[str]:
+    """The containers of steps, running or not, by the labels of their task instance."""
+    filters = [f"--filter=label={LABEL}.{name}={value}" for name, value in labels.items()]
+    return docker("ps", "-aq", "--no-trunc", *filters).split()
