@@ -28,6 +28,10 @@ MLFLOW_URL=http://localhost:5000
 MLFLOW_HOSTS=localhost:5000,127.0.0.1:5000
 # Data registry: a git URL. This one is the service `data`, which holds generated sample data.
 DATA_REGISTRY=http://data:8000/registry/.git
+# Login of that git server, and environment variables of the DVC remote: {"AWS_ACCESS_KEY_ID": "...", ...}
+DATA_REGISTRY_LOGIN=
+DATA_REGISTRY_TOKEN=
+DATA_REGISTRY_ENV={}
 # Who may approve, by the roles of Airflow's users.
 RETRAIN_APPROVERS=role:Approver,role:Admin
 """
