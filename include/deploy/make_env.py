@@ -22,7 +22,7 @@ COMPOSE_PROJECT_NAME=retrain
 LISTEN=127.0.0.1
 AIRFLOW_PORT=8080
 MLFLOW_PORT=5000
-# Where people reach them, as a browser shows it.
+# Where people reach them, as a browser shows it: these go with the ports.
 AIRFLOW_URL=http://localhost:8080
 MLFLOW_URL=http://localhost:5000
 MLFLOW_HOSTS=localhost:5000,127.0.0.1:5000

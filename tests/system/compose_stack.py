@@ -1,6 +1,8 @@
 """The stack of docker-compose.yaml under a project name of its own, for the tests that need a Docker engine.
 
 Needs docker compose and the images of ``make images``; POSTGRES_IMAGE and REDIS_IMAGE name others than the public ones.
+To look at a stack that failed: with RETRAIN_KEEP_STACK=1 it is not removed, and RETRAIN_TEST_STACK=FILE (its settings)
+runs tests on it again.
 """
 
 import json
@@ -42,33 +44,50 @@ def docker(*arguments: str, check: bool = True) -> str:
     return done.stdout.strip()
 
 
-class ComposeStack:
-    """The stack, from its generated settings to its removal.
+def settings(folder: Path) -> Path:
+    """Write the settings of a new stack, with free ports and a project name of its own."""
+    file = folder / "env"
+    subprocess.run([sys.executable, str(PROJECT / "include/deploy/make_env.py"), str(file)], check=True)
+    ports = {name: str(free_port()) for name in ("AIRFLOW_PORT", "MLFLOW_PORT")}
+    given = {name: os.environ[name] for name in _GIVEN if name in os.environ}
+    hosts = {
+        "COMPOSE_PROJECT_NAME": f"retrain-test-{os.getpid()}",
+        "AIRFLOW_URL": f"http://127.0.0.1:{ports['AIRFLOW_PORT']}",
+        "MLFLOW_URL": f"http://127.0.0.1:{ports['MLFLOW_PORT']}",
+        "MLFLOW_HOSTS": f"127.0.0.1:{ports['MLFLOW_PORT']}",
+    }
+    values = {**read_settings(file), **ports, **given, **hosts}
+    file.write_text("".join(f"{name}={value}\n" for name, value in values.items()))
+    return file
 
-    :param folder: for its settings
+
+def read_settings(file: Path) -> dict[str, str]:
+    return dict(re.findall(r"^([A-Z_]+)=(.*)$", file.read_text(), re.M))
+
+
+class ComposeStack:
+    """A stack, running or not.
+
+    :param file: its settings
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.project = f"retrain-test-{os.getpid()}"
-        self.file = folder / "env"
-        subprocess.run([sys.executable, str(PROJECT / "include/deploy/make_env.py"), str(self.file)], check=True)
-        lines = dict(re.findall(r"^([A-Z_]+)=(.*)$", self.file.read_text(), re.M))
-        ports = {name: str(free_port()) for name in ("AIRFLOW_PORT", "MLFLOW_PORT")}
-        given = {name: os.environ[name] for name in _GIVEN if name in os.environ}
-        hosts = {"COMPOSE_PROJECT_NAME": self.project, "MLFLOW_HOSTS": f"127.0.0.1:{ports['MLFLOW_PORT']}"}
-        self.values = {**lines, **ports, **given, **hosts}
-        self.file.write_text("".join(f"{name}={value}\n" for name, value in self.values.items()))
+    def __init__(self, file: Path) -> None:
+        self.file, self.values = file, read_settings(file)
+        self.project = self.values["COMPOSE_PROJECT_NAME"]
         plugin = subprocess.run(["docker", "compose", "version"], capture_output=True, check=False).returncode == 0
         program = ["docker", "compose"] if plugin else ["docker-compose"]
         self.command = [*program, "--project-directory", str(PROJECT), "-f", str(PROJECT / "docker-compose.yaml")]
         self.command += ["--env-file", str(self.file), "-p", self.project]
-        self.url, self.mlflow_url = (f"http://127.0.0.1:{ports[name]}" for name in ("AIRFLOW_PORT", "MLFLOW_PORT"))
+        self.url, self.mlflow_url = (
+            f"http://127.0.0.1:{self.values[name]}" for name in ("AIRFLOW_PORT", "MLFLOW_PORT")
+        )
         self.api = self.as_user("admin", self.values["AIRFLOW_ADMIN_PASSWORD"])
 
     @property
     def secrets(self) -> dict[str, str]:
         """Every secret of its settings, by name."""
-        return {name: value for name, value in self.values.items() if re.search("PASSWORD|SECRET|KEY", name)}
+        found = re.compile("PASSWORD|SECRET|KEY")
+        return {name: value for name, value in self.values.items() if found.search(name)}
 
     @property
     def mlflow_login(self) -> dict[str, str]:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from compose_stack import ComposeStack, say
+from compose_stack import ComposeStack, say, settings
 from operations import SEEN, Configuration, Operations
 
 from include.lifecycle.environment import environment
@@ -88,7 +88,12 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 def compose(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComposeStack]:
     """The stack of docker-compose.yaml, with one person of each role."""
     assert shutil.which("docker"), "these tests need Docker"
-    made = ComposeStack(tmp_path_factory.mktemp("compose"))
+    if given := os.environ.get("RETRAIN_TEST_STACK"):
+        found = ComposeStack(Path(given))
+        with environment(found.mlflow_login):
+            yield found
+        return
+    made = ComposeStack(settings(tmp_path_factory.mktemp("compose")))
     try:
         started = time.monotonic()
         made.up()

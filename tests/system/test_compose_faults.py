@@ -2,8 +2,8 @@
 
     python -m pytest -m docker -s tests/system/test_compose_faults.py
 
-An hour. The table at the end says what the operator saw, and how long it took until every service was well again and
-until the approval waited.
+An hour; a worker is killed by ``test_compose.py``. The table at the end says what the operator saw, how long it took
+until every service was well again and until the approval waited.
 """
 
 import os
@@ -43,14 +43,6 @@ def kill(service: str) -> Strike:
         docker("start", name)
 
     return strike
-
-
-def kill_worker(stack: ComposeStack, run_id: str) -> None:
-    """The worker that trains is killed with all its tasks; their containers go on, orphaned, until their retry."""
-    worker = stack.wait("its worker", lambda: stack.hosts(run_id).get("train_lightgbm"))
-    docker("kill", worker)
-    time.sleep(AWAY_SECONDS)
-    docker("start", worker)
 
 
 def kill_step(_: ComposeStack, run_id: str) -> None:
@@ -144,14 +136,10 @@ def tries(stack: ComposeStack, run_id: str) -> str:
 
 
 DURING_TRAINING: list[tuple[str, Strike]] = [
-    ("nothing", lambda *_: None),
     ("container of a step killed", kill_step),
-    ("worker killed", kill_worker),
     ("Redis killed, back after 30 s", kill("redis")),
     ("PostgreSQL killed, back after 30 s", kill("postgres")),
     ("MLflow killed, back after 30 s", kill("mlflow")),
-    ("API server killed, back after 30 s", kill("apiserver")),
-    ("scheduler killed, back after 30 s", kill("scheduler")),
     ("network to MLflow cut for 2 min", cut_network),
     ("Docker engine restarted", restart_engine),
 ]
