@@ -6,7 +6,7 @@ SHELL := /bin/bash
 VENV ?= .venv
 VENV_ML ?= .venv-ml
 INSTALLER ?= uv
-UV_VERSION := 0.13.9
+UV_VERSION := $(shell sed -n 's/^ARG UV_VERSION=//p' Dockerfile)
 # Test processes: the tests start processes of their own, so more of them than cores helps nobody.
 WORKERS ?= 2
 
@@ -163,8 +163,7 @@ images: ## Build the images trainer, mlflow, engine and airflow (PYTHON_IMAGE=..
 		name=retrain-$$target; if [ $$target = trainer ]; then name=rossmann-trainer; fi; \
 		echo "Building $$name ..."; \
 		docker build --quiet $(BUILD_ARGS) $(if $(PYTHON_IMAGE),--build-arg PYTHON_IMAGE=$(PYTHON_IMAGE)) \
-			--build-arg UV_VERSION=$(UV_VERSION) --build-arg CODE_COMMIT=$$(git rev-parse HEAD) \
-			--target $$target --tag $$name . || exit 1; \
+			--build-arg CODE_COMMIT=$$(git rev-parse HEAD) --target $$target --tag $$name . || exit 1; \
 	done
 
 .PHONY: up
