@@ -148,6 +148,7 @@ bench: $(STAMP) ## Times of features, clicks and waits; races, kills, sixty nigh
 
 .PHONY: test-docker
 test-docker: $(STAMP) images ## The stack of docker-compose.yaml for real: two workers, a killed one, roles, backup (half an hour)
+	$(PY) -m pytest -m docker tests/project/test_images.py
 	$(PY) -m pytest tests/plugins/test_containers.py
 	$(PY) -m pytest -m docker -s tests/system/test_compose.py
 
@@ -165,6 +166,10 @@ images: ## Build the images trainer, mlflow, engine and airflow (PYTHON_IMAGE=..
 		docker build --quiet $(BUILD_ARGS) $(if $(PYTHON_IMAGE),--build-arg PYTHON_IMAGE=$(PYTHON_IMAGE)) \
 			--build-arg CODE_COMMIT=$$(git rev-parse HEAD) --target $$target --tag $$name . || exit 1; \
 	done
+
+.PHONY: scan-images
+scan-images: ## Sizes of the images and what dominates them; fails on root, setuid, compilers, caches, secrets
+	@$(find_python); "$$found" tests/bench/images.py $(if $(wildcard .env),--env-file .env)
 
 .PHONY: up
 up: ## Start the stack, with WORKERS_UP workers (2)
