@@ -6,7 +6,7 @@ SHELL := /bin/bash
 VENV ?= .venv
 VENV_ML ?= .venv-ml
 INSTALLER ?= uv
-UV_VERSION := 0.13.9
+UV_VERSION := $(shell sed -n 's/^ARG UV_VERSION=//p' Dockerfile)
 # Test processes: the tests start processes of their own, so more of them than cores helps nobody.
 WORKERS ?= 2
 
@@ -152,6 +152,7 @@ bench: $(STAMP) ## Times of features, clicks and waits; races, kills, sixty nigh
 
 .PHONY: test-docker
 test-docker: $(STAMP) images ## The stack of docker-compose.yaml for real: two workers, a killed one, roles, backup (half an hour)
+	$(PY) -m pytest -m docker tests/project/test_images.py
 	$(PY) -m pytest tests/plugins/test_containers.py
 	$(PY) -m pytest -m docker -s tests/system/test_same_model.py
 	$(PY) -m pytest -m docker -s tests/system/test_compose.py
@@ -172,9 +173,12 @@ images: ## Build the images trainer, mlflow, engine and airflow (PYTHON_IMAGE=..
 		name=retrain-$$target; if [ $$target = trainer ]; then name=rossmann-trainer; fi; \
 		echo "Building $$name ..."; \
 		docker build --quiet $(BUILD_ARGS) $(if $(PYTHON_IMAGE),--build-arg PYTHON_IMAGE=$(PYTHON_IMAGE)) \
-			--build-arg UV_VERSION=$(UV_VERSION) --build-arg CODE_COMMIT=$$(git rev-parse HEAD) \
-			--target $$target --tag $$name . || exit 1; \
+			--build-arg CODE_COMMIT=$$(git rev-parse HEAD) --target $$target --tag $$name . || exit 1; \
 	done
+
+.PHONY: scan-images
+scan-images: ## Sizes of the images and what dominates them; fails on root, setuid, compilers, caches, secrets
+	@$(find_python); "$$found" tests/bench/images.py $(if $(wildcard .env),--env-file .env)
 
 .PHONY: up
 up: ## Start the stack, with WORKERS_UP workers (2)
