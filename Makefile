@@ -175,6 +175,10 @@ up: ## Start the stack, with WORKERS_UP workers (2)
 down: ## Stop the stack; its volumes stay
 	$(COMPOSE) down
 
+.PHONY: smoke
+smoke: ## Check every part of the running stack, in a minute, and change nothing
+	@$(COMPOSE) exec -T worker python /opt/retrain/include/deploy/smoke.py
+
 .PHONY: backup
 backup: ## Save databases and artifacts of the running stack: make backup TO=folder
 	@COMPOSE="$(COMPOSE)" include/deploy/backup.sh "$(TO)"
