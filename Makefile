@@ -193,6 +193,10 @@ upgrade: ## Put the images built last into the running stack: migrations run whi
 down: ## Stop the stack; its volumes stay
 	$(COMPOSE) down
 
+.PHONY: smoke
+smoke: ## Check every part of the running stack, in a minute, and change nothing
+	@$(COMPOSE) exec -T worker python /opt/retrain/include/deploy/smoke.py
+
 .PHONY: backup
 backup: ## Save databases and artifacts of the running stack: make backup TO=folder
 	@COMPOSE="$(COMPOSE)" include/deploy/backup.sh "$(TO)"

@@ -14,11 +14,10 @@ for ((left = 60; ; left--)); do
 	fi
 	sleep 2
 done
+# The databases, their owners' passwords as .env has them now, and who may connect.
+$compose exec -T postgres bash /docker-entrypoint-initdb.d/databases.sh --anew
 for database in airflow mlflow; do
 	echo "Restoring the database $database ..."
-	$compose exec -T postgres psql -q -v ON_ERROR_STOP=1 -U postgres -d postgres \
-		-c "DROP DATABASE IF EXISTS $database WITH (FORCE)" \
-		-c "CREATE DATABASE $database OWNER $database TEMPLATE template0 ENCODING 'UTF8'"
 	$compose exec -T postgres pg_restore -U postgres --exit-on-error -d "$database" <"$from/$database.dump"
 done
 echo "Restoring the artifacts ..."

@@ -64,3 +64,13 @@ def test_only_the_web_interfaces_are_published_and_on_this_machine() -> None:
         "engine",
         "worker",
     ]
+
+
+def test_the_scripts_are_shell_and_one_makes_the_databases() -> None:
+    scripts = sorted((ROOT / "include/deploy").glob("*.sh"))
+    assert len(scripts) >= 5
+    for script in scripts:
+        shell = script.read_text().splitlines()[0].removeprefix("#!")
+        subprocess.run([shell, "-n", str(script)], check=True)
+    makes = [script.name for script in scripts if re.search("(CREATE|DROP) DATABASE", script.read_text())]
+    assert makes == ["databases.sh"]

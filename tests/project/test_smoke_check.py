@@ -1,0 +1,263 @@
+"""``make smoke``: each check against little servers that answer as the parts of the stack do."""
+
+import json
+import re
+import subprocess
+import threading
+from base64 import b64encode
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from include.deploy import smoke
+
+ROOT = Path(__file__).resolve().parents[2]
+HEALTHY = {"status": "healthy", "latest_scheduler_heartbeat": "2026-01-01T00:00:00+00:00"}
+PARTS = ("metadatabase", "scheduler", "triggerer", "dag_processor")
+VERSION = {"version": "4", "current_stage": "Production"}
+IMAGE = {"Config": {"Labels": {"org.opencontainers.image.revision": "f" * 40}}}
+MLFLOW = "/api/2.0/mlflow"
+SECRET = "pw-that-nobody-sees"
+Answers = dict[str, Any]
+
+
+@contextmanager
+def served(handler: Callable[..., Any]) -> Iterator[int]:
+    """Serve on a free port of this machine."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    try:
+        yield server.server_address[1]
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *arguments: Any) -> None: ...
+
+
+def fake(answers: Answers, login: str | None = None) -> type[BaseHTTPRequestHandler]:
+    """Return a server that gives, by method and path, a status, or an object as JSON, or else 404.
+
+    :param login: what the header Authorization must hold, but for what is asked of everybody
+    """
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def answer(self) -> None:
+            asked = f"{self.command} {self.path.partition('?')[0]}"
+            self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            found = answers.get(asked, 404)
+            if login and asked not in OPEN and self.headers.get("Authorization") != login:
+                found = answers.get("anonymous", 401)
+            status, content = (found, {"message": "No such image"}) if isinstance(found, int) else (200, found)
+            body = content.encode() if isinstance(content, str) else json.dumps(content).encode()
+            self.send_response(status)
+            self.send_header("Content-Type", "text/html" if isinstance(content, str) else "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        do_GET = do_POST = answer
+
+        def log_message(self, *arguments: Any) -> None: ...
+
+    return Handler
+
+
+OPEN = {"GET /api/v2/monitor/health", "POST /auth/token"}
+
+
+class Stack:
+    """What the parts answer; a test changes it."""
+
+    def __init__(self) -> None:
+        self.airflow: Answers = {
+            "GET /api/v2/monitor/health": dict.fromkeys(PARTS, HEALTHY),
+            "POST /auth/token": {"access_token": "a-token"},
+            "GET /api/v2/importErrors": {"import_errors": []},
+            "GET /api/v2/dags": {
+                "dags": [
+                    {"dag_id": dag_id, "is_paused": dag_id.endswith("rollback"), "is_stale": False}
+                    for dag_id in ("rossmann_retrain", "rossmann_rollback", "rossmann_maintenance")
+                ]
+            },
+            "GET /model-registry/api/models": {"models": [{}]},
+        }
+        self.mlflow: Answers = {
+            f"GET {MLFLOW}/registered-models/search": {},
+            f"GET {MLFLOW}/model-versions/search": {"model_versions": [{"version": "5"}, VERSION]},
+            f"GET {MLFLOW}/model-versions/get-download-uri": {"artifact_uri": "mlflow-artifacts:/1/models/m-1"},
+            f"GET {MLFLOW}-artifacts/artifacts": {"files": [{"path": "MLmodel"}]},
+        }
+        self.engine: Answers = {
+            "GET /version": {"Version": "20.10", "ApiVersion": "1.41"},
+            "GET /v1.41/version": {"Version": "20.10", "ApiVersion": "1.41"},
+            "GET /v1.41/images/rossmann-trainer:latest/json": IMAGE,
+            **{f"{method} {path.partition('?')[0]}": 403 for method, path in smoke.FORBIDDEN},
+        }
+
+
+@pytest.fixture
+def stack(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Stack]:
+    made = Stack()
+    git = partial(subprocess.run, cwd=tmp_path, check=True, capture_output=True)
+    git(["git", "init", "-q", "registry"])
+    git(
+        ["git", "-C", "registry", "-c", "user.name=x", "-c", "user.email=x", "commit", "-q", "--allow-empty", "-m", "x"]
+    )
+    git(["git", "-C", "registry", "update-server-info"])
+    (tmp_path / "registry/page/info").mkdir(parents=True)
+    (tmp_path / "registry/page/info/refs").write_text("<html>Please log in")
+    basic = b64encode(f"pipeline:{SECRET}".encode()).decode()
+    with (
+        served(fake(made.airflow, "Bearer a-token")) as airflow,
+        served(fake(made.mlflow, f"Basic {basic}")) as mlflow,
+        served(fake(made.engine)) as engine,
+        served(partial(Quiet, directory=str(tmp_path))) as data,
+    ):
+        local = {"host": "127.0.0.1", "schema": "http", "password": SECRET}
+        connections = {
+            "MLFLOW_DEFAULT": {**local, "port": mlflow, "login": "pipeline", "extra": {"ui_url": "http://else"}},
+            "AIRFLOW_API_DEFAULT": {**local, "port": airflow, "login": "audit"},
+            "ROSSMANN_DATA": {"host": f"http://127.0.0.1:{data}/registry/.git"},
+        }
+        for name, values in connections.items():
+            monkeypatch.setenv(f"AIRFLOW_CONN_{name}", json.dumps({"conn_type": "http", **values}))
+        monkeypatch.setenv("AIRFLOW__CORE__DAGS_FOLDER", str(ROOT / "dags"))
+        monkeypatch.setenv("AIRFLOW__CELERY__BROKER_URL", "memory://")
+        monkeypatch.setenv("DOCKER_HOST", f"tcp://127.0.0.1:{engine}")
+        monkeypatch.setenv("RETRAIN_RUNNER", "docker")
+        monkeypatch.setenv("RETRAIN_CODE_COMMIT", "e" * 40)
+        for name in ("RETRAIN_CONFIG", "RETRAIN_IMAGE", "RETRAIN_ENGINE"):
+            monkeypatch.delenv(name, raising=False)
+        monkeypatch.setattr(smoke, "workers", lambda: "2 answer")
+        yield made
+
+
+def lines(capsys: pytest.CaptureFixture[str]) -> dict[str, str]:
+    """Return what was printed: the line of each check by its name."""
+    shown = capsys.readouterr().out
+    assert SECRET not in shown
+    found = [re.fullmatch(r"(?:ok  |FAILED )([^:]+): .+", line) for line in shown.splitlines()]
+    assert all(found), shown
+    return {match[1]: match[0] for match in found if match}
+
+
+def test_a_whole_stack(stack: Stack, capsys: pytest.CaptureFixture[str]) -> None:
+    assert smoke.main() == 0
+    found = lines(capsys)
+    assert all(line.startswith("ok  ") for line in found.values())
+    assert list(found)[:4] == ["PostgreSQL", "scheduler", "triggerer", "dag processor"]
+    assert found["DAGs"] == "ok  DAGs: rossmann_maintenance, rossmann_retrain, rossmann_rollback (paused)"
+    assert found["artifacts"] == "ok  artifacts: version 4 of rossmann-ensemble has its files"
+    assert "built from ffffffffffff while this worker is from eeeeeeeeeeee" in found["engine and image"]
+    assert len(found) == 13
+
+
+BROKEN_DAG = {"import_errors": [{"filename": "dags/x.py", "stack_trace": "Traceback\nKeyError: 'y'"}]}
+SICK = {"status": "unhealthy", "latest_triggerer_heartbeat": "2026-01-01T03:00:00"}
+
+
+@pytest.mark.parametrize(
+    ("part", "asked", "answer", "check", "words"),
+    [
+        ("airflow", "GET /api/v2/monitor/health", {"metadatabase": {"status": "unhealthy"}}, "PostgreSQL", "postgres"),
+        ("airflow", "GET /api/v2/monitor/health", {"triggerer": SICK}, "triggerer", "unhealthy, last heartbeat 2026"),
+        ("airflow", "GET /api/v2/monitor/health", {}, "dag processor", "absent: read the logs of .* dag-processor"),
+        ("airflow", "POST /auth/token", 401, "DAGs", "refuses the login"),
+        ("airflow", "GET /api/v2/importErrors", BROKEN_DAG, "DAGs", "dags/x.py cannot be read .KeyError: 'y'."),
+        ("airflow", "GET /api/v2/dags", {"dags": []}, "DAGs", "does not know rossmann_maintenance, rossmann_retrain"),
+        ("airflow", "GET /model-registry/api/models", "<html>", "page of the models", "not loaded the plugin"),
+        ("airflow", "GET /model-registry/api/models", 502, "page of the models", "status 502"),
+        ("mlflow", f"GET {MLFLOW}/registered-models/search", 500, "MLflow", "status 500"),
+        ("mlflow", "anonymous", {}, "MLflow", "answers anybody .HTTP status 200.: start it with --app-name"),
+        ("mlflow", f"GET {MLFLOW}-artifacts/artifacts", {}, "artifacts", "version 4 of .* has no files: restore"),
+        ("engine", "GET /v1.41/images/rossmann-trainer:latest/json", 404, "engine and image", "no image .*make images"),
+        ("engine", "GET /v1.41/images/rossmann-trainer:latest/json", 403, "engine and image", "refuses .*engine"),
+        ("engine", "GET /version", 403, "engine and image", "does not answer"),
+        ("engine", "GET /volumes", {}, "engine's filter", "answers GET /volumes with 200 .*correct DOCKER_HOST"),
+    ],
+)
+def test_what_is_broken_is_named_with_the_remedy(
+    stack: Stack, capsys: pytest.CaptureFixture[str], part: str, asked: str, answer: Any, check: str, words: str
+) -> None:
+    getattr(stack, part)[asked] = answer
+    assert smoke.main() == 1
+    assert re.search(f"^FAILED .*{words}", lines(capsys)[check])
+
+
+def test_an_empty_registry_is_no_fault(stack: Stack, capsys: pytest.CaptureFixture[str]) -> None:
+    stack.mlflow[f"GET {MLFLOW}/model-versions/search"] = {}
+    stack.mlflow[f"GET {MLFLOW}-artifacts/artifacts"] = {}
+    assert smoke.main() == 0
+    assert "no version yet" in lines(capsys)["artifacts"]
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:9/x", "{}/nothing", "{}/../page", "/no/such/folder"])
+def test_a_data_registry_that_is_away(
+    stack: Stack, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    there = smoke.connection("rossmann_data")["host"]
+    monkeypatch.setenv("AIRFLOW_CONN_ROSSMANN_DATA", json.dumps({"host": url.format(there), "password": SECRET}))
+    assert smoke.main() == 1
+    assert lines(capsys)["data registry"].startswith("FAILED ")
+
+
+def test_nothing_answers(stack: Stack, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("MLFLOW_DEFAULT", "AIRFLOW_API_DEFAULT"):
+        away = {"host": "127.0.0.1", "port": 9, "login": "x", "password": SECRET}
+        monkeypatch.setenv(f"AIRFLOW_CONN_{name}", json.dumps(away))
+    monkeypatch.delenv("AIRFLOW_CONN_ROSSMANN_DATA")
+    monkeypatch.delenv("AIRFLOW__CELERY__BROKER_URL")
+    monkeypatch.setenv("DOCKER_HOST", "tcp://127.0.0.1:9")
+    assert smoke.main() == 1
+    found = lines(capsys)
+    assert [line for name, line in found.items() if name != "workers" and not line.startswith("FAILED ")] == []
+
+
+def test_a_connection_that_is_missing_or_broken(
+    stack: Stack, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("AIRFLOW_CONN_AIRFLOW_API_DEFAULT")
+    monkeypatch.setenv("AIRFLOW_CONN_MLFLOW_DEFAULT", f'{{"password": "{SECRET}"x"}}')
+    assert smoke.main() == 1
+    found = lines(capsys)
+    assert "this worker has no connection airflow_api_default: set AIRFLOW_CONN" in found["scheduler"]
+    assert "AIRFLOW_CONN_MLFLOW_DEFAULT is no JSON" in found["MLflow"]
+
+
+def test_no_worker_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW__CELERY__BROKER_URL", "memory://")
+    monkeypatch.setattr(smoke, "PING_SECONDS", 0.2)
+    with pytest.raises(smoke.CheckFailed, match="none answers, so no task runs: read the logs of the service worker"):
+        smoke.workers()
+
+
+def test_where_steps_are_processes_no_engine_is_asked(
+    stack: Stack, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RETRAIN_RUNNER", "local")
+    stack.engine.clear()
+    assert smoke.main() == 0
+    assert not [name for name in lines(capsys) if "engine" in name]
+
+
+def test_a_configuration_that_is_wrong(
+    stack: Stack, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RETRAIN_RUNNER", "pods")
+    assert smoke.main() == 1
+    assert "runner" in lines(capsys)["configuration"]
+
+
+def test_make_smoke_runs_it_in_a_worker() -> None:
+    shown = subprocess.run(["make", "-n", "smoke"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert "exec -T worker python /opt/retrain/include/deploy/smoke.py" in shown
