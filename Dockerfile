@@ -85,7 +85,7 @@ COPY dags dags
 COPY plugins plugins
 COPY include/__init__.py include/
 COPY include/config include/config
-COPY include/deploy/init.py include/deploy/
+COPY include/deploy/*.py include/deploy/
 COPY include/lifecycle include/lifecycle
 RUN mkdir -p /opt/airflow/logs && chown -R retrain /opt/airflow
 ARG CODE_COMMIT=unknown

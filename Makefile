@@ -184,11 +184,6 @@ scan-images: ## Sizes of the images and what dominates them; fails on root, setu
 up: ## Start the stack, with WORKERS_UP workers (2)
 	$(COMPOSE) up --detach --scale worker=$(WORKERS_UP)
 
-.PHONY: upgrade
-upgrade: ## Put the images built last into the running stack: migrations run while Airflow stands still
-	$(COMPOSE) stop worker scheduler dag-processor triggerer apiserver mlflow
-	$(COMPOSE) up --detach --scale worker=$(WORKERS_UP)
-
 .PHONY: down
 down: ## Stop the stack; its volumes stay
 	$(COMPOSE) down

@@ -47,7 +47,7 @@ def test_an_upgrade_while_an_approval_waits(compose: ComposeStack, earlier_image
     run_id = compose.retrain()
     compose.until_waiting(run_id)
     started = time.monotonic()
-    compose.compose("stop", "worker", "scheduler", "dag-processor", "triggerer", "apiserver", "mlflow")
+    compose.compose("down")
     compose.up()
     say(f"upgraded from Airflow {EARLIER} to {now} in {time.monotonic() - started:.0f} s while an approval waited")
     assert airflow_version(compose) == now
