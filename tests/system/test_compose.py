@@ -216,6 +216,20 @@ def test_backup_destroy_restore(compose: ComposeStack, first: str, tmp_path: Pat
     assert compose.api.run(DAG_ID, first).state == "success"
 
 
+def test_the_smoke_check_names_what_is_away(compose: ComposeStack, first: str) -> None:
+    smoke = ("exec", "-T", "worker", "python", "/opt/retrain/include/deploy/smoke.py")
+    assert "FAILED" not in compose.compose(*smoke)
+    docker("stop", "-t", "1", compose.container("engine"))
+    try:
+        lines = compose.compose(*smoke, check=False).splitlines()
+    finally:
+        docker("start", compose.container("engine"))
+    failed = [line for line in lines if line.startswith("FAILED")]
+    say(f"without the engine's filter: {failed}")
+    assert failed
+    assert all("engine" in line.lower() for line in failed)
+
+
 def test_a_rollback(compose: ComposeStack, first: str) -> None:
     compose.api.unpause(ROLLBACK)
     olga: AirflowApi = compose.as_user("olga")
