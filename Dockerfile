@@ -10,7 +10,8 @@ FROM ${PYTHON_IMAGE} AS builder
 ARG UV_VERSION
 RUN python3 -m venv /opt/uv && /opt/uv/bin/pip install --quiet --no-cache-dir uv==${UV_VERSION} \
     && python3 -m venv --without-pip /opt/venv
-ENV VIRTUAL_ENV=/opt/venv UV_NO_CACHE=1 UV_LINK_MODE=copy
+# Compiled here, once: a step is a new process in a file system that it may not write to.
+ENV VIRTUAL_ENV=/opt/venv UV_NO_CACHE=1 UV_LINK_MODE=copy UV_COMPILE_BYTECODE=1 PYC_INVALIDATION_MODE=UNCHECKED_HASH
 WORKDIR /build
 COPY constraints.txt include/requirements.txt include/deploy/requirements-*.txt ./
 
@@ -50,6 +51,7 @@ COPY include/config include/config
 COPY include/deploy/data-server.sh include/deploy/
 COPY include/lifecycle include/lifecycle
 COPY include/rossmann include/rossmann
+RUN python -m compileall -q --invalidation-mode unchecked-hash include
 ARG CODE_COMMIT=unknown
 LABEL org.opencontainers.image.title="rossmann-trainer" org.opencontainers.image.revision="${CODE_COMMIT}"
 ENV HOME=/tmp MLFLOW_DISABLE_TELEMETRY=true PYTHONPATH=/opt/retrain RETRAIN_CODE_COMMIT="${CODE_COMMIT}"
@@ -87,7 +89,8 @@ COPY include/__init__.py include/
 COPY include/config include/config
 COPY include/deploy/*.py include/deploy/
 COPY include/lifecycle include/lifecycle
-RUN mkdir -p /opt/airflow/logs && chown -R retrain /opt/airflow
+RUN python -m compileall -q --invalidation-mode unchecked-hash include plugins \
+    && mkdir -p /opt/airflow/logs && chown -R retrain /opt/airflow
 ARG CODE_COMMIT=unknown
 LABEL org.opencontainers.image.title="retrain-airflow" org.opencontainers.image.revision="${CODE_COMMIT}"
 ENV AIRFLOW_HOME=/opt/airflow \
