@@ -139,6 +139,7 @@ def stack(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Stack]:
         for name in ("RETRAIN_CONFIG", "RETRAIN_IMAGE", "RETRAIN_ENGINE"):
             monkeypatch.delenv(name, raising=False)
         monkeypatch.setattr(smoke, "workers", lambda: "2 answer")
+        monkeypatch.setattr(smoke, "PATIENCE_SECONDS", 0.0)
         yield made
 
 
@@ -261,3 +262,25 @@ def test_a_configuration_that_is_wrong(
 def test_make_smoke_runs_it_in_a_worker() -> None:
     shown = subprocess.run(["make", "-n", "smoke"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert "exec -T worker python /opt/retrain/include/deploy/smoke.py" in shown
+
+
+def test_what_has_just_been_started_is_given_time(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = {"scheduler": 0, "Redis": 0}
+
+    def scheduler() -> str:
+        asked["scheduler"] += 1
+        if asked["scheduler"] < 3:
+            raise smoke.CheckFailed("not yet")
+        return "healthy"
+
+    def redis() -> str:
+        asked["Redis"] += 1
+        return "answers"
+
+    monkeypatch.setattr(smoke, "PAUSE_SECONDS", 0.0)
+    found = smoke.settled({"scheduler": scheduler, "Redis": redis})
+    assert found == {"scheduler": (True, "healthy"), "Redis": (True, "answers")}
+    assert asked == {"scheduler": 3, "Redis": 1}
+    assert "waiting for: scheduler" in capsys.readouterr().err
