@@ -192,6 +192,11 @@ down: ## Stop the stack; its volumes stay
 smoke: ## Check every part of the running stack, in a minute, and change nothing
 	@$(COMPOSE) exec -T worker python /opt/retrain/include/deploy/smoke.py
 
+.PHONY: users
+users: ## Make logins for people in the running stack: make users WHO="anna:Approver olga:Op"
+	@$(COMPOSE) run --rm -T --no-deps -e AIRFLOW__LOGGING__LOGGING_LEVEL=ERROR \
+		init python /opt/retrain/include/deploy/users.py $(WHO)
+
 .PHONY: backup
 backup: ## Save databases and artifacts of the running stack: make backup TO=folder
 	@COMPOSE="$(COMPOSE)" include/deploy/backup.sh "$(TO)"

@@ -6,7 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import yaml
+
+from include.deploy import users
 
 ROOT = Path(__file__).resolve().parents[2]
 COMPOSE = (ROOT / "docker-compose.yaml").read_text()
@@ -74,3 +77,20 @@ def test_the_scripts_are_shell_and_one_makes_the_databases() -> None:
         subprocess.run([shell, "-n", str(script)], check=True)
     makes = [script.name for script in scripts if re.search("(CREATE|DROP) DATABASE", script.read_text())]
     assert makes == ["databases.sh"]
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ([], "name at least one"),
+        (["anna"], "'anna' is not NAME:ROLE"),
+        (["anna:"], "'anna:' is not NAME:ROLE"),
+        (["a b:Op"], "'a b:Op' is not NAME:ROLE"),
+        (["anna:Op", "pipeline:Admin"], "pipeline is a login of the stack itself"),
+    ],
+)
+def test_a_login_that_cannot_be_made_is_refused_in_a_sentence(
+    words: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert users.main(words) == 2
+    assert sentence in capsys.readouterr().err

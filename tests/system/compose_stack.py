@@ -5,7 +5,6 @@ To look at a stack that failed: with RETRAIN_KEEP_STACK=1 it is not removed, and
 runs tests on it again.
 """
 
-import json
 import os
 import re
 import subprocess
@@ -29,7 +28,6 @@ ROLLBACK = "rossmann_rollback"
 PREDICT = "rossmann_predict"
 LABEL = "model-registry"
 PERSONS = {"vera": "Viewer", "olga": "Op", "anna": "Approver", "adam": "Admin"}
-PASSWORD = "pw-of-a-person"
 WORKERS = 2
 _GIVEN = ("POSTGRES_IMAGE", "REDIS_IMAGE")
 
@@ -81,7 +79,8 @@ class ComposeStack:
         self.url, self.mlflow_url = (
             f"http://127.0.0.1:{self.values[name]}" for name in ("AIRFLOW_PORT", "MLFLOW_PORT")
         )
-        self.api = self.as_user("admin", self.values["AIRFLOW_ADMIN_PASSWORD"])
+        self.passwords = {"admin": self.values["AIRFLOW_ADMIN_PASSWORD"]}
+        self.api = self.as_user("admin")
 
     @property
     def secrets(self) -> dict[str, str]:
@@ -98,8 +97,8 @@ class ComposeStack:
             "MLFLOW_TRACKING_URI": self.mlflow_url,
         }
 
-    def as_user(self, name: str, password: str = PASSWORD) -> AirflowApi:
-        return AirflowApi(self.url, name, password)
+    def as_user(self, name: str) -> AirflowApi:
+        return AirflowApi(self.url, name, self.passwords[name])
 
     def compose(self, *arguments: str, check: bool = True, **variables: str) -> str:
         done = subprocess.run(
@@ -124,17 +123,15 @@ class ComposeStack:
         self.compose("down", "-v", check=False)
 
     def make_users(self) -> None:
-        """Make PERSONS, with the same password in Airflow and in MLflow."""
-        script = (PROJECT / "tests/system/fab_users.py").read_text()
-        users = json.dumps([[name, role, PASSWORD] for name, role in PERSONS.items()])
-        command = f"cat >/tmp/users.json <<'X'\n{users}\nX\npython - /tmp/users.json <<'X'\n{script}\nX\n"
-        self.compose("exec", "-T", "apiserver", "sh", "-c", command)
-        login = ("admin", self.values["MLFLOW_ADMIN_PASSWORD"])
-        for name in PERSONS:
-            user = {"username": name, "password": PASSWORD}
-            requests.post(
-                f"{self.mlflow_url}/api/2.0/mlflow/users/create", json=user, auth=login, timeout=60
-            ).raise_for_status()
+        """Make PERSONS, as ``make users`` does."""
+        script = ["init", "python", "/opt/retrain/include/deploy/users.py"]
+        said = self.compose(
+            "run", "--rm", "-T", "--no-deps", "-e", "AIRFLOW__LOGGING__LOGGING_LEVEL=ERROR", *script,
+            *(f"{name}:{role}" for name, role in PERSONS.items()),
+        )  # fmt: skip
+        words = [line.split() for line in said.splitlines()]
+        self.passwords = {name: password for name, role, password in words if PERSONS.get(name) == role}
+        assert set(self.passwords) == set(PERSONS), said
 
     def wait(self, what: str, ask: Callable[[], Any], seconds: float = 900.0) -> Any:
         deadline = time.monotonic() + seconds

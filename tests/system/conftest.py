@@ -90,6 +90,7 @@ def compose(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComposeStack]:
     assert shutil.which("docker"), "these tests need Docker"
     if given := os.environ.get("RETRAIN_TEST_STACK"):
         found = ComposeStack(Path(given))
+        found.make_users()
         with environment(found.mlflow_login):
             yield found
         return

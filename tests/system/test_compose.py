@@ -12,7 +12,6 @@ import pytest
 import requests
 from compose_stack import (
     MODEL,
-    PASSWORD,
     PERSONS,
     ROLLBACK,
     ComposeStack,
@@ -71,7 +70,9 @@ class Doors:
         session.trust_env = False
         url = self.stack.url
         if name != ANONYMOUS:
-            answer = session.post(f"{url}/auth/token", json={"username": name, "password": PASSWORD}, timeout=60)
+            answer = session.post(
+                f"{url}/auth/token", json={"username": name, "password": self.stack.passwords[name]}, timeout=60
+            )
             session.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
 
         def ask(method: str, path: str, **content: object) -> int:
@@ -96,7 +97,7 @@ class Doors:
             ANONYMOUS: None,
             "MLflow admin": ("admin", values["MLFLOW_ADMIN_PASSWORD"]),
             "pipeline": ("pipeline", values["MLFLOW_PIPELINE_PASSWORD"]),
-        }.get(name, (name, PASSWORD))
+        }.get(name, (name, self.stack.passwords.get(name, "")))
 
         def ask(method: str, path: str, **options: object) -> int:
             return requests.request(method, self.stack.mlflow_url + path, auth=login, timeout=60, **options).status_code
