@@ -175,7 +175,7 @@ def reject(stack: ComposeStack, run_id: str) -> None:
     """End the run by a person's decision, which shows that the wait works."""
     stack.as_user("anna").mark(DAG_ID, run_id, APPROVAL_TASK, "failed", "only a test")
     assert stack.until_end(run_id) == "failed"
-    assert versions(stack)[0].stage == "None"
+    assert versions(stack)[0].tags["decision.outcome"] == "rejected"
 
 
 @pytest.fixture(scope="module")
