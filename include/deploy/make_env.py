@@ -32,6 +32,8 @@ DATA_REGISTRY=http://data:8000/registry/.git
 DATA_REGISTRY_LOGIN=
 DATA_REGISTRY_TOKEN=
 DATA_REGISTRY_ENV={}
+# Tasks that a worker runs at once: each may be a container with the memory of lifecycle.containers.limits.
+WORKER_CONCURRENCY=4
 # Who may approve, by the roles of Airflow's users.
 RETRAIN_APPROVERS=role:Approver,role:Admin
 """
