@@ -185,8 +185,8 @@ up: ## Start the stack, with WORKERS_UP workers (2)
 	$(COMPOSE) up --detach --scale worker=$(WORKERS_UP)
 
 .PHONY: down
-down: ## Stop the stack; its volumes stay
-	$(COMPOSE) down
+down: ## Stop the stack; its volumes stay, steps that run are tried again after the next up
+	@COMPOSE="$(COMPOSE)" include/deploy/down.sh
 
 .PHONY: smoke
 smoke: ## Check every part of the running stack, in a minute, and change nothing

@@ -104,4 +104,4 @@ def compose(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComposeStack]:
             yield made
     finally:
         if os.environ.get("RETRAIN_KEEP_STACK") is None:
-            made.down()
+            made.down("-v")

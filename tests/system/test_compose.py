@@ -207,7 +207,7 @@ def test_backup_destroy_restore(compose: ComposeStack, first: str, tmp_path: Pat
     started = time.monotonic()
     compose.script("backup.sh", str(tmp_path / "backup"))
     saved = time.monotonic()
-    compose.compose("down", "-v")
+    compose.down("-v")
     compose.script("restore.sh", str(tmp_path / "backup"))
     compose.up()
     say(f"backup in {saved - started:.0f} s, destroyed, restored and up after {time.monotonic() - saved:.0f} s")

@@ -74,6 +74,14 @@ def restart_engine(stack: ComposeStack, _: str) -> None:
         )  # fmt: skip
 
 
+def go_down_and_up(stack: ComposeStack, run_id: str) -> None:
+    """``make down`` and ``make up`` in the middle of it: nothing of the stack is left in between."""
+    stack.down()
+    assert stack.services() == {}
+    assert containers(run=run_id) == []
+    stack.up()
+
+
 def healthy(stack: ComposeStack) -> bool:
     """Tell whether every part of Airflow, and MLflow, answers that it is well."""
     health = stack.api.health()
@@ -142,6 +150,7 @@ DURING_TRAINING: list[tuple[str, Strike]] = [
     ("MLflow killed, back after 30 s", kill("mlflow")),
     ("network to MLflow cut for 2 min", cut_network),
     ("Docker engine restarted", restart_engine),
+    ("make down, make up", go_down_and_up),
 ]
 
 

@@ -40,14 +40,14 @@ def airflow_version(stack: ComposeStack) -> str:
 
 def test_an_upgrade_while_an_approval_waits(compose: ComposeStack, earlier_image: str) -> None:
     now = airflow_version(compose)
-    compose.down()
+    compose.down("-v")
     compose.up(AIRFLOW_IMAGE=earlier_image)
     compose.make_users()
     assert airflow_version(compose) == EARLIER != now
     run_id = compose.retrain()
     compose.until_waiting(run_id)
     started = time.monotonic()
-    compose.compose("down")
+    compose.down()
     compose.up()
     say(f"upgraded from Airflow {EARLIER} to {now} in {time.monotonic() - started:.0f} s while an approval waited")
     assert airflow_version(compose) == now
