@@ -233,8 +233,8 @@ class AirflowApi:
             return f"its log cannot be read: {error}"
         for entry in reversed(entries):
             details = entry.get("error_detail")
-            if details:
-                return " ".join(str(details[-1].get("exc_value") or details[-1].get("exc_type")).split())
+            if details:  # what was raised is the first, its causes follow
+                return " ".join(str(details[0].get("exc_value") or details[0].get("exc_type")).split())
         errors = [entry for entry in entries if entry.get("level") in ("error", "critical")] or entries
         return str(errors[-1]["event"]) if errors else "its log is empty"
 

@@ -136,7 +136,7 @@ def tries(stack: ComposeStack, run_id: str) -> str:
                 log = stack.api.log(DAG_ID, run_id, task.task_id, number)
             except ApiError:
                 log = []
-            details = [entry["error_detail"][-1] for entry in log if entry.get("error_detail")]
+            details = [entry["error_detail"][0] for entry in log if entry.get("error_detail")]
             said = str(details[-1].get("exc_value") or details[-1].get("exc_type")) if details else (
                 str(log[-1]["event"]) if log else "no log")  # fmt: skip
             found.append(f"{task.task_id} try {number}: {' '.join(said.split())[:200]}")
