@@ -14,8 +14,8 @@ FINISHED = frozenset({"success", "failed", "skipped", "upstream_failed", "remove
 WAITING = frozenset({"deferred", "up_for_reschedule", "awaiting_input"})
 _RUN_STATES_ACTIVE = ("queued", "running")
 _TIMEOUT = 90.0
-# SQLite refuses a write at once, whatever its timeout, when another process wrote since the request began to read.
-# Nothing of such a request is kept, so sending it again is safe.
+# SQLite has one writer at a time, and Airflow's API server can wait for itself: the request ends in an error that says
+# so. Nothing of it is kept, so sending it again is safe.
 _DATABASE_ERROR = "Database error"
 _DATABASE_TRIES = 6
 

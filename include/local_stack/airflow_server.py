@@ -76,8 +76,9 @@ class AirflowServer:
             "CORE__SIMPLE_AUTH_MANAGER_USERS": ",".join(f"{user}:{role}" for user, role in users.items()),
             "CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(password_file(self.state_dir)),
             "CORE__EXECUTION_API_SERVER_URL": f"{self.url}/execution/",
-            # SQLite has one writer at a time: wait for it rather than answer a click with an error after 5 s.
-            "DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home / 'airflow.db'}?timeout=60",
+            # SQLite has one writer at a time: wait for it rather than show an error after 5 s. No longer than this:
+            # Airflow writes its audit log in the event loop, where a wait may hold up the request that it waits for.
+            "DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home / 'airflow.db'}?timeout=15",
             "API__HOST": HOST,
             "API__PORT": str(self.port),
             "API__BASE_URL": self.url,

@@ -42,11 +42,16 @@ class Account:
     token: str | None
 
     def send(self, method: str, path: str, body: Any) -> requests.Response:
-        """Send a request to what lies below ``/api/v2``."""
+        """Send a request to what lies below ``/api/v2``, again when SQLite refused it."""
         headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}
         with requests.Session() as session:
             session.trust_env = False
-            return session.request(method, f"{self.url}/api/v2{path}", json=body, headers=headers, timeout=60)
+            for _ in range(4):
+                answer = session.request(method, f"{self.url}/api/v2{path}", json=body, headers=headers, timeout=60)
+                if answer.status_code != 500 or "Database error" not in answer.text:
+                    break
+                time.sleep(1)
+            return answer
 
     def patch(self, path: str, body: Any) -> tuple[int, str]:
         """Change something and return the status and, where it is refused, the sentence."""
