@@ -54,7 +54,12 @@ COPY include/rossmann include/rossmann
 RUN python -m compileall -q --invalidation-mode unchecked-hash include
 ARG CODE_COMMIT=unknown
 LABEL org.opencontainers.image.title="rossmann-trainer" org.opencontainers.image.revision="${CODE_COMMIT}"
-ENV HOME=/tmp MLFLOW_DISABLE_TELEMETRY=true PYTHONPATH=/opt/retrain RETRAIN_CODE_COMMIT="${CODE_COMMIT}"
+# MLflow would print links to the address that a step knows it by, which no browser does.
+ENV HOME=/tmp \
+    MLFLOW_DISABLE_TELEMETRY=true \
+    MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT=true \
+    PYTHONPATH=/opt/retrain \
+    RETRAIN_CODE_COMMIT="${CODE_COMMIT}"
 USER 10001
 CMD ["python", "-m", "include.rossmann", "--help"]
 

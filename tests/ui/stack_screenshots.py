@@ -1,4 +1,4 @@
-"""Take pictures of a running compose stack, in a real Chromium: a finished retrain, a step's log, both logins.
+"""Take pictures of a running compose stack, in a real Chromium: a finished retrain, a step's log, Airflow's login.
 
     python tests/ui/stack_screenshots.py [--env-file .env] [--output docs/images]
 
@@ -11,11 +11,10 @@ import shutil
 from pathlib import Path
 from urllib.parse import quote
 
-from airflow_ui import ARGUMENTS, SIZE, WIDE, AirflowUi
+from airflow_ui import ARGUMENTS, SIZE, AirflowUi
 from playwright.sync_api import sync_playwright
 
 from include.local_stack.airflow_api import AirflowApi
-from include.local_stack.ports import HOST
 from include.local_stack.stack import DAG_ID
 
 STEP = "train_lightgbm"
@@ -29,7 +28,7 @@ def main() -> None:
     options = parser.parse_args()
     options.output.mkdir(parents=True, exist_ok=True)
     values = dict(re.findall(r"^([A-Z_]+)=(.*)$", options.env_file.read_text(), re.M))
-    url, mlflow_url = (f"http://{HOST}:{values[name]}" for name in ("AIRFLOW_PORT", "MLFLOW_PORT"))
+    url, mlflow_url = (values[name] for name in ("AIRFLOW_URL", "MLFLOW_URL"))
     api = AirflowApi(url, "admin", values["AIRFLOW_ADMIN_PASSWORD"])
     found = api.request(
         "GET", f"/dags/{DAG_ID}/dagRuns", params={"state": "success", "order_by": "-run_after", "limit": 1}
@@ -43,25 +42,23 @@ def main() -> None:
         ui = AirflowUi(page, url, mlflow_url, options.output)
         page.goto(url)
         ui.shoot("stack-login")
-        ui.log_in("admin", values["AIRFLOW_ADMIN_PASSWORD"])
+        page.fill("input[name=username]", "admin")
+        page.fill("input[name=password]", values["AIRFLOW_ADMIN_PASSWORD"])
+        page.press("input[name=password]", "Enter")
+        page.wait_for_url(f"{url}/")
         ui.graph(run_id, "stack-graph")
         task = f"{url}/dags/{DAG_ID}/runs/{quote(run_id)}/tasks/{STEP}"
         page.goto(task)
+        page.get_by_role("button", name=re.compile("full ?screen", re.IGNORECASE)).click()
         ui.shoot("stack-step-log")
-        page.goto(f"{task}/details")
-        ui.shoot("stack-step-details")
-        page.goto(f"{url}/dags/{DAG_ID}/runs/{quote(run_id)}")
-        ui.shoot("stack-tasks")
-        anonymous = browser.new_context(viewport=WIDE)
-        refused = anonymous.new_page()
-        refused.goto(mlflow_url)
-        AirflowUi(refused, url, mlflow_url, options.output).shoot("stack-mlflow-anonymous")
+        # MLflow's login is the browser's own dialog, which no picture shows.
         known = browser.new_context(
             viewport=SIZE, http_credentials={"username": "admin", "password": values["MLFLOW_ADMIN_PASSWORD"]}
         )
         registry = known.new_page()
-        registry.goto(f"{mlflow_url}/#/models")
-        AirflowUi(registry, url, mlflow_url, options.output).shoot("stack-mlflow-models")
+        looking = AirflowUi(registry, url, mlflow_url, options.output)
+        looking.model_version("rossmann-ensemble", 1)
+        looking.shoot("stack-mlflow-version")
         browser.close()
 
 
