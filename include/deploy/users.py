@@ -12,7 +12,6 @@ import sys
 
 from include.deploy.init import mlflow_login
 
-log = logging.getLogger("users")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 RESERVED = frozenset({"admin", "audit", "pipeline"})
 

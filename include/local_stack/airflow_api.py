@@ -1,8 +1,10 @@
 """A client of Airflow's REST API: the calls that the UI makes when a person triggers and approves."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any
 from urllib.parse import quote
 
@@ -13,7 +15,7 @@ from include.local_stack.errors import ApiError
 FINISHED = frozenset({"success", "failed", "skipped", "upstream_failed", "removed"})
 WAITING = frozenset({"deferred", "up_for_reschedule", "awaiting_input"})
 _RUN_STATES_ACTIVE = ("queued", "running")
-_TIMEOUT = 90.0
+_TIMEOUT = 30.0
 # SQLite has one writer at a time, and Airflow's API server can wait for itself: the request ends in an error that says
 # so. Nothing of it is kept, so sending it again is safe.
 _DATABASE_ERROR = "Database error"
@@ -76,20 +78,15 @@ class AirflowApi:
         :param options: as for ``requests.request``
         :raises ApiError: when Airflow cannot be reached or refuses
         """
-        renewed = False
-        database_tries = 1
-        while True:
+        for attempt in (1, 2):
             if not self._token:
                 self._token = self._new_token()
-            answer = self._send(method, f"/api/v2{path}", headers={"Authorization": f"Bearer {self._token}"}, **options)
+            headers = {"Authorization": f"Bearer {self._token}"}
+            answer = until_kept(partial(self._send, method, f"/api/v2{path}", headers=headers, **options))
             # Tokens expire; one new token is worth a try, a second refusal is an answer.
-            if answer.status_code == 401 and not renewed:
-                self._token, renewed = "", True
-            elif answer.status_code == 500 and _DATABASE_ERROR in _detail(answer) and database_tries < _DATABASE_TRIES:
-                database_tries += 1
-                time.sleep(2)
-            else:
+            if answer.status_code != 401 or attempt == 2:
                 break
+            self._token = ""
         if not answer.ok:
             raise ApiError(
                 f"Airflow refused {method} {path}: {answer.status_code} {_detail(answer)}", answer.status_code
@@ -241,6 +238,16 @@ class AirflowApi:
     def run_url(self, dag_id: str, run_id: str) -> str:
         """Return the address of a run in the UI."""
         return f"{self.url}/dags/{quote(dag_id)}/runs/{quote(run_id)}"
+
+
+def until_kept(send: Callable[[], requests.Response]) -> requests.Response:
+    """Send a request, again while Airflow's database refuses it, and return the last answer."""
+    for _ in range(_DATABASE_TRIES - 1):
+        answer = send()
+        if answer.status_code != 500 or _DATABASE_ERROR not in _detail(answer):
+            return answer
+        time.sleep(2)
+    return send()
 
 
 def _run_path(dag_id: str, run_id: str) -> str:

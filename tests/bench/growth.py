@@ -33,6 +33,7 @@ from include.local_stack.errors import ApiError
 from tests.bench.clients import REQUEST_SECONDS, Target, latencies, put_load
 from tests.bench.meter import Meter, Peak, Stack
 from tests.bench.tables import print_limits, table
+from tests.compose_files import compose_command, read_settings
 
 LIGHT_DAG = "rossmann_maintenance"
 PATIENCE_SECONDS = 900.0
@@ -109,11 +110,9 @@ def whole_numbers(text: str) -> list[int]:
 def read_env(file: Path) -> dict[str, str]:
     """Return the variables of an env file."""
     try:
-        lines = [line.strip() for line in file.read_text(encoding="utf-8").splitlines()]
+        return read_settings(file)
     except OSError as error:
         raise SystemExit(f"cannot read {file}: {error.strerror}. Name the stack's with --env-file") from error
-    pairs = (line.split("=", 1) for line in lines if "=" in line and not line.startswith("#"))
-    return {name.strip(): value.strip() for name, value in pairs}
 
 
 def published(values: Mapping[str, str], name: str) -> str:
@@ -125,10 +124,7 @@ def published(values: Mapping[str, str], name: str) -> str:
 
 def scaler(given: argparse.Namespace, values: Mapping[str, str], project: str) -> Callable[[int], None]:
     """Return what sets the number of workers, and touches nothing else."""
-    plugin = subprocess.run(["docker", "compose", "version"], capture_output=True, check=False).returncode == 0
-    program = ["docker", "compose"] if plugin else ["docker-compose"]
-    command = [*program, "--project-directory", str(given.compose_file.resolve().parent)]
-    command += ["-f", str(given.compose_file.resolve()), "--env-file", str(given.env_file.resolve()), "-p", project]
+    command = compose_command(given.compose_file, given.env_file, project)
     # a variable of this shell would be stronger than the file
     environment = {**os.environ, **values, "COMPOSE_PROJECT_NAME": project}
 

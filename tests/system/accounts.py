@@ -6,13 +6,14 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import requests
 
-from include.local_stack.airflow_api import AirflowApi
+from include.local_stack.airflow_api import AirflowApi, until_kept
 from include.local_stack.airflow_server import SIMPLE_AUTH_MANAGER, AirflowServer
 from include.local_stack.credentials import load_or_create, password_file, write_private
 from include.local_stack.mlflow_server import MlflowServer
@@ -46,12 +47,8 @@ class Account:
         headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}
         with requests.Session() as session:
             session.trust_env = False
-            for _ in range(4):
-                answer = session.request(method, f"{self.url}/api/v2{path}", json=body, headers=headers, timeout=60)
-                if answer.status_code != 500 or "Database error" not in answer.text:
-                    break
-                time.sleep(1)
-            return answer
+            url = f"{self.url}/api/v2{path}"
+            return until_kept(partial(session.request, method, url, json=body, headers=headers, timeout=60))
 
     def patch(self, path: str, body: Any) -> tuple[int, str]:
         """Change something and return the status and, where it is refused, the sentence."""

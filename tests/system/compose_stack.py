@@ -22,6 +22,7 @@ from include.local_stack.airflow_api import AirflowApi
 from include.local_stack.errors import ApiError
 from include.local_stack.ports import free_port
 from include.local_stack.stack import APPROVAL_TASK, DAG_ID, PROJECT
+from tests.compose_files import compose_command, read_settings
 
 MODEL = "rossmann-ensemble"
 ROLLBACK = "rossmann_rollback"
@@ -59,10 +60,6 @@ def settings(folder: Path) -> Path:
     return file
 
 
-def read_settings(file: Path) -> dict[str, str]:
-    return dict(re.findall(r"^([A-Z_]+)=(.*)$", file.read_text(), re.M))
-
-
 class ComposeStack:
     """A stack, running or not.
 
@@ -72,10 +69,7 @@ class ComposeStack:
     def __init__(self, file: Path) -> None:
         self.file, self.values = file, read_settings(file)
         self.project = self.values["COMPOSE_PROJECT_NAME"]
-        plugin = subprocess.run(["docker", "compose", "version"], capture_output=True, check=False).returncode == 0
-        program = ["docker", "compose"] if plugin else ["docker-compose"]
-        self.command = [*program, "--project-directory", str(PROJECT), "-f", str(PROJECT / "docker-compose.yaml")]
-        self.command += ["--env-file", str(self.file), "-p", self.project]
+        self.command = compose_command(PROJECT / "docker-compose.yaml", self.file, self.project)
         self.url, self.mlflow_url = (
             f"http://127.0.0.1:{self.values[name]}" for name in ("AIRFLOW_PORT", "MLFLOW_PORT")
         )

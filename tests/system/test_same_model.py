@@ -11,7 +11,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -90,7 +90,7 @@ def steps(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Steps]:
         server.wait()
 
 
-def retrain(run: object) -> int:
+def retrain(run: Callable[..., dict[str, str]]) -> int:
     """Run every step up to the registration and return the version."""
     pulled = run("pull")
     given = {"RETRAIN_RUN_ID": pulled["run_id"]}

@@ -60,7 +60,7 @@ class AirflowUi:
         self.page.goto(self.url)
         self.page.fill("input[name=username]", user)
         self.page.fill("input[name=password]", password)
-        self.page.click("button[type=submit]")
+        self.page.click("[type=submit]")
         self.page.wait_for_url(f"{self.url}/")
 
     def open_trigger_form(self) -> Locator:

@@ -16,6 +16,7 @@ from playwright.sync_api import sync_playwright
 
 from include.local_stack.airflow_api import AirflowApi
 from include.local_stack.stack import DAG_ID
+from tests.compose_files import read_settings
 
 STEP = "train_lightgbm"
 
@@ -27,7 +28,7 @@ def main() -> None:
     parser.add_argument("--chromium", default=shutil.which("chromium") or shutil.which("google-chrome"))
     options = parser.parse_args()
     options.output.mkdir(parents=True, exist_ok=True)
-    values = dict(re.findall(r"^([A-Z_]+)=(.*)$", options.env_file.read_text(), re.M))
+    values = read_settings(options.env_file)
     url, mlflow_url = (values[name] for name in ("AIRFLOW_URL", "MLFLOW_URL"))
     api = AirflowApi(url, "admin", values["AIRFLOW_ADMIN_PASSWORD"])
     found = api.request(
@@ -42,10 +43,7 @@ def main() -> None:
         ui = AirflowUi(page, url, mlflow_url, options.output)
         page.goto(url)
         ui.shoot("stack-login")
-        page.fill("input[name=username]", "admin")
-        page.fill("input[name=password]", values["AIRFLOW_ADMIN_PASSWORD"])
-        page.press("input[name=password]", "Enter")
-        page.wait_for_url(f"{url}/")
+        ui.log_in("admin", values["AIRFLOW_ADMIN_PASSWORD"])
         ui.graph(run_id, "stack-graph")
         task = f"{url}/dags/{DAG_ID}/runs/{quote(run_id)}/tasks/{STEP}"
         page.goto(task)
