@@ -37,6 +37,10 @@ PEOPLE = (Door.MARK, Door.REQUIRED_ACTIONS, Door.CLI)
 """Doors through which a person decides: only such a decision is recorded when it comes late."""
 
 
+class MovedMeanwhileError(RetrainError):
+    """A version was moved between the check of a move and its lock, and may still be moved from where it is now."""
+
+
 @dataclass(frozen=True)
 class Transition:
     """What a move did.
@@ -135,7 +139,15 @@ class Promoter:
             if not request.rollback:
                 require_intact(self.model, state)
             self.integrity.check(info, state)  # before the lock too: it downloads
-        return self._locked(intent, lambda held: self._move(held, intent, event, request))
+        try:
+            return self._locked(intent, lambda held: self._move(held, intent, event, request))
+        except MovedMeanwhileError:
+            # what the next try would be told is told at once
+            self._check(self.ledger.read(), self.catalog.get(self.model, version), request)
+            raise
+        except TransitionRefusedError:
+            self._note_late_approval(self.catalog.get(self.model, version), request)
+            raise
 
     def record(self, version: int, decision: Decision) -> Decision:
         """Record a decision that moves nothing, on the version and in the ledger. The first one holds.
@@ -182,10 +194,12 @@ class Promoter:
         try:
             check_move(state, info, request)
         except TransitionRefusedError:
-            standing = Decision.from_tags(info.tags)
-            if request.to_stage == PRODUCTION and not request.rollback and standing is not None:
-                self._note_late(info, request.decision)
+            self._note_late_approval(info, request)
             raise
+
+    def _note_late_approval(self, info: VersionInfo, request: Request) -> None:
+        if request.to_stage == PRODUCTION and not request.rollback and Decision.from_tags(info.tags) is not None:
+            self._note_late(info, request.decision)
 
     def _note_late(self, info: VersionInfo, decision: Decision) -> None:
         """Record a person's decision that comes after the one that holds, once; it changes nothing."""
@@ -228,7 +242,7 @@ class Promoter:
             entry = held.end(steps.production, steps.events, steps.repair_records())
             return done or Transition.of(entry.events()[-1] if adopted else event, changed=False)
         if info.stage not in (intent.from_stage, to_stage):
-            raise RetrainError(
+            raise MovedMeanwhileError(
                 f"Version {version} of {self.model!r} moved from {intent.from_stage} to {info.stage}: try again"
             )
         check_move(held.state, replace(info, stage=intent.from_stage), request)

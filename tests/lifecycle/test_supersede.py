@@ -1,13 +1,16 @@
 """A newer candidate empties Staging behind it; decisions that were made hold."""
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
 from include.lifecycle.decisions import Decision, Door, Outcome
-from include.lifecycle.errors import TransitionRefusedError
+from include.lifecycle.errors import RetrainError, TransitionRefusedError
 from include.lifecycle.messages import confirm
+from include.lifecycle.promotion import Promoter
 from include.lifecycle.registry import ModelRegistry
 
 from .support import MODEL, aliases, approved, stages
@@ -99,6 +102,56 @@ def test_there_is_nothing_to_supersede(registry, add):
     assert registry.supersede(MODEL) == []
     add(stage="Staging")
     assert registry.supersede(MODEL) == []
+
+
+@pytest.fixture
+def overtaken(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], object]], None]:
+    """Lets somebody else act after a move was checked and before it takes the lock."""
+
+    def overtaken(meanwhile: Callable[[], object]) -> None:
+        locked = Promoter._locked
+
+        def slow(self: Promoter, *arguments: Any) -> Any:
+            monkeypatch.setattr(Promoter, "_locked", locked)
+            meanwhile()
+            return locked(self, *arguments)
+
+        monkeypatch.setattr(Promoter, "_locked", slow)
+
+    return overtaken
+
+
+def test_a_promotion_that_a_superseding_overtakes_is_refused_at_once_and_noted_as_late(registry, add, overtaken):
+    candidate = add(stage="Staging")
+    add(stage="Staging")
+    overtaken(lambda: registry.supersede(MODEL))
+    with pytest.raises(TransitionRefusedError, match="is in None and cannot move to Production"):
+        registry.promote(MODEL, candidate, approved())
+    assert stages(registry)[candidate] == "None"
+    last = registry.history(MODEL)[-1]
+    assert (last.version, last.outcome, last.late) == (candidate, Outcome.APPROVED, True)
+
+
+def test_a_promotion_that_a_rejection_overtakes_is_refused_and_noted_as_late(registry, add, overtaken):
+    candidate = add(stage="Staging")
+    overtaken(lambda: registry.reject(MODEL, candidate, REJECTED))
+    with pytest.raises(TransitionRefusedError, match="was rejected"):
+        registry.promote(MODEL, candidate, approved())
+    assert stages(registry)[candidate] == "Staging"
+    assert [(event.outcome, event.late) for event in registry.history(MODEL)[-2:]] == [
+        (Outcome.REJECTED, False),
+        (Outcome.APPROVED, True),
+    ]
+
+
+def test_a_move_that_is_still_possible_from_elsewhere_may_be_tried_again(registry, add, by_hand, overtaken):
+    first = add(stage="Production")
+    add(stage="Production")
+    overtaken(lambda: by_hand(first, "Staging"))
+    with pytest.raises(RetrainError, match="moved from Archived to Staging: try again") as raised:
+        registry.rollback(MODEL, first, approved())
+    assert raised.value.exit_code == 1
+    assert registry.rollback(MODEL, first, approved()).to_stage == "Production"
 
 
 @pytest.mark.parametrize("trial", range(5))
