@@ -46,7 +46,8 @@ fi
 endef
 
 # install FOLDER, WHAT: a virtual environment with the locked versions. uv takes seconds where pip takes
-# minutes; where uv cannot reach the package index that pip is configured for, pip does the work.
+# minutes; where uv cannot reach the package index that pip is configured for, pip does the work. Compiled at once, as
+# pip does it: every step and server is a new process, and importing what it needs takes twice as long without.
 define install
 if [ ! -x $(1)/bin/pip ]; then \
 	$(find_python); \
@@ -57,7 +58,7 @@ echo "Installing the locked packages into $(1) ..."; \
 done=""; \
 if [ "$(INSTALLER)" = uv ]; then \
 	if $(1)/bin/pip install --quiet --disable-pip-version-check uv==$(UV_VERSION) \
-		&& VIRTUAL_ENV=$(abspath $(1)) $(1)/bin/uv pip install --quiet $(2) -c constraints.txt; then done=yes; \
+		&& VIRTUAL_ENV=$(abspath $(1)) $(1)/bin/uv pip install --compile-bytecode --quiet $(2) -c constraints.txt; then done=yes; \
 	else echo "uv could not install them; pip does it (some minutes)." >&2; fi; \
 fi; \
 if [ -z "$$done" ]; then $(1)/bin/pip install --disable-pip-version-check --quiet $(2) -c constraints.txt; fi
@@ -104,45 +105,51 @@ imports: $(STAMP) ## The one direction of imports: dags -> plugins -> include
 	PYTHONPATH=.:plugins $(VENV)/bin/lint-imports
 
 .PHONY: test
-test: lint typecheck imports ## All checks, unit and DAG tests, one retrain on a real Airflow and MLflow
+test: lint typecheck imports ## All checks, unit and DAG tests, one retrain with make run on a real Airflow and MLflow
 	$(PY) -m pytest -n $(WORKERS)
-	$(PY) -m pytest -m smoke tests/system
+	$(PY) -m pytest -m smoke -s tests/system/test_make_run.py
 
 .PHONY: test-unit
 test-unit: $(STAMP) ## Unit and DAG tests only
 	$(PY) -m pytest -n $(WORKERS)
 
+# Of the life cycle what may need a library that Airflow brings; its rules are the same with and without.
+ML_LIFECYCLE := imports registry integrity retention
+
 .PHONY: test-ml
-test-ml: $(STAMP_ML) ## The tests of include/ in an environment without Airflow
+test-ml: $(STAMP_ML) ## include/ in an environment without Airflow: every module, every step, the model by itself
 	@if $(VENV_ML)/bin/python -c 'import airflow' 2>/dev/null; then echo "error: Airflow is in $(VENV_ML)" >&2; exit 1; fi
-	$(VENV_ML)/bin/python -m pytest -n $(WORKERS) tests/lifecycle tests/rossmann tests/local_stack
+	$(VENV_ML)/bin/python -m pytest -n $(WORKERS) tests/rossmann tests/local_stack \
+		$(ML_LIFECYCLE:%=tests/lifecycle/test_%.py)
+	$(VENV_ML)/bin/python -m pytest -m system tests/rossmann/test_clean_environment.py
+
+# One Airflow and one MLflow serve all of them, in this order: the outages come last.
+SYSTEM := doors browser life_cycle rollback_dag policy_waits identity outages
 
 .PHONY: test-system
-test-system: $(STAMP) ## The life cycle, every door of the approval, policy and rollback on real servers (20 minutes)
-	$(PY) -m pytest -m system tests/system/test_life_cycle.py tests/rossmann/test_clean_environment.py
-	for module in doors policy_waits rollback_dag; do \
-		$(PY) -m pytest -m system tests/system/test_$$module.py || exit 1; \
-	done
+test-system: $(STAMP) ## All of the following on one running stack (needs Chromium)
+	$(PY) -m pytest -m system $(SYSTEM:%=tests/system/test_%.py)
 
-.PHONY: test-outages
-test-outages: $(STAMP) ## Servers that are away or restarted while approvals wait (10 minutes)
-	$(PY) -m pytest -m system tests/system/test_outages.py
+.PHONY: test-ui
+test-ui: $(STAMP) ## Clicks in a real browser: trigger, approve, reject; a viewer cannot
+	$(PY) -m pytest -m system tests/system/test_browser.py
+
+.PHONY: test-doors
+test-doors: $(STAMP) ## How a wait ends: every door of the approval, every odd mark
+	$(PY) -m pytest -m system tests/system/test_doors.py tests/system/test_policy_waits.py
 
 .PHONY: test-identity
 test-identity: $(STAMP) ## Who decided, and who may: several users under SimpleAuthManager and FAB
-	$(PY) -m pytest -m identity tests/system
+	$(PY) -m pytest -m system tests/system/test_identity.py
 
-.PHONY: test-ui
-test-ui: $(STAMP) ## Clicks in a real browser: trigger, approve, reject; a viewer cannot (needs Chromium)
-	$(PY) -m pytest -m ui tests/ui
-
-.PHONY: test-clone
-test-clone: $(STAMP) ## What a newcomer does: make run APPROVE=1 in a fresh clone, and nothing is left running
-	$(PY) -m pytest -m clone -s tests/system
+.PHONY: test-outages
+test-outages: $(STAMP) ## Servers that are away or restarted while approvals wait
+	$(PY) -m pytest -m system tests/system/test_outages.py
 
 .PHONY: bench
-bench: $(STAMP) ## Times of features, clicks and waits; races, kills, sixty nights (an hour)
+bench: $(STAMP) ## Times of features, parsing, clicks and waits; races, kills, sixty nights (an hour)
 	PYTHONPATH=. $(PY) tests/bench/features.py
+	$(PY) tests/bench/parsing.py
 	$(PY) tests/bench/races.py --backend sqlite --case promote-promote --trials 50
 	$(PY) tests/bench/races.py --backend sqlite --case promote-rollback --trials 50
 	$(PY) tests/bench/races.py --backend sqlite --case promote-promote --trials 50 --no-lock

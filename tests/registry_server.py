@@ -16,6 +16,7 @@ import httpx
 from mlflow import MlflowClient
 
 from include.lifecycle import tags as tag
+from include.lifecycle.integrity import logged_model_id
 from model_registry.processes import LAUNCHER
 
 START_TIMEOUT = 180.0
@@ -110,6 +111,22 @@ def add_version(url: str, model: str, *, passed: bool | None = True, stage: str 
     if stage != "None":
         client.transition_model_version_stage(model, version.version, stage)
     return int(version.version)
+
+
+def copy_version(url: str, model: str, version: int, name: str) -> int:
+    """Register a version once more, under another name: the same files, run and evidence, and no decision.
+
+    :param model: where the version is
+    :param name: registered model of the copy, made when it is missing
+    """
+    client = MlflowClient(tracking_uri=url)
+    found = client.get_model_version(model, str(version))
+    evidence = {key: value for key, value in found.tags.items() if not key.startswith(("decision.", "promotion."))}
+    if not client.search_registered_models(f"name = '{name}'"):
+        client.create_registered_model(name)
+    model_id = logged_model_id(found.source)
+    copy = client.create_model_version(name, found.source, found.run_id, tags=evidence, model_id=model_id)
+    return int(copy.version)
 
 
 def stage_of(url: str, model: str, version: int) -> str:

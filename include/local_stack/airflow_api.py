@@ -24,7 +24,7 @@ _DATABASE_TRIES = 6
 
 @dataclass(frozen=True)
 class TaskState:
-    """A task instance as the API tells it."""
+    """A task instance as the API tells it; its id names one try."""
 
     task_id: str
     state: str | None
@@ -32,6 +32,7 @@ class TaskState:
     max_tries: int
     started: datetime | None
     ended: datetime | None
+    id: str = ""
 
     @property
     def finished(self) -> bool:
@@ -168,6 +169,7 @@ class AirflowApi:
                 max_tries=task["max_tries"],
                 started=_time(task["start_date"]),
                 ended=_time(task["end_date"]),
+                id=task["id"],
             )
             for task in answer["task_instances"]
         ]

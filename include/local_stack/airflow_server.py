@@ -34,6 +34,7 @@ class AirflowServer:
     :param credentials: login of the admin
     :param auth_manager: class of the auth manager; users of another than SimpleAuthManager are made elsewhere
     :param users: names and roles of SimpleAuthManager's users beside the admin; their passwords are made elsewhere
+    :param settings: more of Airflow's settings, over those made here: ``SECTION__NAME`` and value
     """
 
     state_dir: Path
@@ -42,6 +43,7 @@ class AirflowServer:
     credentials: Credentials
     auth_manager: str = SIMPLE_AUTH_MANAGER
     users: Mapping[str, str] = field(default_factory=dict)
+    settings: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def url(self) -> str:
@@ -89,6 +91,7 @@ class AirflowServer:
             "SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "60",
             "LOGGING__BASE_LOG_FOLDER": str(self.logs),
             "USAGE_DATA_COLLECTION__ENABLED": "False",
+            **self.settings,
         }
         connections = {
             "MLFLOW_DEFAULT": {

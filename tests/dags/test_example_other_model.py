@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.airflow_home import EXAMPLE, example_bag
+from tests.airflow_home import example_bag
 
 MODEL = "churn-classifier"
 
@@ -33,11 +33,6 @@ def sigterm() -> Iterator[None]:
     before = signal.getsignal(signal.SIGTERM)
     yield
     signal.signal(signal.SIGTERM, before)
-
-
-def test_the_example_is_about_twenty_lines() -> None:
-    code = [line for line in EXAMPLE.read_text(encoding="utf-8").splitlines() if line.strip()]
-    assert len(code) <= 24
 
 
 def test_the_example_stages_waits_and_promotes(mlflow: str, sigterm: None) -> None:

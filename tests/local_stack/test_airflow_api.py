@@ -19,6 +19,7 @@ def task(task_id, state, try_number=1):
         "state": state,
         "try_number": try_number,
         "max_tries": 3,
+        "id": "019a-1",
         "start_date": "2026-01-01T00:00:01Z",
         "end_date": None,
     }

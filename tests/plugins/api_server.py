@@ -8,6 +8,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import httpx
+import pytest
+
+from model_registry import airflow_api
 from tests.airflow_home import PASSWORD, example_bag
 
 DAG = "example_other_model"
@@ -33,22 +37,32 @@ def api_client() -> Iterator[Any]:
         yield client
 
 
+def reach(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let what a task asks of Airflow's API reach this application: only the network between them is missing."""
+    network = httpx.Client
+    transport = client._transport
+    monkeypatch.setattr(airflow_api.httpx, "Client", lambda **options: network(transport=transport, **options))
+
+
 class Run:
     """A run of the example whose approval waits.
 
     :param client: the application
     :param dag_id: the DAG
     :param task_id: its approval
+    :param user: who triggers it
     :param fields: of the run, such as its logical date
     """
 
-    def __init__(self, client: Any, dag_id: str = DAG, task_id: str = APPROVAL, **fields: Any) -> None:
+    def __init__(
+        self, client: Any, dag_id: str = DAG, task_id: str = APPROVAL, user: str = "anna", **fields: Any
+    ) -> None:
         from airflow.models.taskinstance import TaskInstance
         from airflow.utils.session import create_session
 
         self.client, self.dag_id, self.task_id = client, dag_id, task_id
         body = {"logical_date": None, "conf": {}, **fields}
-        answer = self.request("anna", "POST", f"/api/v2/dags/{dag_id}/dagRuns", body)
+        answer = self.request(user, "POST", f"/api/v2/dags/{dag_id}/dagRuns", body)
         assert answer.status_code == 200, answer.text
         self.run_id = answer.json()["dag_run_id"]
         with create_session() as session:

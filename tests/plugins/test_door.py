@@ -93,7 +93,8 @@ def test_a_run_that_a_schedule_or_nobody_known_started(run: Run, requested_by: A
 
 def test_evidence_that_is_too_old(run: Run) -> None:
     run.ask({"evidence_max_age_days": 2}, validated_at=(datetime.now(UTC) - timedelta(days=3)).isoformat())
-    assert "3" in refused(run.patch("ben", SUCCESS))
+    assert "The validation is 3 days old, at most 2 days are accepted" in refused(run.patch("ben", SUCCESS))
+    assert run.state() == "deferred"
     run.ask({"evidence_max_age_days": 4}, validated_at=(datetime.now(UTC) - timedelta(days=3)).isoformat())
     assert run.mark("ben", SUCCESS) == 200
 

@@ -1,5 +1,7 @@
 """The operators of a rollback on a real MLflow server: who decides, what comes back, what is refused."""
 
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
@@ -10,7 +12,7 @@ from airflow.sdk.exceptions import AirflowFailException
 from include.lifecycle.config import PolicyConfig
 from include.lifecycle.decisions import Decision, Door, Outcome
 from include.lifecycle.registry import ModelRegistry
-from model_registry.approvals import Recorded
+from model_registry.approvals import APPROVE, REJECT, Recorded
 from model_registry.exceptions import (
     ApprovalExpiredError,
     ApprovalRejectedError,
@@ -18,9 +20,12 @@ from model_registry.exceptions import (
     NotApprovedError,
 )
 from model_registry.rollback import ModelRollbackOperator, RollbackApprovalOperator
+from tests.airflow_home import PASSWORD
+from tests.plugins.api_server import Run, reach
 from tests.registry_server import add_version, stage_of, tags_of
 
 APPROVAL = "await_approval"
+API = "airflow_api_default"
 SECOND = PolicyConfig(four_eyes=True)
 
 
@@ -45,23 +50,56 @@ def rollback(model: str, version: object = 1, **arguments: Any) -> ModelRollback
     return ModelRollbackOperator(task_id="rollback", model_name=model, version=version, **arguments)  # type: ignore[arg-type]
 
 
-def logged_in(monkeypatch: pytest.MonkeyPatch, user: str = "ana") -> None:
-    """Let Airflow's API confirm who triggered the run."""
-    monkeypatch.setattr("model_registry.rollback.verified_requester", lambda *_: user)
+@dataclass
+class Desk:
+    """A run that somebody triggered in Airflow's own API application, and its task."""
+
+    run: Run
+    task: Any
+    user: str
+
+    @property
+    def context(self) -> Any:
+        return context(self.task, user=self.user)
+
+    def answer(self, model: str, user: str = "ben", outcome: Outcome = Outcome.APPROVED, version: int = 1) -> None:
+        """Have somebody answer the run's approval under Required Actions, about the version that was asked."""
+        self.run.ask_in_required_actions()
+        option = APPROVE if outcome is Outcome.APPROVED else REJECT
+        assert self.run.answer(user, option, "confirmed").status_code == 200
+        leave_answer(self.task, model, user, outcome, version)
+
+
+@pytest.fixture
+def triggered(api_client: Any, connect: Any, monkeypatch: pytest.MonkeyPatch, task: Any) -> Callable[[str], Desk]:
+    """Have a user trigger a run in Airflow; its API tells the task who did, and who answered."""
+    connect("airflow_api_default", host="airflow", login="anna", password=PASSWORD)
+    reach(api_client, monkeypatch)
+
+    def trigger(user: str) -> Desk:
+        run = Run(api_client, user=user)
+        return Desk(run, replace(task, dag_id=run.dag_id, run_id=run.run_id), user)
+
+    return trigger
 
 
 def test_whoever_triggers_the_run_decides_and_the_bad_version_is_archived_with_the_reason(
-    mlflow: str, two: str, task: Any, monkeypatch: pytest.MonkeyPatch
+    mlflow: str, two: str, triggered: Callable[[str], Desk]
 ) -> None:
-    logged_in(monkeypatch)
-    result = rollback(two).execute(context(task))
-    assert (result["from"], result["to"], result["archived"], result["user"]) == ("Archived", "Production", [2], "ana")
+    desk = triggered("anna")
+    result = rollback(two, airflow_conn_id=API).execute(desk.context)
+    assert (result["from"], result["to"], result["archived"], result["user"]) == ("Archived", "Production", [2], "anna")
     assert [stage_of(mlflow, two, version) for version in (1, 2)] == ["Production", "Archived"]
     event = ModelRegistry(tracking_uri=mlflow).history(two)[-1]
-    assert (event.user, event.user_source, event.door, event.reason) == ("ana", "airflow run", Door.FORM, "2 oversells")
-    assert (event.entry, event.run_id) == (result["ledger_entry"], task.run_id)
-    assert "rolled back to version 1 by ana (form): 2 oversells" in tags_of(mlflow, two, 2)["rollback.reason"]
-    again = rollback(two).execute(context(task))
+    assert (event.user, event.user_source, event.door, event.reason) == (
+        "anna",
+        "airflow run",
+        Door.FORM,
+        "2 oversells",
+    )
+    assert (event.entry, event.run_id) == (result["ledger_entry"], desk.run.run_id)
+    assert "rolled back to version 1 by anna (form): 2 oversells" in tags_of(mlflow, two, 2)["rollback.reason"]
+    again = rollback(two, airflow_conn_id=API).execute(desk.context)
     assert (again["changed"], again["ledger_entry"]) == (False, result["ledger_entry"])
 
 
@@ -101,18 +139,15 @@ def test_only_a_former_champion_comes_back(mlflow: str, two: str, task: Any) -> 
         rollback(two, 9).execute(context(task))
 
 
-def test_the_policy_of_rollbacks_holds(
-    mlflow: str, two: str, task: Any, connect: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    policy = PolicyConfig(approvers=("user:ana",))
+def test_the_policy_of_rollbacks_holds(mlflow: str, two: str, triggered: Callable[[str], Desk]) -> None:
+    policy = PolicyConfig(approvers=("user:anna",))
+    by_anna, by_ben = triggered("anna"), triggered("ben")
     with pytest.raises(AirflowFailException, match="Approvers"):
-        rollback(two, policy=policy).execute(context(task))
-    logged_in(monkeypatch, "ben")
-    with pytest.raises(AirflowFailException, match="ben"):
-        rollback(two, policy=policy).execute(context(task, user="ben"))
+        rollback(two, policy=policy).execute(by_anna.context)  # without a connection nothing shows who it was
+    with pytest.raises(AirflowFailException, match="ben is not among the approvers"):
+        rollback(two, policy=policy, airflow_conn_id=API).execute(by_ben.context)
     assert stage_of(mlflow, two, 2) == "Production"
-    logged_in(monkeypatch)
-    assert rollback(two, policy=policy).execute(context(task))["changed"]
+    assert rollback(two, policy=policy, airflow_conn_id=API).execute(by_anna.context)["changed"]
 
 
 def test_digests_can_be_required(mlflow: str, two: str, task: Any) -> None:
@@ -124,56 +159,59 @@ def test_digests_can_be_required(mlflow: str, two: str, task: Any) -> None:
 # ---- a second person ----
 
 
-def answer(task: Any, model: str, user: str = "ben", outcome: Outcome = Outcome.APPROVED, version: int = 1) -> None:
+def leave_answer(task: Any, model: str, user: str, outcome: Outcome = Outcome.APPROVED, version: int = 1) -> None:
+    """Leave the XCom that the approval leaves; Airflow's users may edit it."""
     decision = Decision(outcome, user, "required_actions", "confirmed", Door.REQUIRED_ACTIONS)
     task.xcoms[APPROVAL, "return_value"] = Recorded(model, version, decision).to_xcom()
     task.states[APPROVAL] = "success"
 
 
-def confirmed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let Airflow's API confirm the response."""
-    monkeypatch.setattr("model_registry.rollback.verified_response", lambda decision, *_: decision)
+def with_a_second_person(model: str) -> ModelRollbackOperator:
+    return rollback(model, policy=SECOND, approval_task_id=APPROVAL, airflow_conn_id=API)
 
 
-def test_a_second_person_approves(mlflow: str, two: str, task: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    logged_in(monkeypatch)
-    confirmed(monkeypatch)
-    answer(task, two)
-    result = rollback(two, policy=SECOND, approval_task_id=APPROVAL).execute(context(task))
-    assert result["user"] == "ben"
+def test_a_second_person_approves(mlflow: str, two: str, triggered: Callable[[str], Desk]) -> None:
+    desk = triggered("anna")
+    desk.answer(two)
+    assert with_a_second_person(two).execute(desk.context)["user"] == "ben"
     reason = tags_of(mlflow, two, 1)["decision.reason"]
-    assert reason == "2 oversells (asked for by ana; approved: confirmed)"
+    assert reason == "2 oversells (asked for by anna; approved: confirmed)"
 
 
-def test_one_person_is_not_two(mlflow: str, two: str, task: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    logged_in(monkeypatch)
-    confirmed(monkeypatch)
-    answer(task, two, user="ana")
+def test_one_person_is_not_two(mlflow: str, two: str, triggered: Callable[[str], Desk]) -> None:
+    desk = triggered("anna")
+    desk.answer(two, user="anna")
     with pytest.raises(AirflowFailException, match="triggered this run"):
-        rollback(two, policy=SECOND, approval_task_id=APPROVAL).execute(context(task))
+        with_a_second_person(two).execute(desk.context)
     assert stage_of(mlflow, two, 2) == "Production"
 
 
-def test_what_airflow_does_not_confirm_is_nobodys_approval(mlflow: str, two: str, task: Any) -> None:
-    answer(task, two)  # an XCom alone: anybody may have edited it
+@pytest.mark.parametrize("answered", [None, "anna"])
+def test_what_airflow_does_not_confirm_is_nobodys_approval(
+    mlflow: str, two: str, triggered: Callable[[str], Desk], answered: str | None
+) -> None:
+    desk = triggered("anna")
+    if answered:
+        desk.answer(two, user=answered)
+    leave_answer(desk.task, two, "ben")  # an XCom: anybody may have edited it
     with pytest.raises(AirflowFailException, match="Four eyes"):
-        rollback(two, policy=SECOND, approval_task_id=APPROVAL).execute(context(task))
+        with_a_second_person(two).execute(desk.context)
     assert stage_of(mlflow, two, 2) == "Production"
 
 
 @pytest.mark.parametrize("left", ["nothing", "another version", "a rejection"])
 def test_a_mark_or_another_answer_approves_nothing(
-    mlflow: str, two: str, task: Any, monkeypatch: pytest.MonkeyPatch, left: str
+    mlflow: str, two: str, triggered: Callable[[str], Desk], left: str
 ) -> None:
-    logged_in(monkeypatch)
-    confirmed(monkeypatch)
-    task.states[APPROVAL] = "success"
+    desk = triggered("anna")
+    desk.task.states[APPROVAL] = "success"
     if left == "another version":
-        answer(task, two, version=2)
+        desk.answer(two, version=2)
     elif left == "a rejection":
-        answer(task, two, outcome=Outcome.REJECTED)
-    with pytest.raises(NotApprovedError, match=r"Nobody approved the rollback to version 1|was rejected by ben"):
-        rollback(two, policy=SECOND, approval_task_id=APPROVAL).execute(context(task))
+        desk.answer(two, outcome=Outcome.REJECTED)
+    told = "was rejected by ben" if left == "a rejection" else "Nobody approved the rollback to version 1"
+    with pytest.raises(NotApprovedError, match=told):
+        with_a_second_person(two).execute(desk.context)
     assert stage_of(mlflow, two, 2) == "Production"
 
 
@@ -191,6 +229,7 @@ def ask(model: str) -> RollbackApprovalOperator:
 def test_the_second_person_sees_version_and_reason_as_text(
     two: str, task: Any, mlflow: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # Airflow's part of it needs the process that supervises a task; the system tests have one
     monkeypatch.setattr("airflow.providers.standard.operators.hitl.HITLOperator.execute", lambda *_: None)
     operator = ask(two)
     operator.execute(context(task, "<b>bad</b> {{ conn.secret }} [x](http://evil)"))

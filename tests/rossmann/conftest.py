@@ -1,5 +1,6 @@
 """One small retrain through every step, on a real data registry (git and DVC) and a real MLflow (SQLite)."""
 
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from include.rossmann.steps.features import features
 from include.rossmann.steps.pull import pull
 from include.rossmann.steps.register import register
 from include.rossmann.steps.train import train
+from include.rossmann.steps.validate import validate
 from include.rossmann.tracking import Origin
 from tests.rossmann.fixtures import (  # noqa: F401 (fixtures of the forecast's tests)
     forecaster_folder,
@@ -88,13 +90,48 @@ def shared_retrain(retrain_environment: tuple[Path, pytest.MonkeyPatch]) -> Retr
     return Retrain(folder / "config.yaml", folder / "registry", data, run_id, version, results)
 
 
+@pytest.fixture(scope="session")
+def validated_database(
+    shared_retrain: Retrain,
+    retrain_environment: tuple[Path, pytest.MonkeyPatch],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
+    """MLflow's database after the shared retrain's version was validated as well."""
+    folder, _ = retrain_environment
+    database = Path(shutil.copy(folder / "mlflow.db", tmp_path_factory.mktemp("validated")))
+    with pytest.MonkeyPatch.context() as patch:
+        use(patch, shared_retrain, database)
+        validate(load_config(), run_id=shared_retrain.run_id)
+    return database
+
+
+def use(patch: pytest.MonkeyPatch, retrain: Retrain, database: Path) -> None:
+    """Let the environment name a retrain's configuration and data, and a database of MLflow."""
+    patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{database}")
+    patch.setenv("RETRAIN_CONFIG", str(retrain.config_file))
+    patch.setenv("RETRAIN_DATA_REGISTRY", str(retrain.data_registry))
+
+
 @pytest.fixture
 def retrain(
-    shared_retrain: Retrain, retrain_environment: tuple[Path, pytest.MonkeyPatch], monkeypatch: pytest.MonkeyPatch
+    shared_retrain: Retrain,
+    retrain_environment: tuple[Path, pytest.MonkeyPatch],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Retrain:
-    """The shared retrain, with MLflow and configuration in the environment."""
+    """The shared retrain in an MLflow of the test's own: what a test does there, no other sees."""
     folder, _ = retrain_environment
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder / 'mlflow.db'}")
-    monkeypatch.setenv("RETRAIN_CONFIG", str(shared_retrain.config_file))
-    monkeypatch.setenv("RETRAIN_DATA_REGISTRY", str(shared_retrain.data_registry))
+    use(monkeypatch, shared_retrain, Path(shutil.copy(folder / "mlflow.db", tmp_path_factory.mktemp("own"))))
+    return shared_retrain
+
+
+@pytest.fixture
+def validated(
+    shared_retrain: Retrain,
+    validated_database: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Retrain:
+    """The shared retrain, its version validated, in an MLflow of the test's own."""
+    use(monkeypatch, shared_retrain, Path(shutil.copy(validated_database, tmp_path_factory.mktemp("own"))))
     return shared_retrain

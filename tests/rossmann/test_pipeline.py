@@ -10,8 +10,7 @@ import pandas as pd
 import pytest
 from mlflow import MlflowClient
 
-from include.lifecycle.decisions import Decision, Door, Outcome
-from include.lifecycle.errors import ArtifactsChangedError, BadInputError, GateFailedError
+from include.lifecycle.errors import ArtifactsChangedError, BadInputError, GateFailedError, TransitionRefusedError
 from include.lifecycle.integrity import artifact_location
 from include.lifecycle.registry import ModelRegistry
 from include.rossmann import ledger_commands, people
@@ -113,6 +112,7 @@ def test_a_twin_from_a_repeated_request_is_removed(retrain: Retrain) -> None:
 
 
 def test_validation_agrees_with_the_ensemble_step(retrain: Retrain) -> None:
+    assert "validation.outcome" not in ModelRegistry(MlflowClient()).version(MODEL, retrain.version).tags
     result = validate(load_config(), run_id=retrain.run_id)
     _, metrics, _ = run_data(retrain)
     assert result["version"] == retrain.version
@@ -125,28 +125,26 @@ def test_validation_agrees_with_the_ensemble_step(retrain: Retrain) -> None:
 def test_failed_gate_is_recorded_and_stops(retrain: Retrain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RETRAIN_CONFIG", str(write_config(tmp_path / "c.yaml", gate={"threshold": 0.01})))
     registry = ModelRegistry(MlflowClient())
-    try:
-        with pytest.raises(GateFailedError, match=rf"version {retrain.version} failed its gate, retrain required"):
-            validate(load_config(), version=retrain.version)
-        info = registry.version(MODEL, retrain.version)
-        assert info.tags["validation.outcome"] == "failed"
-        assert info.tags["retrain_required"] == "true"
-        assert info.stage == "None"
-        with pytest.raises(BadInputError):
-            registry.stage(MODEL, retrain.version)
-    finally:
-        monkeypatch.setenv("RETRAIN_CONFIG", str(retrain.config_file))
+    with pytest.raises(GateFailedError, match=rf"version {retrain.version} failed its gate, retrain required"):
         validate(load_config(), version=retrain.version)
-
-
-def test_prediction_records_which_version_made_it(retrain: Retrain, tmp_path: Path) -> None:
-    validate(load_config(), run_id=retrain.run_id)
-    registry = ModelRegistry(MlflowClient())
-    if registry.version(MODEL, retrain.version).stage == "None":
+    info = registry.version(MODEL, retrain.version)
+    assert info.tags["validation.outcome"] == "failed"
+    assert info.tags["retrain_required"] == "true"
+    assert info.stage == "None"
+    with pytest.raises(TransitionRefusedError, match="its gate failed"):
         registry.stage(MODEL, retrain.version)
+    monkeypatch.setenv("RETRAIN_CONFIG", str(retrain.config_file))
+    validate(load_config(), version=retrain.version)
+    tags = registry.version(MODEL, retrain.version).tags
+    assert tags["validation.outcome"] == "passed"
+    assert "retrain_required" not in tags
+
+
+def test_prediction_records_which_version_made_it(validated: Retrain, tmp_path: Path) -> None:
+    retrain = validated
+    ModelRegistry(MlflowClient()).stage(MODEL, retrain.version)
     output = tmp_path / "out" / "predictions.csv"
-    stage = registry.version(MODEL, retrain.version).stage
-    result = predict(load_config(), stage=stage, output=output)
+    result = predict(load_config(), stage="Staging", output=output)
     table = pd.read_csv(output)
     assert list(table) == ["Id", "Store", "Date", "Sales", "ModelVersion"]
     assert len(table) == len(retrain.data.future) == result["rows"]
@@ -158,21 +156,20 @@ def test_prediction_records_which_version_made_it(retrain: Retrain, tmp_path: Pa
 
 
 def test_a_file_changed_in_the_artifact_store_is_named_and_nothing_is_predicted(
-    retrain: Retrain, tmp_path: Path
+    validated: Retrain, tmp_path: Path
 ) -> None:
     client = MlflowClient()
-    validate(load_config(), run_id=retrain.run_id)
     registry = ModelRegistry(client)
-    info = registry.version(MODEL, retrain.version)
+    info = registry.version(MODEL, validated.version)
     assert len(info.tags["artifacts.digest"]) == 64
-    stage = registry.stage(MODEL, info.version).to_stage if info.stage == "None" else info.stage
+    registry.stage(MODEL, info.version)
     location = artifact_location(client, MODEL, info.version).removeprefix("file://")
     weights = next(Path(location).rglob("artifacts/served/**/lightgbm.*"))
     before = weights.read_bytes()
     weights.write_bytes(before[:-1] + b"?")
     try:
         with pytest.raises(ArtifactsChangedError, match=rf"served/\S*{weights.name} was changed\), so nothing"):
-            predict(load_config(), stage=stage, output=tmp_path / "x.csv")
+            predict(load_config(), stage="Staging", output=tmp_path / "x.csv")
         with pytest.raises(ArtifactsChangedError, match="was changed"):
             validate(load_config(), version=info.version)
     finally:
@@ -185,13 +182,11 @@ def test_prediction_refuses_an_unknown_stage(retrain: Retrain, tmp_path: Path) -
         predict(load_config(), stage="Prod", output=tmp_path / "x.csv")
 
 
-def test_promotion_and_history_at_the_command_line(retrain: Retrain) -> None:
-    validate(load_config(), run_id=retrain.run_id)
+def test_promotion_and_history_at_the_command_line(validated: Retrain) -> None:
     registry = ModelRegistry(MlflowClient())
-    if registry.version(MODEL, retrain.version).stage == "None":
-        registry.stage(MODEL, retrain.version, Decision(Outcome.APPROVED, door=Door.AUTOMATIC))
+    registry.stage(MODEL, validated.version)
     lines = people.promote(load_config(), None, "looks right")
-    assert lines[0] == f"Model version {retrain.version} is now in Production"
+    assert lines[0] == f"Model version {validated.version} is now in Production"
     shown = "\n".join(ledger_commands.history(registry, MODEL))
     assert "looks right" in shown
     assert "Staging -> Production" in shown

@@ -1,10 +1,11 @@
 """A real Airflow with several users under an auth manager, a real MLflow, and what each user does there."""
 
 import json
+import os
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,23 +13,19 @@ from typing import Any
 from urllib.parse import quote
 
 import requests
+from servers import BUNDLES, QUICK, ROLES, TEST_DAGS, bundles, until
 
 from include.local_stack.airflow_api import AirflowApi, until_kept
-from include.local_stack.airflow_server import SIMPLE_AUTH_MANAGER, AirflowServer
-from include.local_stack.credentials import load_or_create, password_file, write_private
+from include.local_stack.airflow_server import AirflowServer
+from include.local_stack.credentials import load_or_create, write_private
 from include.local_stack.mlflow_server import MlflowServer
 from include.local_stack.ports import HOST, free_port
 from include.local_stack.processes import Processes
-from include.local_stack.stack import PROJECT
+from include.local_stack.stack import PROJECT, Stack, clean_environment
 
 START_SECONDS = 300.0
-BUNDLE = "airflow.dag_processing.bundles.local.LocalDagBundle"
-ODD = 'zoë o\'hara <b>"x"</b> {{ 7*7 }} ☃'
-"""A user's name with all that SQL, HTML, Jinja and JSON would have to escape."""
-ROLES = {"olga": "op", "omar": "op", "uwe": "user", "vera": "viewer", ODD: "op"}
-"""Users beside the admin. An Op approves, a User may mark by Airflow's permissions, a Viewer may not."""
+UNWATCHED = "api-server-without-plugin"
 FAB_AUTH_MANAGER = "airflow.providers.fab.auth_manager.fab_auth_manager.FabAuthManager"
-MANAGERS = {"simple": SIMPLE_AUTH_MANAGER, "fab": FAB_AUTH_MANAGER}
 
 
 @dataclass(frozen=True)
@@ -57,27 +54,19 @@ class Account:
 
 
 class Site:
-    """The servers, and the logins of all users.
+    """An Airflow with all users, and their logins.
 
-    :param manager: ``simple`` or ``fab``
-    :param processes: starts and ends the servers
+    :param processes: the processes of its servers
+    :param airflow: its Airflow, which runs
+    :param mlflow: the MLflow to which its connection leads
     """
 
-    def __init__(self, manager: str, processes: Processes) -> None:
-        self.processes = processes
-        folder = processes.state_dir
-        self.credentials = load_or_create(folder)
-        self.roles = {user: role.capitalize() if manager == "fab" else role for user, role in ROLES.items()}
-        self.mlflow = MlflowServer(folder, free_port())
-        self.airflow = AirflowServer(
-            folder, free_port(), PROJECT, self.credentials, auth_manager=MANAGERS[manager], users=self.roles
-        )
-        self.api: AirflowApi = self.airflow.api()
-        self._password = self.credentials.password
-        self._start(manager)
+    def __init__(self, processes: Processes, airflow: AirflowServer, mlflow: MlflowServer) -> None:
+        self.processes, self.airflow, self.mlflow = processes, airflow, mlflow
+        self.api: AirflowApi = airflow.api()
         self.unwatched = self._start_without_plugin()
-        self.accounts = {user: Account(self.airflow.url, self._token(user)) for user in ("admin", *ROLES)}
-        self.anonymous = Account(self.airflow.url, None)
+        self.accounts = {user: Account(airflow.url, self._token(user)) for user in (airflow.credentials.user, *ROLES)}
+        self.anonymous = Account(airflow.url, None)
 
     def elsewhere(self, user: str) -> Account:
         """The user at the API server that has no plugin."""
@@ -85,47 +74,15 @@ class Site:
 
     def wait(self, what: str, ask: Callable[[], Any], seconds: float = START_SECONDS) -> Any:
         """Ask until the answer is true; servers that end meanwhile end the wait."""
-        deadline = time.monotonic() + seconds
-        while not (answer := ask()):
-            self.processes.check()
-            assert time.monotonic() < deadline, f"{what}: not within {seconds:.0f} s"
-            time.sleep(1)
-        return answer
-
-    def _environment(self) -> dict[str, str]:
-        environment = self.airflow.environment(self.mlflow.url, "")
-        folder = {"path": str(Path(__file__).parent / "identity_dags")}
-        bundles = [{"name": "identity", "classpath": BUNDLE, "kwargs": folder}]
-        environment["AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST"] = json.dumps(bundles)
-        return environment
-
-    def _start(self, manager: str) -> None:
-        environment = self._environment()
-        self.mlflow.start(self.processes)
-        self.airflow.migrate(self.processes, environment)
-        self._make_users(manager, environment)
-        self.airflow.start(self.processes, environment)
-        self.wait("MLflow", lambda: self.mlflow.healthy(self.processes))
-        self.wait("Airflow", lambda: not self.airflow.waiting_for(self.processes))
-
-    def _make_users(self, manager: str, environment: dict[str, str]) -> None:
-        users = {self.credentials.user: self._password, **dict.fromkeys(ROLES, self._password)}
-        if manager == "simple":
-            write_private(password_file(self.processes.state_dir), json.dumps(users))
-            return
-        roles = {self.credentials.user: "Admin", **self.roles}
-        file = self.processes.state_dir / "users.json"
-        write_private(file, json.dumps([[user, role, self._password] for user, role in roles.items()]))
-        command = [sys.executable, str(Path(__file__).with_name("fab_users.py")), str(file)]
-        self.processes.run("fab-users", command, **environment)
+        return until(self.processes, what, ask, seconds)
 
     def _start_without_plugin(self) -> str:
         """Start a second API server on the same database, which has no plugins; return its URL."""
         port, empty = free_port(), self.processes.state_dir / "no_plugins"
         empty.mkdir()
-        environment = {**self._environment(), "AIRFLOW__CORE__PLUGINS_FOLDER": str(empty)}
+        environment = self.airflow.environment(self.mlflow.url, "") | {"AIRFLOW__CORE__PLUGINS_FOLDER": str(empty)}
         command = [sys.executable, "-m", "airflow", "api-server", "--host", HOST, "--port", str(port)]
-        self.processes.start("api-server-without-plugin", [*command, "--workers", "1"], **environment)
+        self.processes.start(UNWATCHED, [*command, "--workers", "1"], **environment)
         url = f"http://{HOST}:{port}"
         self.wait("the second API server", lambda: AirflowApi(url, "", "").health())
         return url
@@ -133,10 +90,41 @@ class Site:
     def _token(self, user: str) -> str:
         with requests.Session() as session:
             session.trust_env = False
-            login = {"username": user, "password": self._password}
-            answer = session.post(f"{self.airflow.url}/auth/token", json=login, timeout=60)
+            login = {"username": user, "password": self.airflow.credentials.password}
+            answer = until_kept(partial(session.post, f"{self.airflow.url}/auth/token", json=login, timeout=60))
         assert answer.ok, f"{user} cannot log in: {answer.status_code} {answer.text}"
         return str(answer.json()["access_token"])
+
+
+@contextmanager
+def simple_site(stack: Stack) -> Iterator[Site]:
+    """The stack that is there, whose users SimpleAuthManager knows, and a second API server for as long as it lasts."""
+    site = Site(stack.processes, stack.airflow, stack.mlflow)
+    try:
+        yield site
+    finally:
+        stack.processes.stop_server(UNWATCHED)
+
+
+@contextmanager
+def fab_site(stack: Stack, folder: Path) -> Iterator[Site]:
+    """An Airflow of its own whose users FAB knows, beside a stack and on its MLflow."""
+    with Processes(folder, clean_environment(os.environ), PROJECT) as processes:
+        credentials = load_or_create(folder)
+        settings = QUICK | {BUNDLES: bundles(tests=TEST_DAGS)}
+        airflow = AirflowServer(
+            folder, free_port(), PROJECT, credentials, auth_manager=FAB_AUTH_MANAGER, settings=settings
+        )
+        environment = airflow.environment(stack.mlflow.url, "")
+        airflow.migrate(processes, environment)
+        users = {credentials.user: "Admin", **{user: role.capitalize() for user, role in ROLES.items()}}
+        file = folder / "users.json"
+        write_private(file, json.dumps([[user, role, credentials.password] for user, role in users.items()]))
+        command = [sys.executable, str(Path(__file__).with_name("fab_users.py")), str(file)]
+        processes.run("fab-users", command, **environment)
+        airflow.start(processes, environment)
+        until(processes, "Airflow", lambda: not airflow.waiting_for(processes), START_SECONDS)
+        yield Site(processes, airflow, stack.mlflow)
 
 
 def at_once(calls: Iterable[Callable[[], Any]]) -> list[Any]:

@@ -5,6 +5,7 @@ To look at a stack that failed: with RETRAIN_KEEP_STACK=1 it is not removed, and
 runs tests on it again.
 """
 
+import json
 import os
 import re
 import subprocess
@@ -16,13 +17,16 @@ from typing import Any
 
 import requests
 from mlflow import MlflowClient
+from servers import tells_the_end
 
+from include.lifecycle.config import CONFIG_TEXT_ENV
 from include.lifecycle.registry import ModelRegistry
 from include.local_stack.airflow_api import AirflowApi
 from include.local_stack.errors import ApiError
 from include.local_stack.ports import free_port
 from include.local_stack.stack import APPROVAL_TASK, DAG_ID, PROJECT
 from tests.compose_files import compose_command, read_settings
+from tests.quick_retrain import quick_config
 
 MODEL = "rossmann-ensemble"
 ROLLBACK = "rossmann_rollback"
@@ -30,6 +34,13 @@ PREDICT = "rossmann_predict"
 LABEL = "model-registry"
 PERSONS = {"vera": "Viewer", "olga": "Op", "anna": "Approver", "adam": "Admin"}
 WORKERS = 2
+AIRFLOW_SERVICES = ("init", "apiserver", "scheduler", "dag-processor", "triggerer", "worker")
+OVERRIDE = "override.yaml"
+QUICK = {
+    # What runs on a worker that was killed is tried again after this time, and not after two minutes.
+    "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "30",
+    "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "600",
+}
 _GIVEN = ("POSTGRES_IMAGE", "REDIS_IMAGE")
 
 
@@ -43,8 +54,14 @@ def docker(*arguments: str, check: bool = True) -> str:
     return done.stdout.strip()
 
 
+def logs(container: str) -> str:
+    """What a container printed, on both streams."""
+    done = subprocess.run(["docker", "logs", container], capture_output=True, text=True, check=True)
+    return done.stdout + done.stderr
+
+
 def settings(folder: Path) -> Path:
-    """Write the settings of a new stack, with free ports and a project name of its own."""
+    """Write the settings of a new stack, with free ports, a project name of its own and little patience."""
     file = folder / "env"
     subprocess.run([sys.executable, str(PROJECT / "include/deploy/make_env.py"), str(file)], check=True)
     ports = {name: str(free_port()) for name in ("AIRFLOW_PORT", "MLFLOW_PORT")}
@@ -57,6 +74,9 @@ def settings(folder: Path) -> Path:
     }
     values = {**read_settings(file), **ports, **given, **hosts}
     file.write_text("".join(f"{name}={value}\n" for name, value in values.items()))
+    impatient = {"environment": {CONFIG_TEXT_ENV: json.dumps(quick_config()), **QUICK}}
+    override = {"services": dict.fromkeys(AIRFLOW_SERVICES, impatient)}
+    (folder / OVERRIDE).write_text(json.dumps(override))
     return file
 
 
@@ -69,7 +89,9 @@ class ComposeStack:
     def __init__(self, file: Path) -> None:
         self.file, self.values = file, read_settings(file)
         self.project = self.values["COMPOSE_PROJECT_NAME"]
-        self.command = compose_command(PROJECT / "docker-compose.yaml", self.file, self.project)
+        self.command = compose_command(
+            PROJECT / "docker-compose.yaml", self.file, self.project, self.file.with_name(OVERRIDE)
+        )
         self.url, self.mlflow_url = (
             f"http://127.0.0.1:{self.values[name]}" for name in ("AIRFLOW_PORT", "MLFLOW_PORT")
         )
@@ -152,7 +174,8 @@ class ComposeStack:
 
     def until_waiting(self, run_id: str, seconds: float = 1200.0) -> None:
         self.wait("the approval", lambda: self.state(run_id, APPROVAL_TASK) == "deferred", seconds)
-        time.sleep(5)
+        task = self.api.task(DAG_ID, run_id, APPROVAL_TASK)
+        self.wait("the scheduler", lambda: tells_the_end(logs(self.container("scheduler")), task))
 
     def until_end(self, run_id: str, dag_id: str = DAG_ID) -> str:
         def state() -> str:

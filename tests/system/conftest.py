@@ -5,21 +5,31 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from blackouts import Blackout, approve_in_blackout
 from compose_stack import ComposeStack, say, settings
-from operations import SEEN, Configuration, Operations
+from operations import FIRST_REASON, SEEN, Configuration, Operations
+from playwright.sync_api import Browser, sync_playwright
+from servers import started
 
 from include.lifecycle.environment import environment
-from include.local_stack.ports import free_port
-from include.local_stack.processes import Processes
-from include.local_stack.progress import Printer
-from include.local_stack.stack import PROJECT, Settings, Stack, clean_environment
+from include.local_stack.stack import DAG_ID, PROJECT, Stack
 from tests.quick_retrain import publish, quick_config
+from tests.ui.airflow_ui import ARGUMENTS, SIZE, AirflowUi
 
-BUNDLE = "airflow.dag_processing.bundles.local.LocalDagBundle"
+PICTURES = Path(os.environ.get("RETRAIN_PICTURES", PROJECT / ".run-ui"))
+
+
+@dataclass(frozen=True)
+class BrokenRuns:
+    """Runs of which nothing comes into Staging."""
+
+    spoilt: str
+    corrupt: str
 
 
 @pytest.fixture(scope="session")
@@ -29,18 +39,8 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Configuration:
 
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory, config: Configuration) -> Iterator[Stack]:
-    state_dir: Path = tmp_path_factory.mktemp("stack")
-    environment = clean_environment({**os.environ, "RETRAIN_CONFIG": str(config.path)})
-    folders = {"dags": PROJECT / "dags", "doors": Path(__file__).parent / "dags"}
-    environment["AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST"] = json.dumps(
-        [{"name": name, "classpath": BUNDLE, "kwargs": {"path": str(path)}} for name, path in folders.items()]
-    )
-    processes = Processes(state_dir, environment, PROJECT)
-    with processes:
-        made = Stack(Settings(state_dir, free_port(), free_port()), processes, Printer())
-        publish(made)
-        made.start()
-        yield made
+    with started(tmp_path_factory.mktemp("stack"), config.path) as stack:
+        yield stack
 
 
 @pytest.fixture(scope="session")
@@ -70,11 +70,78 @@ def session_operator(stack: Stack, config: Configuration) -> Operations:
     return Operations(stack, config, SEEN)
 
 
+@pytest.fixture(scope="session")
+def first_run(session_operator: Operations, as_user: Callable[[str], AirflowUi]) -> str:
+    """The first run, which the operator triggers with the form. It trains while other tests wait."""
+    operator, olga = session_operator, as_user("olga")
+    operator.api.unpause(DAG_ID)
+    dialog = olga.open_trigger_form()
+    olga.shoot("1-trigger-form")
+    olga.trigger_quick(dialog)
+    run = operator.wait("the run", lambda: next(iter(operator.api.active_runs(DAG_ID)), None))
+    olga.graph(run.run_id, "2-graph-training")
+    olga.page.goto("about:blank")  # an open page asks the API server again and again
+    return str(run.run_id)
+
+
+@pytest.fixture(scope="session")
+def broken_runs(
+    session_operator: Operations, first_run: str, spoilt_revision: str, corrupt_revision: str
+) -> BrokenRuns:
+    """Two runs beside the first: on data that no model forecasts, and on data that cannot be read."""
+    spoilt, corrupt = (session_operator.trigger(data_revision=item) for item in (spoilt_revision, corrupt_revision))
+    return BrokenRuns(spoilt, corrupt)
+
+
+@pytest.fixture(scope="session")
+def first(session_operator: Operations, first_run: str) -> int:
+    """The version of the first run, in Production: approved in the browser, or here where that did not come before."""
+    operator = session_operator
+    if operator.production() is None:
+        operator.until_waiting(first_run)
+        operator.approve(first_run, FIRST_REASON)
+        assert operator.until_end(first_run) == "success", operator.why(first_run)
+    return operator.version_of(first_run)
+
+
+@pytest.fixture(scope="session")
+def blackout(session_operator: Operations) -> Blackout:
+    """A promotion that waits for the end of a blackout while other tests go on."""
+    return approve_in_blackout(session_operator, "policy-blackout")
+
+
 @pytest.fixture
 def operator(session_operator: Operations) -> Iterator[Operations]:
     """The operator, with the configuration restored after the test and no run of it left under way."""
     yield session_operator
     session_operator.config.restore()
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    executable = shutil.which("chromium") or shutil.which("google-chrome")
+    assert executable, "these tests need Chromium: apt-get install chromium"
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=executable, args=ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="session")
+def as_user(stack: Stack, chromium: Browser) -> Callable[[str], AirflowUi]:
+    """Log a user in, each in a browser context of its own, and return what the user sees."""
+    PICTURES.mkdir(parents=True, exist_ok=True)
+    seen: dict[str, AirflowUi] = {}
+
+    def log_in(user: str) -> AirflowUi:
+        if user not in seen:
+            page = chromium.new_context(viewport=SIZE).new_page()
+            ui = AirflowUi(page, stack.airflow.url, stack.mlflow.url, PICTURES)
+            ui.log_in(user, stack.credentials.password)
+            seen[user] = ui
+        return seen[user]
+
+    return log_in
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

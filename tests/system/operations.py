@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,16 +11,18 @@ from typing import Any
 import psutil
 import yaml
 from mlflow import MlflowClient
+from servers import handed_over, until
 
-from include.local_stack.airflow_api import TaskState
+from include.lifecycle.events import Event
+from include.lifecycle.registry import ModelRegistry
+from include.local_stack.airflow_api import WAITING, TaskState
 from include.local_stack.stack import APPROVAL_TASK, DAG_ID, PROJECT, Stack
 
 MODEL = "rossmann-ensemble"
 WAIT_SECONDS = 900.0
 SEEN: list[str] = []
 """What the operator saw, for the end of the tests' output."""
-READING_SECONDS = 5.0
-"""Nobody answers sooner. An answer within about a second of the question may cost a retry (apache/airflow#72716)."""
+FIRST_REASON = "Holdout error <b>well</b> below the gate, weights plausible"
 
 
 class Configuration:
@@ -69,45 +70,40 @@ class Operations:
         self.api.unpause(DAG_ID)
         return self.api.trigger(DAG_ID, {"quick": True, **conf})
 
-    def task(self, run_id: str, task_id: str) -> TaskState:
-        return self.api.task(DAG_ID, run_id, task_id)
+    def task(self, run_id: str, task_id: str, dag_id: str = DAG_ID) -> TaskState:
+        return self.api.task(dag_id, run_id, task_id)
 
     def states(self, run_id: str) -> dict[str, str | None]:
         return {task.task_id: task.state for task in self.api.tasks(DAG_ID, run_id)}
 
     def wait(self, what: str, ask: Callable[[], Any], seconds: float = WAIT_SECONDS) -> Any:
         """Ask until the answer is true; servers that end meanwhile end the wait."""
-        deadline = time.monotonic() + seconds
-        while not (answer := ask()):
-            self.stack.processes.check()
-            assert time.monotonic() < deadline, f"{what}: not within {seconds:.0f} s"
-            time.sleep(1)
-        return answer
+        return until(self.stack.processes, what, ask, seconds)
 
-    def until_task(self, run_id: str, task_id: str, states: Iterable[str]) -> TaskState:
+    def until_task(self, run_id: str, task_id: str, states: Iterable[str], dag_id: str = DAG_ID) -> TaskState:
         """Wait until a task is in one of the states; a run that fails before ends the wait with the reason."""
         wanted = frozenset(states)
 
         def ask() -> TaskState | None:
-            task = self.task(run_id, task_id)
+            task = self.task(run_id, task_id, dag_id)
             if task.state in wanted:
                 return task
-            run = self.api.run(DAG_ID, run_id)
+            run = self.api.run(dag_id, run_id)
             assert run.state in ("queued", "running"), f"{run_id} is {run.state}: {self.why(run_id)}"
             return None
 
         return self.wait(f"{task_id} of {run_id} in {sorted(wanted)}", ask)
 
-    def until_waiting(self, run_id: str) -> int:
-        """Wait until the run waits for a person; return its version."""
-        self.until_task(run_id, APPROVAL_TASK, {"deferred"})
-        time.sleep(READING_SECONDS)
-        return self.version_of(run_id)
+    def until_waiting(self, run_id: str, dag_id: str = DAG_ID) -> None:
+        """Wait until the run waits for a person."""
+        task = self.until_task(run_id, APPROVAL_TASK, WAITING, dag_id)
+        self.wait(f"{dag_id} {run_id} has asked", lambda: handed_over(self.stack.processes, task))
 
-    def until_end(self, run_id: str) -> str:
+    def until_end(self, run_id: str, dag_id: str = DAG_ID, seconds: float = WAIT_SECONDS) -> str:
         return self.wait(
             f"the end of {run_id}",
-            lambda: state if (state := self.api.run(DAG_ID, run_id).state) in ("success", "failed") else "",
+            lambda: state if (state := self.api.run(dag_id, run_id).state) in ("success", "failed") else "",
+            seconds,
         )
 
     def approve(self, run_id: str, note: str) -> None:
@@ -162,10 +158,14 @@ class Operations:
     def champion(self) -> int:
         return int(self.registry.get_model_version_by_alias(MODEL, "champion").version)
 
+    def versions_of(self, run_id: str) -> list[int]:
+        found = self.registry.search_model_versions(f"name='{MODEL}' and tags.`airflow.run_id`='{run_id}'")
+        return [int(version.version) for version in found]
+
     def version_of(self, run_id: str) -> int:
-        versions = self.registry.search_model_versions(f"name='{MODEL}' and tags.`airflow.run_id`='{run_id}'")
-        assert len(versions) == 1, f"{run_id} has the versions {[version.version for version in versions]}"
-        return int(versions[0].version)
+        versions = self.versions_of(run_id)
+        assert len(versions) == 1, f"{run_id} has the versions {versions}"
+        return versions[0]
 
     # Command line
 
@@ -195,7 +195,6 @@ class Operations:
         said = self.run_cli("predict", "--stage", "Production", "--output", os.fspath(output))
         return int(json.loads(said.strip().splitlines()[-1])["version"])
 
-    def promotions(self) -> list[dict[str, Any]]:
+    def promotions(self) -> list[Event]:
         """The moves to Production, the oldest first."""
-        events = json.loads(self.run_cli("history", "--json"))
-        return [event for event in events if event["to"] == "Production"]
+        return [event for event in ModelRegistry(self.registry).history(MODEL) if event.is_promotion]

@@ -3,7 +3,6 @@
 The tests go on where the one before ended. ``test_compose_faults.py`` is about everything else that can break.
 """
 
-import subprocess
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +16,7 @@ from compose_stack import (
     ComposeStack,
     containers,
     docker,
+    logs,
     say,
 )
 from mlflow import MlflowClient
@@ -266,9 +266,8 @@ def test_secrets_are_where_they_are_needed_and_in_no_log(compose: ComposeStack, 
             found = {secret for secret, value in compose.secrets.items() if value in inspected}
             say(f"docker inspect {service}: {sorted(found)}")
             assert found <= expected, name
-            both = subprocess.run(["docker", "logs", name], capture_output=True, text=True, check=True)
-            logs = both.stdout + both.stderr
-            assert [secret for secret, value in compose.secrets.items() if value in logs] == [], name
+            printed = logs(name)
+            assert [secret for secret, value in compose.secrets.items() if value in printed] == [], name
     for task in compose.api.tasks(DAG_ID, first):
         if task.started:
             log = str(compose.api.log(DAG_ID, first, task.task_id, task.try_number))

@@ -1,24 +1,24 @@
-"""Who decided: a table of cases on a real Airflow, once with SimpleAuthManager and once with FAB.
+"""Who decided: a table of cases on two real Airflows, one with SimpleAuthManager and one with FAB.
 
 Each case has a run (or two) of its own, on a model of its own. All runs are started at first; when all of them
 wait, the users act; when all have ended, what the registry tells of each version is held against what is expected.
 """
 
-import os
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import pytest
-from accounts import MANAGERS, ODD, Account, Site, at_once, run_path
-from operations import READING_SECONDS, SEEN
+from accounts import Account, Site, at_once, fab_site, run_path, simple_site
+from operations import SEEN
+from servers import ODD, handed_over
 
-from include.local_stack.processes import Processes
-from include.local_stack.stack import PROJECT, clean_environment
+from include.local_stack.stack import Stack
 from tests.registry_server import add_version, stage_of, tags_of
 
-pytestmark = [pytest.mark.identity, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.system, pytest.mark.timeout(1800)]
 
 APPROVERS, FOUR_EYES, OPEN = "identity_approvers", "identity_four_eyes", "identity_open"
 REJECTED = "identity_rejected"
@@ -84,7 +84,8 @@ class Waiting:
     def until_waiting(self, try_number: int = 1) -> None:
         def waits() -> bool:
             task = self.site.api.task(self.dag_id, self.run_id, APPROVAL)
-            return (task.state, task.try_number) == ("deferred", try_number)
+            asked = (task.state, task.try_number) == ("deferred", try_number)
+            return asked and handed_over(self.site.processes, task)
 
         self.site.wait(f"{self.model} waits", waits)
 
@@ -229,7 +230,6 @@ def _(who: dict[str, Account], run: Waiting) -> list[str]:
     words = [said(who["olga"].patch(f"{run.path}/taskInstances/{APPROVAL}", {"note": "first try"}))]
     run.clear(APPROVAL)
     run.until_waiting(try_number=2)
-    time.sleep(READING_SECONDS)
     return [*words, run.mark(who["olga"], None), run.mark(who["omar"], "second try")]
 
 
@@ -334,20 +334,25 @@ class Played:
     decided: list[str]
 
 
-@pytest.fixture(scope="module", params=list(MANAGERS))
-def played(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Played]]:
-    """Play all cases under one auth manager."""
-    manager = str(request.param)
-    processes = Processes(tmp_path_factory.mktemp(manager), clean_environment(os.environ), PROJECT)
-    with processes:
-        site = Site(manager, processes)
-        SEEN.append(f"who decided, {manager}: what the API said | what the registry tells")
-        yield play(site)
+MANAGERS = ("simple", "fab")
 
 
-def play(site: Site) -> dict[str, Played]:
+@pytest.fixture(scope="module")
+def played(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Played]]:
+    """Play all cases under both auth managers side by side: they mostly wait."""
+    sites = {"simple": partial(simple_site, stack), "fab": partial(fab_site, stack, tmp_path_factory.mktemp("fab"))}
+
+    def under(manager: str) -> dict[str, Played]:
+        with sites[manager]() as site:
+            return play(site, manager)
+
+    with ThreadPoolExecutor(len(MANAGERS)) as pool:
+        return dict(zip(MANAGERS, pool.map(under, MANAGERS), strict=True))
+
+
+def play(site: Site, manager: str) -> dict[str, Played]:
     runs = {
-        case.name: [Waiting(site, dag_id, f"case-{number}-{part}") for part, dag_id in enumerate(case.dags)]
+        case.name: [Waiting(site, dag_id, f"{manager}-{number}-{part}") for part, dag_id in enumerate(case.dags)]
         for number, case in enumerate(CASES)
     }
     every = [run for waiting in runs.values() for run in waiting]
@@ -358,7 +363,6 @@ def play(site: Site) -> dict[str, Played]:
             run.start(case.triggered_by)
     for run in every:
         run.until_waiting()
-    time.sleep(READING_SECONDS)
     accounts = site.accounts | {"anonymous": site.anonymous}
     words = {case.name: case.act(accounts, *runs[case.name]) for case in CASES}
     for run in every:
@@ -367,12 +371,11 @@ def play(site: Site) -> dict[str, Played]:
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_who_decided(played: dict[str, Played], case: Case) -> None:
-    found = played[case.name]
+@pytest.mark.parametrize("manager", MANAGERS)
+def test_who_decided(played: dict[str, dict[str, Played]], manager: str, case: Case) -> None:
+    found = played[manager][case.name]
     expected = Played(case.said or found.said, list(case.decided))
     right = case.check(found.said, found.decided) if case.check else found == expected
-    SEEN.append(
-        f"  {'as expected' if right else 'WRONG'} | {case.name} | {', '.join(found.said)} | {'; '.join(found.decided)}"
-        + ("" if right else f" | expected: {', '.join(expected.said)} | {'; '.join(expected.decided)}")
-    )
+    line = f"{manager}: {case.name} | {', '.join(found.said)} | {'; '.join(found.decided)}"
+    SEEN.append(line if right else f"WRONG: {line}, expected {expected}")
     assert right, f"found {found}, expected {expected}"

@@ -41,7 +41,6 @@ def champion(stack: Stack, folder: Path) -> int:
     script = folder / "model.py"
     script.write_text(SCRIPT)
     with environment({"MLFLOW_TRACKING_URI": stack.mlflow.url}):
-        mlflow.set_tracking_uri(stack.mlflow.url)
         mlflow.set_experiment("rollback")
         with mlflow.start_run() as run:
             info = mlflow.pyfunc.log_model(
@@ -60,17 +59,8 @@ def champion(stack: Stack, folder: Path) -> int:
     return int(made.version)
 
 
-def end(operator: Operations, dag_id: str, run_id: str) -> str:
-    return str(
-        operator.wait(
-            f"the end of {run_id}",
-            lambda: state if (state := operator.api.run(dag_id, run_id).state) in ("success", "failed") else "",
-        )
-    )
-
-
 def test_a_rollback_takes_seconds_and_starts_who_waits_for_a_promotion(
-    stack: Stack, operator: Operations, tmp_path: Path
+    stack: Stack, operator: Operations, blackout: object, tmp_path: Path
 ) -> None:
     registry = ModelRegistry(MlflowClient(stack.mlflow.url))
     good, bad = champion(stack, tmp_path), champion(stack, tmp_path)
@@ -78,6 +68,7 @@ def test_a_rollback_takes_seconds_and_starts_who_waits_for_a_promotion(
         operator.wait(f"{dag_id} known", lambda dag_id=dag_id: operator.api.dag(dag_id))
         operator.api.unpause(dag_id)
 
+    started_before = len(_runs(operator, "on_promotion"))
     seconds = []
     for version, form in ((good, {}), (bad, {"version": bad}), (good, {"version": good})):
         started = time.monotonic()
@@ -86,7 +77,7 @@ def test_a_rollback_takes_seconds_and_starts_who_waits_for_a_promotion(
             assert time.monotonic() - started < 300, operator.api.run(DAG_ID, run_id)
             time.sleep(0.2)
         seconds.append(time.monotonic() - started)
-        assert end(operator, DAG_ID, run_id) == "success"
+        assert operator.until_end(run_id, DAG_ID) == "success"
     operator.saw("rollback", f"from the click to Production: {', '.join(f'{item:.1f}' for item in seconds)} s")
     print(operator.seen[-1])
 
@@ -96,10 +87,10 @@ def test_a_rollback_takes_seconds_and_starts_who_waits_for_a_promotion(
     assert (event.user, event.user_source) == (stack.airflow.credentials.user, "airflow run")
     assert "rolled back to version" in operator.tags(bad)["rollback.reason"]
     assert operator.champion() == good
-    operator.wait("a run on the promotion", lambda: len(_runs(operator, "on_promotion")) >= 1)
+    operator.wait("a run on the promotion", lambda: len(_runs(operator, "on_promotion")) > started_before)
 
     refused = operator.api.trigger(DAG_ID, {"reason": "there is none", "version": 999})
-    assert end(operator, DAG_ID, refused) == "failed"
+    assert operator.until_end(refused, DAG_ID) == "failed"
     assert registry.production(MODEL).version == good
 
     kept = "\n".join(

@@ -21,13 +21,14 @@ from mlflow import MlflowClient
 
 from include.local_stack.ports import free_port
 from include.local_stack.stack import PROJECT
-from tests.quick_retrain import SAMPLE, quick_config
+from tests.quick_retrain import quick_config
 from tests.registry_server import empty_database, mlflow_server
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(1800)]
 
 IMAGE = "rossmann-trainer:latest"
 MODEL = "rossmann-ensemble"
+SAMPLE = ("--stores", "8", "--months", "20")
 BOOSTERS = ("lightgbm", "xgboost", "catboost")
 
 

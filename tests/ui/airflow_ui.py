@@ -87,13 +87,13 @@ class AirflowUi:
                 return
             self.page.wait_for_timeout(SETTLE_MS)
 
-    def run_url(self, run_id: str) -> str:
+    def run_url(self, run_id: str, dag_id: str = DAG_ID) -> str:
         """Address of a run."""
-        return f"{self.url}/dags/{DAG_ID}/runs/{quote(run_id)}"
+        return f"{self.url}/dags/{dag_id}/runs/{quote(run_id)}"
 
-    def open_approval(self, run_id: str, tab: str = "") -> None:
+    def open_approval(self, run_id: str, tab: str = "", dag_id: str = DAG_ID) -> None:
         """Open the approval of a run, at a tab such as ``required_actions``."""
-        self.page.goto(f"{self.run_url(run_id)}/tasks/{APPROVAL_TASK}/{tab}".rstrip("/"))
+        self.page.goto(f"{self.run_url(run_id, dag_id)}/tasks/{APPROVAL_TASK}/{tab}".rstrip("/"))
         self.page.wait_for_timeout(SETTLE_MS)
 
     def graph(self, run_id: str, name: str) -> None:

@@ -24,12 +24,8 @@ KINDS = {
 }
 TASKS = TaskConfig()
 QUICK = {"retries": 1, "retry_delay": timedelta(seconds=1)}
-# As the retrain is shipped: for what stands still for minutes.
-PATIENT = {
-    "retries": TASKS.retries,
-    "retry_delay": timedelta(seconds=TASKS.retry_delay_seconds),
-    "retry_exponential_backoff": True,
-}
+# As often as the retrain is shipped, and sooner: for what stands still.
+PATIENT = {"retries": TASKS.retries, "retry_delay": timedelta(seconds=5), "retry_exponential_backoff": True}
 
 for dag_id, arguments in KINDS.items():
     with DAG(
@@ -43,7 +39,7 @@ for dag_id, arguments in KINDS.items():
         params={"model": Param("m", type="string"), "version": Param(1, type="integer", minimum=1)},
     ):
         stage = ModelStageOperator(task_id="stage", stage="Staging", **MODEL, **VERSION)
-        approval = ModelApprovalSensor(task_id="await_approval", **{"poll_seconds": 2, **arguments, **MODEL, **VERSION})
+        approval = ModelApprovalSensor(task_id="await_approval", **{"poll_seconds": 3, **arguments, **MODEL, **VERSION})
         promote = ModelStageOperator(
             task_id="promote", stage="Production", approval_task_id="await_approval", **MODEL, **VERSION
         )

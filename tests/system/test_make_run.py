@@ -1,19 +1,23 @@
-"""What a newcomer does first: clone, `make run APPROVE=1`; then nothing is left running."""
+"""What a newcomer does first: clone, `make run APPROVE=1`: a version is live, and nothing is left running."""
 
+import csv
 import os
 import shutil
 import subprocess
+import sys
 import time
 from pathlib import Path
 
 import psutil
 import pytest
 
+from include.lifecycle.registry import ModelRegistry
 from include.local_stack.ports import free_port, is_free
 
-pytestmark = [pytest.mark.clone, pytest.mark.timeout(2700)]
+pytestmark = [pytest.mark.smoke, pytest.mark.timeout(1800)]
 
 PROJECT = Path(__file__).resolve().parents[2]
+MODEL = "rossmann-ensemble"
 
 
 def git(*arguments: str, cwd: Path) -> str:
@@ -28,7 +32,7 @@ def git(*arguments: str, cwd: Path) -> str:
 
 @pytest.fixture
 def clone(tmp_path: Path):
-    """A repository with exactly what git would hand out: no environment, no state, nothing ignored."""
+    """A repository with exactly what git would hand out: no state, nothing ignored."""
     target = tmp_path / "clone"
     target.mkdir()
     for name in git("ls-files", "-z", "--cached", "--others", "--exclude-standard", cwd=PROJECT).split("\0"):
@@ -40,8 +44,7 @@ def clone(tmp_path: Path):
     git("add", "--all", cwd=target)
     git("commit", "--quiet", "--message", "clone", cwd=target)
     yield target
-    if (target / ".venv").exists():
-        subprocess.run(["make", "stop"], cwd=target, check=False)
+    subprocess.run(["make", "stop", f"VENV={sys.prefix}"], cwd=target, check=False)
     shutil.rmtree(target, ignore_errors=True)
 
 
@@ -60,8 +63,10 @@ def left_behind(folder: Path) -> list[str]:
 
 def test_make_run_approve_in_a_fresh_clone(clone: Path):
     airflow_port, mlflow_port = free_port(), free_port()
+    # The environment that `make setup` made for the checkout serves the clone: its requirements are the same.
     arguments = ["make", "run", "APPROVE=1", f"AIRFLOW_PORT={airflow_port}", f"MLFLOW_PORT={mlflow_port}"]
-    # As a newcomer's shell: no environment of the tests, so that the clone makes its own.
+    arguments.append(f"VENV={sys.prefix}")
+    # As a newcomer's shell: nothing of the tests' own environment.
     environment = {
         name: value
         for name, value in os.environ.items()
@@ -78,8 +83,24 @@ def test_make_run_approve_in_a_fresh_clone(clone: Path):
     print(f"make run APPROVE=1 in a fresh clone: {time.monotonic() - start:.0f} s")
     assert done.returncode == 0
     assert "Model version 1 is now in Production" in text
-    assert (clone / ".run" / "predictions.csv").stat().st_size > 0
+    check_registry(clone / ".run" / "mlflow" / "mlflow.db")
+    rows = list(csv.DictReader((clone / ".run" / "predictions.csv").open()))
+    assert {row["ModelVersion"] for row in rows} == {"1"}
+    assert all(float(row["Sales"]) >= 0 for row in rows)
     assert left_behind(clone) == []
     assert is_free(airflow_port)
     assert is_free(mlflow_port)
     assert git("status", "--porcelain", cwd=clone) == "", "make run left files that git does not ignore"
+
+
+def check_registry(database: Path) -> None:
+    """Version 1 passed its gate, was approved by the admin with a reason, and is live."""
+    registry = ModelRegistry(tracking_uri=f"sqlite:///{database}")
+    (info,) = registry.versions(MODEL)
+    assert (info.version, info.stage, sorted(info.aliases)) == (1, "Production", ["champion"])
+    assert info.tags["validation.outcome"] == "passed"
+    decided = {name: info.tags[f"decision.{name}"] for name in ("outcome", "user", "reason")}
+    assert decided == {"outcome": "approved", "user": "admin", "reason": "Approved by make run APPROVE=1"}
+    (promotion,) = [event for event in registry.history(MODEL) if event.is_promotion]
+    assert (promotion.version, promotion.user, promotion.reason) == (1, "admin", decided["reason"])
+    assert registry.verify(MODEL) == []
