@@ -4,7 +4,6 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from include.lifecycle.entries import LedgerState
 from include.lifecycle.events import Event
 from include.lifecycle.stages import ARCHIVED, PRODUCTION
 
@@ -65,20 +64,37 @@ def live_at(events: Iterable[Event], when: datetime) -> Event | None:
     return None
 
 
-def previous_champion(state: LedgerState, versions: Collection[int]) -> Term | None:
+def previous_champion(events: Iterable[Event], production: int | None, versions: Collection[int]) -> Term | None:
     """Return the last term of the former champion that a rollback goes back to, None when there is none.
 
     That is the one that was live last and still exists, but not one that a rollback took out of Production: after
-    a rollback from 3 to 2, the next one goes back to 1.
+    a rollback from 3 to 2, the next one goes back to 1. The alias ``previous``, the rollback's DAG and the command
+    line follow this one rule.
 
-    :param state: what the ledger says
+    :param events: in the ledger's order
+    :param production: the version that is live
     :param versions: those that exist
     """
     failed: set[int] = set()
-    for term in reversed(terms(state.events)):
+    for term in reversed(terms(events)):
         version = term.version
-        if version != state.production and version in versions and version not in failed:
+        if version != production and version in versions and version not in failed:
             return term
         if term.event.from_stage == ARCHIVED:
             failed.update(term.event.archived)
     return None
+
+
+def former_champions(events: Iterable[Event], production: int | None, versions: Collection[int]) -> list[int]:
+    """Return the versions that were in Production before and can come back, the one that was live last first.
+
+    :param events: in the ledger's order
+    :param production: the version that is live
+    :param versions: those that exist
+    """
+    left: dict[int, None] = {}
+    for event in events:
+        for version in (*event.archived, *((event.version,) if event.is_promotion else ())):
+            left.pop(version, None)
+            left[version] = None
+    return [version for version in reversed(left) if version in versions and version != production]

@@ -8,7 +8,7 @@ takes the lock over and goes on where the first stopped, after ``end`` it finds 
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
@@ -21,6 +21,7 @@ from include.lifecycle.entries import Intent, LedgerState
 from include.lifecycle.errors import RetrainError, TransitionRefusedError
 from include.lifecycle.events import Event
 from include.lifecycle.held import FencedError, Held
+from include.lifecycle.history import previous_champion
 from include.lifecycle.integrity import ArtifactIntegrity
 from include.lifecycle.ledger import PromotionLedger
 from include.lifecycle.reconcile import Plan, Repair, plan
@@ -176,13 +177,13 @@ class Promoter:
         state, stages = self.ledger.read(), self.catalog.stages(self.model)
         require_intact(self.model, state)
         if state.holder is None and plan(self.model, state, stages, fenced=fenced).is_empty:
-            previous = _previous(state, stages, state.production)
+            previous = _previous(state.events, state.production, stages)
             if not self.writer.wrong_aliases(state.production, previous):
                 return Reconciliation(self.model, state.production)
 
         def run(held: Held) -> Reconciliation:
             steps = self._apply(held, plan(self.model, held.state, self._stages(), fenced=fenced))
-            previous = _previous(held.state, self._stages(), steps.production)
+            previous = _previous([*held.state.events, *steps.events], steps.production, self._stages())
             aliases = self.writer.set_aliases(held, steps.production, previous)
             entry = held.end(steps.production, steps.events, steps.repair_records())
             return Reconciliation(self.model, steps.production, list(steps.repairs), entry.events(), aliases)
@@ -254,7 +255,8 @@ class Promoter:
             stages = self._stages()
             left = steps.production if stages.get(steps.production or 0) == ARCHIVED else None
             event = replace(event, archived=() if left is None else (left,))
-            self.writer.set_aliases(held, version, _previous(held.state, stages, version, steps.production))
+            events = [*held.state.events, *steps.events, event]
+            self.writer.set_aliases(held, version, _previous(events, version, stages))
         if to_stage != STAGING:
             # a rejected or expired version that leaves Staging keeps its decision: the first one holds
             standing = Decision.from_tags(info.tags) if to_stage == NONE else None
@@ -339,9 +341,7 @@ def _recorded(state: LedgerState, version: int, decision: Decision) -> bool:
     return any(not (event.moved and event.to_stage == STAGING) for event in events)
 
 
-def _previous(
-    state: LedgerState, stages: dict[int, str], production: int | None, replaced: int | None = None
-) -> int | None:
-    """Return the former champion that still exists and was live last."""
-    champions = [*state.champions, state.production, replaced]
-    return next((item for item in reversed(champions) if item in stages and item != production), None)
+def _previous(events: Iterable[Event], production: int | None, stages: Collection[int]) -> int | None:
+    """Return the version that a rollback goes back to."""
+    term = previous_champion(events, production, stages)
+    return term.version if term is not None else None

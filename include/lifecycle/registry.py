@@ -8,7 +8,6 @@ from pathlib import Path
 from mlflow import MlflowClient
 
 from include.lifecycle import tags as tag
-from include.lifecycle.champions import former_champions
 from include.lifecycle.checks import Request, check_rollback, overtaken_by
 from include.lifecycle.config import RetentionConfig
 from include.lifecycle.decisions import Decision, Outcome, utc_now
@@ -224,10 +223,6 @@ class ModelRegistry:
         note_rolled_back(self.client, done.event)
         return done
 
-    def former_champions(self, model: str) -> list[int]:
-        """Return the versions that a rollback can bring back, the one that was live last first."""
-        return former_champions(self.ledger(model).read(), self.catalog.stages(model))
-
     def prepare_rollback(self, model: str, version: int, folder: Path) -> VersionInfo:
         """Check that a version can come back and download it; retention keeps it from now on for a while.
 
@@ -313,7 +308,8 @@ class ModelRegistry:
 
     def previous_champion(self, model: str) -> Term | None:
         """Return the term in Production that a rollback would bring back, None when there is none."""
-        return previous_champion(self.ledger(model).read(), self.catalog.stages(model))
+        state = self.ledger(model).read()
+        return previous_champion(state.events, state.production, self.catalog.stages(model))
 
     def reconcile(self, model: str) -> Reconciliation:
         """Repair stages and aliases from the ledger, and enter what was moved from outside."""

@@ -27,13 +27,13 @@ from mlflow.store.artifact.artifact_repository_registry import get_artifact_repo
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
 from include.lifecycle import tags as tag
-from include.lifecycle.champions import former_champions
 from include.lifecycle.config import RetentionConfig
 from include.lifecycle.decisions import Decision, utc_now
 from include.lifecycle.entries import BEGIN, Intent, LedgerState
 from include.lifecycle.errors import RetrainError
 from include.lifecycle.events import Event
 from include.lifecycle.held import Held
+from include.lifecycle.history import former_champions
 from include.lifecycle.integrity import logged_model_id
 from include.lifecycle.ledger import PromotionLedger
 from include.lifecycle.reconcile import DELETED
@@ -88,7 +88,8 @@ def judge(config: RetentionConfig, state: LedgerState, versions: Sequence[Versio
     :param versions: every version, with its aliases
     :param now: the time now
     """
-    former = former_champions(state, {info.version for info in versions})[: config.keep_champions]
+    former = former_champions(state.events, state.production, {info.version for info in versions})
+    former = former[: config.keep_champions]
     since = now - timedelta(days=config.keep_days)
     return [Verdict(info, next(_reasons(info, state, former, since), "")) for info in versions]
 

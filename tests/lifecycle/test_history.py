@@ -6,11 +6,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from include.lifecycle.decisions import Outcome
-from include.lifecycle.entries import END, Entry, LedgerState
 from include.lifecycle.events import Event
 from include.lifecycle.history import live_at, previous_champion, terms
 
-from .support import MODEL, approved
+from .support import MODEL, aliases, approved
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -84,25 +83,34 @@ def test_a_promotion_is_dated_when_it_moves_not_when_it_begins_to_wait(registry,
     assert registry.promote(MODEL, version, approved()).event.time > released[-1]
 
 
-def state(*events: Event, production: int) -> LedgerState:
-    content = {"type": END, "begin": 0, "production": production, "events": [item.to_dict() for item in events]}
-    return LedgerState("run", (Entry(1, "", content),))
-
-
 def test_a_rollback_goes_back_to_the_champion_before():
     three = [event(0, 1), event(1, 2, "Staging", "Production", 1), event(2, 3, "Staging", "Production", 2)]
-    found = previous_champion(state(*three, production=3), {1, 2, 3})
+    found = previous_champion(three, 3, {1, 2, 3})
     assert (found.version, found.until) == (2, NOON + timedelta(hours=2))
-    assert previous_champion(state(*three, production=3), {1, 3}).version == 1, "2 was deleted"
-    assert previous_champion(state(*three[:1], production=1), {1}) is None
-    assert previous_champion(LedgerState(""), {1}) is None
+    assert previous_champion(three, 3, {1, 3}).version == 1, "2 was deleted"
+    assert previous_champion(three[:1], 1, {1}) is None
+    assert previous_champion([], None, {1}) is None
 
 
 def test_the_next_rollback_does_not_go_back_to_what_was_rolled_back():
     events = [event(hour, version, "Staging", "Production", version - 1) for hour, version in enumerate((1, 2, 3))]
     back = [*events, event(4, 2, "Archived", "Production", 3)]
-    assert previous_champion(state(*back, production=2), {1, 2, 3}).version == 1
+    assert previous_champion(back, 2, {1, 2, 3}).version == 1
     both = [*back, event(5, 1, "Archived", "Production", 2)]
-    assert previous_champion(state(*both, production=1), {1, 2, 3}) is None
+    assert previous_champion(both, 1, {1, 2, 3}) is None
     after = [*back, event(6, 4, "Staging", "Production", 2)]
-    assert previous_champion(state(*after, production=4), {1, 2, 3, 4}).version == 2
+    assert previous_champion(after, 4, {1, 2, 3, 4}).version == 2
+
+
+def test_every_door_agrees_on_the_champion_before(registry, add):
+    first, second = add(stage="Production"), add(stage="Production")
+    third = add(stage="Production")
+    assert aliases(registry) == {"champion": third, "previous": second}
+    registry.rollback(MODEL, second, approved("eve"))
+    assert registry.previous_champion(MODEL).version == first, "not the one that the rollback threw out"
+    assert aliases(registry) == {"champion": second, "previous": first}
+    registry.rollback(MODEL, first, approved("eve"))
+    assert registry.previous_champion(MODEL) is None
+    assert aliases(registry) == {"champion": first}
+    assert not registry.reconcile(MODEL).changed
+    assert registry.rollback(MODEL, third, approved("eve")).archived == [first], "named, it can be taken"

@@ -297,7 +297,7 @@ def test_a_rollback_restores_a_former_champion(registry, add):
     done = registry.rollback(MODEL, 1, approved("eve", "3 oversells"))
     assert confirm(done) == ["Model version 1 is now in Production", "Previous Production model (version 3) archived"]
     assert stages(registry) == {1: "Production", 2: "Archived", 3: "Archived"}
-    assert aliases(registry) == {"champion": 1, "previous": 3}
+    assert aliases(registry) == {"champion": 1, "previous": 2}
     assert not registry.rollback(MODEL, 1, approved("eve", "3 oversells")).changed
     event = registry.history(MODEL)[-1]
     assert (event.from_stage, event.to_stage, event.archived, event.user) == ("Archived", "Production", (3,), "eve")

@@ -56,12 +56,15 @@ def check(config: RossmannConfig, *, version: int | None = None) -> dict[str, An
 def previous_champion(registry: ModelRegistry, model: str) -> int:
     """Return the version that was in Production before the current one.
 
-    :raises BadInputError: when there is none
+    :raises BadInputError: when there is none, or the last rollback came from every one that there is
     """
-    former = registry.former_champions(model)
-    if not former:
-        raise BadInputError(f"no former Production version of {model!r} is recorded: there is nothing to go back to")
-    return former[0]
+    term = registry.previous_champion(model)
+    if term is None:
+        raise BadInputError(
+            f"no former Production version of {model!r} is recorded, or the last rollback came from it: there is"
+            " nothing to go back to unless a version is named"
+        )
+    return term.version
 
 
 def forecast_example(info: VersionInfo, folder: Path) -> int:
