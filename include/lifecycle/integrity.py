@@ -220,14 +220,25 @@ class ArtifactIntegrity:
                 text = Path(found).read_text(encoding="utf-8")
                 manifest = Manifest.from_json(text)
             except (MlflowException, OSError) as error:
-                if _away(error):
-                    raise RetrainError(f"{where} could not be read: {one_line(str(error))}") from error
-                raise ArtifactsChangedError(f"{where} is gone: restore it from a backup, or train again") from error
+                if self._is_gone(info.run_id, _file_name(digest)):
+                    raise ArtifactsChangedError(f"{where} is gone: restore it from a backup, or train again") from error
+                raise RetrainError(f"{where} could not be read: {one_line(str(error))}") from error
             except ValueError as error:
                 raise ArtifactsChangedError(f"{where} is damaged: restore it, or train again") from error
         if manifest.digest != digest or hashlib.sha256(text.encode()).hexdigest() != digest:
             raise ArtifactsChangedError(f"{where} was changed: restore it from a backup, or train again")
         return manifest
+
+    def _is_gone(self, run_id: str | None, name: str) -> bool:
+        """Whether the store answers and holds no such manifest; the text of an error may hold any number."""
+        if run_id is None:
+            return True
+        try:
+            return name not in {Path(item.path).name for item in self.client.list_artifacts(run_id, FOLDER)}
+        except MlflowException as error:
+            return missing(error)
+        except OSError:
+            return False
 
     def _download(self, info: VersionInfo, folder: Path) -> None:
         """Copy all artifacts of a version, straight from its store: MLflow's own way for versions adds a file."""
@@ -274,8 +285,3 @@ def _digest(path: Path) -> FileDigest:
             digest.update(chunk)
             size += len(chunk)
     return FileDigest(digest.hexdigest(), size)
-
-
-def _away(error: Exception) -> bool:
-    """Whether an error says that the server did not answer, rather than that the file is not there."""
-    return isinstance(error, MlflowException) and not missing(error) and "404" not in str(error)

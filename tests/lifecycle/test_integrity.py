@@ -5,11 +5,13 @@ import logging
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from mlflow.exceptions import MlflowException
 
 from include.lifecycle import tags as tag
-from include.lifecycle.errors import ArtifactsChangedError
+from include.lifecycle.errors import ArtifactsChangedError, RetrainError
 from include.lifecycle.integrity import ArtifactIntegrity, FileDigest, Manifest, artifact_location
 from include.lifecycle.registry import ModelRegistry
 
@@ -146,6 +148,31 @@ def test_the_manifest_itself_cannot_be_changed_or_lost(registry, put, store):
     with pytest.raises(ArtifactsChangedError, match=r"manifest of version 1 .* is gone: restore it"):
         registry.promote(MODEL, version, approved())
     manifest.write_text(text)
+    assert registry.promote(MODEL, version, approved()).changed
+
+
+class Away:
+    """A client whose artifact store does not answer, at an address that holds the number 404."""
+
+    def __init__(self, client: Any) -> None:
+        self.client = client
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.client, name)
+
+    def list_artifacts(self, *_: object) -> None:
+        raise ConnectionError("http://store/404 refuses the connection")
+
+    def download_artifacts(self, run_id: str, path: str, folder: str) -> None:
+        raise MlflowException(f"{path} of run 404{run_id[3:]}: connection refused")
+
+
+def test_an_artifact_store_that_is_away_may_answer_at_the_next_try(registry, put):
+    version = put()
+    away = ModelRegistry(Away(registry.client), lock_ttl=30)  # type: ignore[arg-type]
+    with pytest.raises(RetrainError, match="could not be read") as raised:
+        away.promote(MODEL, version, approved())
+    assert raised.value.exit_code == 1
     assert registry.promote(MODEL, version, approved()).changed
 
 
