@@ -14,7 +14,7 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 from asgiref.sync import sync_to_async
 
 from include.lifecycle.decisions import decide_wait
-from model_registry.hooks import API, MLflowRegistryHook, TrackingServer
+from model_registry.hooks import API, MLflowRegistryHook
 
 _TIMEOUT = 20.0
 log = logging.getLogger(__name__)
@@ -84,13 +84,14 @@ class ModelApprovalTrigger(BaseTrigger):
         expires_at = datetime.fromisoformat(self.expires_at)
         remind_at = datetime.fromisoformat(self.remind_at) if self.remind_at else None
         available = True
-        server: TrackingServer | None = None
+        # made once: to make a client holds up every trigger of the process for tens of milliseconds
+        client: httpx.AsyncClient | None = None
         while True:
             try:
-                server = server or await MLflowRegistryHook(self.mlflow_conn_id).async_server()
-                stage, tags = await self._look(server)
+                client = client or await self._client()
+                stage, tags = await self._look(client)
             except Exception as error:  # noqa: BLE001 -- MLflow or Airflow's API is away: a person can still decide
-                server = None
+                client = None
                 if available:
                     log.warning("MLflow does not answer, the wait goes on: %s", _short(error))
                 available = False
@@ -108,12 +109,17 @@ class ModelApprovalTrigger(BaseTrigger):
             left = ((remind_at or expires_at) - datetime.now(UTC)).total_seconds()
             await asyncio.sleep(min(self.poll_seconds, left) if left > 0 else self.poll_seconds)
 
-    async def _look(self, server: TrackingServer) -> tuple[str | None, dict[str, str]]:
+    async def _client(self) -> httpx.AsyncClient:
+        """Return a client of the server that the connection describes now. It keeps no connection open."""
+        server = await MLflowRegistryHook(self.mlflow_conn_id).async_server()
+        limits = httpx.Limits(max_keepalive_connections=0)
+        return httpx.AsyncClient(timeout=_TIMEOUT, limits=limits, **server.request_options())
+
+    async def _look(self, client: httpx.AsyncClient) -> tuple[str | None, dict[str, str]]:
         """Return stage and tags of the version; the stage is None when the version was deleted."""
-        async with httpx.AsyncClient(timeout=_TIMEOUT, **server.request_options()) as client:
-            answer = await client.get(
-                f"{API}/model-versions/get", params={"name": self.model_name, "version": str(self.version)}
-            )
+        answer = await client.get(
+            f"{API}/model-versions/get", params={"name": self.model_name, "version": str(self.version)}
+        )
         content = _json(answer)
         # A proxy answers 404 as well: only MLflow's own error code says that the version is gone.
         if answer.status_code == httpx.codes.NOT_FOUND and content.get("error_code") == "RESOURCE_DOES_NOT_EXIST":

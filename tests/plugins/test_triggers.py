@@ -70,6 +70,19 @@ def test_a_move_by_hand_ends_the_wait(mlflow: str, model: str, stage: str, outco
     assert (decision["outcome"], decision["door"]) == (outcome, "outside")
 
 
+def test_it_makes_one_client_for_all_its_looks(mlflow: str, model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    version = add_version(mlflow, model, stage="Staging")
+    made, client = [], triggers.httpx.AsyncClient
+
+    def make(**options: Any) -> Any:
+        made.append(client(**options))
+        return made[-1]
+
+    monkeypatch.setattr(triggers.httpx, "AsyncClient", make)
+    run(first_event(trigger(model, version, seconds=0.5)))
+    assert len(made) == 1
+
+
 def test_a_deleted_version_is_superseded(mlflow: str, model: str) -> None:
     add_version(mlflow, model)
     assert run(first_event(trigger(model, 99)))["decision"]["outcome"] == "superseded"

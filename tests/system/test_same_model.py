@@ -28,6 +28,8 @@ pytestmark = [pytest.mark.docker, pytest.mark.timeout(1800)]
 
 IMAGE = "rossmann-trainer:latest"
 MODEL = "rossmann-ensemble"
+KERNELS = ("OPENBLAS_", "OMP_", "MKL_", "NPY_")
+"""Settings by which a library chooses how it computes on this processor: a step gets them either way."""
 SAMPLE = ("--stores", "8", "--months", "20")
 BOOSTERS = ("lightgbm", "xgboost", "catboost")
 
@@ -81,6 +83,7 @@ def steps(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Steps]:
     try:
         with mlflow_server(files, empty_database(folder / "empty.db")) as tracking_uri:
             yield Steps({
+                **{name: value for name, value in os.environ.items() if name.startswith(KERNELS)},
                 "MLFLOW_TRACKING_URI": tracking_uri,
                 "RETRAIN_DATA_REGISTRY": f"{url}/registry/.git",
                 "RETRAIN_CONFIG_TEXT": yaml.safe_dump(quick_config()),
