@@ -21,6 +21,16 @@ if TYPE_CHECKING:
 
 API = "/api/2.0/mlflow"
 _TEST_TIMEOUT = 10.0
+CONNECTION_VARIABLES = (
+    "MLFLOW_TRACKING_URI",
+    "MLFLOW_REGISTRY_URI",
+    "MLFLOW_TRACKING_USERNAME",
+    "MLFLOW_TRACKING_PASSWORD",
+    "MLFLOW_TRACKING_TOKEN",
+    "MLFLOW_TRACKING_INSECURE_TLS",
+    "MLFLOW_TRACKING_SERVER_CERT_PATH",
+)
+"""What a connection sets, or leaves out: a worker's own login is never sent to the server of a connection."""
 
 
 @dataclass(frozen=True)
@@ -43,16 +53,9 @@ class TrackingServer:
 
     def environment(self) -> dict[str, str]:
         """Return the environment variables with which MLflow's client reaches this server."""
-        values = {
-            "MLFLOW_TRACKING_URI": self.uri,
-            "MLFLOW_REGISTRY_URI": self.uri,
-            "MLFLOW_TRACKING_USERNAME": self.user,
-            "MLFLOW_TRACKING_PASSWORD": self.password,
-            "MLFLOW_TRACKING_TOKEN": self.token,
-            "MLFLOW_TRACKING_INSECURE_TLS": None if self.tls_verify else "true",
-            "MLFLOW_TRACKING_SERVER_CERT_PATH": self.ca_bundle,
-        }
-        return {name: value for name, value in values.items() if value}
+        insecure = None if self.tls_verify else "true"
+        values = (self.uri, self.uri, self.user, self.password, self.token, insecure, self.ca_bundle)
+        return {name: value for name, value in zip(CONNECTION_VARIABLES, values, strict=True) if value}
 
     def request_options(self) -> dict[str, Any]:
         """Return the options with which an httpx client reaches this server."""
@@ -111,14 +114,15 @@ class MLflowRegistryHook(BaseHook):
         """Yield the model registry.
 
         MLflow's client reads its credentials and time limits from the environment at every call, so they
-        stand there as long as the context lasts.
+        stand there as long as the context lasts: the connection's login and no other, and time limits where the
+        environment sets none.
 
         :param integrity: ``required`` promotes nothing whose artifacts have no recorded digests
         """
-        from include.lifecycle.limits import CLIENT_LIMITS
+        from include.lifecycle.limits import bounded_requests
         from include.lifecycle.registry import ModelRegistry
 
-        with environment({**CLIENT_LIMITS, **self.environment()}):
+        with environment({**dict.fromkeys(CONNECTION_VARIABLES), **self.environment()}), bounded_requests():
             yield ModelRegistry(tracking_uri=self.tracking_uri, integrity=integrity)
 
     def version_url(self, model_name: str, version: int | str) -> str:

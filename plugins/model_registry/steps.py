@@ -9,7 +9,7 @@ from typing import Any
 from airflow.sdk import BaseOperator, Context
 
 from model_registry.contract import StepOutput, data_environment, step_failure, step_words, typed_environment
-from model_registry.hooks import MLflowRegistryHook
+from model_registry.hooks import CONNECTION_VARIABLES, MLflowRegistryHook
 from model_registry.processes import ChildProcess
 
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
@@ -83,7 +83,11 @@ class PipelineStepOperator(BaseOperator):
             self._child.terminate()
 
     def _environment(self, cwd: Path) -> dict[str, str]:
-        inherited = {name: text for name, text in os.environ.items() if not name.startswith(_PRIVATE_PREFIXES)}
+        inherited = {
+            name: text
+            for name, text in os.environ.items()
+            if not name.startswith(_PRIVATE_PREFIXES) and name not in CONNECTION_VARIABLES
+        }
         path = os.pathsep.join(filter(None, [str(cwd), inherited.get("PYTHONPATH")]))
         return {
             **inherited,

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
+from include.lifecycle.limits import CLIENT_LIMITS
 from model_registry.hooks import MLflowRegistryHook
 from tests.registry_server import add_version
 
@@ -79,6 +80,30 @@ def test_the_registry_takes_its_credentials_from_the_connection_and_leaves_none_
         assert registry.version(model, version).stage == "None"
     assert "MLFLOW_TRACKING_USERNAME" not in os.environ
     assert os.environ["MLFLOW_TRACKING_URI"] == "http://somewhere.else"
+
+
+def test_a_login_of_the_worker_is_not_sent_to_the_server_of_a_connection(
+    mlflow: str, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (("USERNAME", "worker"), ("PASSWORD", "pw-of-the-worker"), ("INSECURE_TLS", "true")):
+        monkeypatch.setenv(f"MLFLOW_TRACKING_{name}", value)
+    connect("mlflow_default", host=mlflow, extra={"token": "t0ken-of-mlflow"})
+    with MLflowRegistryHook().registry() as registry:
+        credentials = registry.client._tracking_client.store.get_host_creds()
+        assert (credentials.username, credentials.password, credentials.token) == (None, None, "t0ken-of-mlflow")
+        assert not credentials.ignore_tls_verification
+    assert os.environ["MLFLOW_TRACKING_PASSWORD"] == "pw-of-the-worker"
+
+
+def test_time_limits_that_an_operator_set_hold(mlflow: str, connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "77")
+    monkeypatch.delenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", raising=False)
+    connect("mlflow_default", host=mlflow)
+    with MLflowRegistryHook().registry():
+        assert os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] == "77"
+        assert os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] == CLIENT_LIMITS["MLFLOW_HTTP_REQUEST_MAX_RETRIES"]
+    assert os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] == "77"
+    assert "MLFLOW_HTTP_REQUEST_MAX_RETRIES" not in os.environ
 
 
 def test_test_connection_tells_in_a_sentence(mlflow: str, connect: Connect, caplog: pytest.LogCaptureFixture) -> None:

@@ -56,6 +56,7 @@ def test_a_step_receives_environment_and_arguments_and_no_secret_of_airflow(
     module: dict[str, Any], connect: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AIRFLOW__CORE__FERNET_KEY", "a secret")
+    monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", "t0ken-of-the-worker")
     connect("data", host="https://git.example.com/data.git", login="bot", password="pw-of-git")
     typed = "$(rm -rf /); {{ conn.mlflow }} 'quoted' \"twice\""
     result = execute(
@@ -71,6 +72,7 @@ def test_a_step_receives_environment_and_arguments_and_no_secret_of_airflow(
     assert (environment["RETRAIN_GIT_USERNAME"], environment["RETRAIN_GIT_PASSWORD"]) == ("bot", "pw-of-git")
     assert environment["PYTHONPATH"].split(os.pathsep)[0] == module["cwd"]
     assert not [name for name in environment if name.startswith("AIRFLOW")]
+    assert "MLFLOW_TRACKING_TOKEN" not in environment, "a login that is not the connection's"
 
 
 @pytest.mark.parametrize(
