@@ -178,6 +178,12 @@ class RollbackConfig(Section):
     def _second_person_for_four_eyes(self) -> Self:
         if self.policy.four_eyes and not self.require_second_person:
             raise ValueError("policy.four_eyes needs require_second_person: true, else nobody could ever roll back")
+        roles = [name for name in self.policy.approvers if name.startswith("role:")]
+        if roles and not self.require_second_person and len(roles) == len(self.policy.approvers):
+            raise ValueError(
+                f"policy.approvers names only roles ({', '.join(roles)}), and Airflow tells no roles of who triggers a"
+                " run, so nobody could ever roll back: name users (user:NAME), or set require_second_person: true"
+            )
         return self
 
     @property

@@ -14,7 +14,7 @@ from include.lifecycle import tags as tag
 from include.lifecycle.config import WEEKDAYS, BlackoutConfig, PolicyConfig
 from include.lifecycle.decisions import UNKNOWN, Decision, utc_now
 from include.lifecycle.errors import PolicyNotMetError
-from include.lifecycle.text import one_line, storable
+from include.lifecycle.text import one_line, says_something, storable
 
 NOBODY = ""
 """Requester of a run that a schedule started."""
@@ -168,7 +168,7 @@ def _approver(approvers: tuple[str, ...], decision: Decision) -> tuple[bool, str
 
 
 def _reason(decision: Decision) -> tuple[bool, str]:
-    if any(letter.isalnum() for letter in decision.reason):
+    if says_something(decision.reason):
         return True, "A reason is given."
     repair = "approve again and say why, in the note of the mark or in the form's field"
     return False, f"A reason is required and none was found: {repair}."

@@ -8,6 +8,8 @@ MARKDOWN = re.compile(r"[\\`*_{}\[\]|~$<>]")
 """What is markup inside a line (what is markup at its start only never stands there)."""
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
 SURROGATES = re.compile(r"[\ud800-\udfff]")
+FILLERS = frozenset("\u115f\u1160\u3164\uffa0")
+"""Unicode's letters that are invisible by default."""
 AUTOLINK = re.compile(r"(?i)\b(https?|ftp|mailto|javascript|data|file):|\bwww\.|@")
 
 
@@ -17,6 +19,11 @@ def storable(text: str) -> str:
     Line ends and tabs stay.
     """
     return CONTROL.sub("\ufffd", SURROGATES.sub("\ufffd", text.replace("\r\n", "\n").replace("\r", "\n")))
+
+
+def says_something(text: str) -> bool:
+    """Whether a text has a letter or digit that is seen. Some letters show nothing, such as the Hangul filler."""
+    return any(letter.isalnum() and letter not in FILLERS for letter in text)
 
 
 def shorten(text: str, limit: int) -> str:

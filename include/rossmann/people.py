@@ -13,6 +13,7 @@ from include.lifecycle.policy import Facts, blackout_end, require, validated_at
 from include.lifecycle.registry import ModelRegistry
 from include.lifecycle.retention import RETENTION_REASON, report
 from include.lifecycle.stages import STAGING
+from include.lifecycle.text import says_something
 from include.lifecycle.versions import VersionInfo
 from include.rossmann import ledger_commands
 from include.rossmann.config import RossmannConfig
@@ -97,10 +98,10 @@ def seal(config: RossmannConfig, version: int) -> list[str]:
 def decided(outcome: Outcome, reason: str) -> Decision:
     """Return the decision of whoever runs this command: the operating system's user, which nobody verified.
 
-    :raises BadInputError: when the reason is empty
+    :raises BadInputError: when the reason says nothing
     """
-    if not reason.strip():
-        raise BadInputError("the reason is empty: say in --reason why, it is kept in the promotion history")
+    if not says_something(reason):
+        raise BadInputError("the reason says nothing: say in --reason why, it is kept in the promotion history")
     user = f"{getpass.getuser()}@{socket.gethostname()}"
     return Decision(outcome, user=user, user_source=OPERATING_SYSTEM, reason=reason.strip(), door=Door.CLI)
 

@@ -12,7 +12,7 @@ from include.lifecycle.config import NotificationConfig, PolicyConfig
 from include.lifecycle.decisions import AIRFLOW_RUN, AIRFLOW_RUN_UNVERIFIED, UNKNOWN, Decision, Door, Outcome
 from include.lifecycle.policy import Facts, require
 from include.lifecycle.stages import PRODUCTION
-from include.lifecycle.text import one_line
+from include.lifecycle.text import one_line, says_something
 from model_registry.airflow_api import TaskKey
 from model_registry.approvals import (
     APPROVE,
@@ -253,7 +253,7 @@ def decision_of_run(context: Context, reason_param: str, conn_id: str | None) ->
     :raises LifecycleRefusedError: when there is no reason
     """
     reason = _reason_of(context, reason_param)
-    if not reason:
+    if not says_something(reason):
         raise LifecycleRefusedError(f"The run has no {reason_param}: trigger it again and say why, it is kept.")
     ti = context["ti"]
     told, verified = requested_by(context), verified_requester(context, conn_id)

@@ -10,10 +10,27 @@ from include.lifecycle.errors import BadInputError
 from include.lifecycle.messages import confirm, confirm_decision, describe
 from include.lifecycle.registry import ModelRegistry
 from include.lifecycle.review import render_review
-from include.lifecycle.text import markdown, one_line, storable
+from include.lifecycle.text import markdown, one_line, says_something, storable
 from tests.hostile import HOSTILE, MARKUP, MEGABYTE
 
 from .support import MODEL, approved, stages
+
+
+def test_a_text_that_shows_nothing_says_nothing():
+    invisible = (
+        "",
+        " \t",
+        "\u3164",
+        "\u115f\u1160\uffa0",
+        "\u200b\u2060\ufeff",
+        "\u2800",
+        "\u0301\ufe0f",
+        "\ufffd",
+        "!?",
+    )
+    assert [text for text in invisible if says_something(text)] == []
+    assert [text for text in ("ok", "7", "\u3164x", "ü", "良い", "\u0661") if not says_something(text)] == []
+
 
 TEXTS = pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE.keys())
 

@@ -27,7 +27,7 @@ def refused(answer: Any) -> str:
     return str(answer.json()["detail"])
 
 
-@pytest.mark.parametrize("note", [None, "", "   "])
+@pytest.mark.parametrize("note", [None, "", "   ", "\u3164\u3164", "\u200b"])
 def test_an_approval_without_a_reason(run: Run, note: str | None) -> None:
     run.ask()
     assert refused(run.patch("ben", {"new_state": "success", "note": note})).startswith(NO_REASON)

@@ -124,7 +124,7 @@ def test_a_name_that_no_login_shows_is_kept_as_not_verified(mlflow: str, two: st
     assert rollback(two, 2).execute(context(task, user=None))["user"] == "unknown"
 
 
-@pytest.mark.parametrize("reason", ["", "  \n ", None, 7])
+@pytest.mark.parametrize("reason", ["", "  \n ", None, 7, "\u3164\u115f", "\u200b", "..."])
 def test_without_a_reason_nothing_moves(mlflow: str, two: str, task: Any, reason: object) -> None:
     with pytest.raises(LifecycleRefusedError, match="The run has no reason: trigger it again and say why"):
         rollback(two).execute(context(task, reason))

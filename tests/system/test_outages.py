@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.system, pytest.mark.timeout(1800)]
 
 APPROVAL = "await_approval"
 PATIENT, RESCHEDULING = "patient", "patient_rescheduling"
-SECONDS = 20.0
+SECONDS = 35.0
 PERSON = Decision(Outcome.APPROVED, "carl@host", OPERATING_SYSTEM, "by command", Door.CLI)
 
 
