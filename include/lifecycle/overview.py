@@ -79,7 +79,7 @@ def overview(
         ledger=_ledger(state),
         warnings=tuple(_warnings(state, versions, registered)),
         policy=_rules(policy, timezone, now),
-        registered_by=_registered_by(versions, state.events),
+        registered_by=registered_by(versions, state.events),
     )
 
 
@@ -189,7 +189,7 @@ def _rules(policy: PolicyConfig | None, timezone: str, now: datetime) -> Rules |
     return Rules(tuple(describe(policy)), blackout_end(policy, timezone, now), now)
 
 
-def _registered_by(versions: Sequence[VersionInfo], events: Sequence[Event]) -> frozenset[str]:
+def registered_by(versions: Sequence[VersionInfo], events: Sequence[Event]) -> frozenset[str]:
     """Return the DAGs that registered the versions; where no version tells, those that moved one."""
     found = {info.tags[tag.AIRFLOW_DAG_ID] for info in versions if info.tags.get(tag.AIRFLOW_DAG_ID)}
     return frozenset(found or {event.dag_id for event in events if event.dag_id})

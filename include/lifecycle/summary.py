@@ -159,3 +159,21 @@ class Overview:
     def dag_ids(self) -> set[str]:
         """Every Airflow DAG that is named in it."""
         return {*self.registered_by, *(event.dag_id for event in self.ledger.events if event.dag_id)}
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """A model of which no overview could be made: it stands beside the others, and hides none of them.
+
+    :param problem: why, one sentence
+    :param registered_by: the Airflow DAGs that registered its versions, as far as the registry tells
+    """
+
+    model: str
+    problem: str
+    registered_by: frozenset[str] = frozenset()
+
+    @property
+    def dag_ids(self) -> set[str]:
+        """Every Airflow DAG that is known of it."""
+        return set(self.registered_by)

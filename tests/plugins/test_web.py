@@ -313,6 +313,51 @@ def test_the_waiting_task_and_its_expiry(
     assert (item["task"], item["run"], item["expires_at"]) == (None, None, None), "the DAG is another team's"
 
 
+# ---- one that cannot be read ----
+
+
+def cards(answer: Any) -> dict[str, Any]:
+    return {item["model"]: item for item in answer.json()["models"]}
+
+
+def test_a_ledger_that_cannot_be_read_hides_no_other_model(
+    get: Callable[..., Any], registry: ModelRegistry, two: str, mlflow: str, model: str
+) -> None:
+    broken = f"a-{model}"
+    registry.stage(broken, add(mlflow, broken))
+    registry.client.delete_run(registry.ledger(broken).read().run_id)
+    found = cards(get("/api/models"))
+    assert (found[two]["live"]["version"], found[two]["problem"]) == (1, None)
+    assert "mlflow runs restore" in found[broken]["problem"]
+    assert (found[broken]["live"], found[broken]["verified"]) == (None, False)
+    page = get("/")
+    assert page.status_code == 200
+    assert 'class="problem"' in page.text
+    assert broken in page.text
+    assert "mlflow runs restore" in get(f"/models/{broken}").text
+
+
+def test_whose_dag_a_user_may_not_read_is_not_told_either_when_it_cannot_be_read(
+    get: Callable[..., Any], registry: ModelRegistry, mlflow: str, model: str, team: None
+) -> None:
+    registry.stage(model, add(mlflow, model))
+    registry.client.delete_run(registry.ledger(model).read().run_id)
+    assert model not in cards(get("/api/models", "vera"))
+    assert "problem" in cards(get("/api/models", "anna"))[model]
+
+
+def test_many_names_keep_none_from_being_listed(
+    get: Callable[..., Any], registry: ModelRegistry, two: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [f"0-{number}" for number in range(150)]
+    monkeypatch.setattr("include.lifecycle.overview.known_models", lambda _: [*names, two])
+    monkeypatch.setattr("model_registry.web.source.READING_SECONDS", 0.0)
+    late = cards(get("/api/models", "anna"))
+    assert "Its own page reads it" in late[two]["problem"]
+    assert set(late) >= set(names)
+    assert get(f"/models/{two}", "anna").status_code == 200
+
+
 # ---- what may be away ----
 
 

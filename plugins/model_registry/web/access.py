@@ -8,7 +8,7 @@ from airflow.api_fastapi.auth.managers.models.resource_details import DagDetails
 from airflow.models.dag import DagModel
 
 if TYPE_CHECKING:
-    from include.lifecycle.summary import Overview
+    from include.lifecycle.summary import Overview, Unreadable
 
 
 def readable_dags(user: Any, dag_ids: Iterable[str]) -> set[str]:
@@ -29,7 +29,7 @@ def readable_dags(user: Any, dag_ids: Iterable[str]) -> set[str]:
     }
 
 
-def may_see(user: Any, overview: "Overview", readable: set[str]) -> bool:
+def may_see(user: Any, overview: "Overview | Unreadable", readable: set[str]) -> bool:
     """Whether a user may see a model: who may read a DAG that registered it.
 
     Where nothing tells which DAG that was, whoever may edit every DAG.

@@ -21,7 +21,7 @@ from model_registry.web.source import UNKNOWN_MODEL, PageError, Source
 from model_registry.web.waits import find_waits
 
 if TYPE_CHECKING:
-    from include.lifecycle.summary import Overview
+    from include.lifecycle.summary import Overview, Unreadable
 
 log = logging.getLogger(__name__)
 
@@ -78,10 +78,10 @@ def create_app(source: Source | None = None) -> Callable[..., Any]:
     return _guarded(app)
 
 
-async def _visible(request: Request, user: Any, source: Source) -> "tuple[list[Overview], Content]":
+async def _visible(request: Request, user: Any, source: Source) -> "tuple[list[Overview | Unreadable], Content]":
     found = await source.models()
 
-    def check() -> "tuple[list[Overview], set[str]]":
+    def check() -> "tuple[list[Overview | Unreadable], set[str]]":
         readable = readable_dags(user, {dag_id for item in found for dag_id in item.dag_ids})
         return [item for item in found if may_see(user, item, readable)], readable
 

@@ -14,7 +14,7 @@ from include.lifecycle.stages import ARCHIVED, NONE, STAGING
 from model_registry.web.waits import Wait
 
 if TYPE_CHECKING:
-    from include.lifecycle.summary import Former, Live, Overview, Shown, Waiting
+    from include.lifecycle.summary import Former, Live, Overview, Shown, Unreadable, Waiting
 
 PER_PAGE = 25
 
@@ -30,10 +30,16 @@ class Content:
         self.base = base
         self.readable = readable
 
-    def summary(self, found: "Overview") -> dict[str, Any]:
+    def summary(self, found: "Overview | Unreadable") -> dict[str, Any]:
         """Return what the list shows of a model."""
+        from include.lifecycle.summary import Unreadable
+
+        if isinstance(found, Unreadable):
+            nothing: dict[str, Any] = {"live": None, "waiting": [], "warnings": [], "verified": False, "events": None}
+            return {"model": found.model, "problem": found.problem, **nothing}
         return {
             "model": found.model,
+            "problem": None,
             "live": self._live(found.live) if found.live else None,
             "waiting": [{"version": item.version, "since": item.since} for item in found.waiting],
             "warnings": list(found.warnings),

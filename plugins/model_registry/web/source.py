@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from airflow.sdk.exceptions import AirflowNotFoundException
 
@@ -20,7 +20,7 @@ from model_registry.hooks import MLflowRegistryHook
 
 if TYPE_CHECKING:
     from include.lifecycle.registry import ModelRegistry
-    from include.lifecycle.summary import Overview
+    from include.lifecycle.summary import Overview, Unreadable
 
 log = logging.getLogger(__name__)
 
@@ -28,8 +28,8 @@ REMEMBERED_SECONDS = 5.0
 PATIENCE_SECONDS = 20.0
 LIMITS = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "5", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
 """Shorter than those of a task: a person waits, and can load the page again."""
-MAX_MODELS = 100
-"""Models that the list reads: each costs a few requests."""
+READING_SECONDS = 15.0
+"""For the list: each model costs a few requests. Those that are left then are named, and read on their own page."""
 
 
 class PageError(Exception):
@@ -58,12 +58,12 @@ class Source:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="model-pages")
         self._memory: dict[str | None, tuple[float, Any]] = {}
 
-    async def models(self) -> "list[Overview]":
+    async def models(self) -> "list[Overview | Unreadable]":
         """Return every model that has a ledger, and the configured one.
 
-        :raises PageError: when they cannot be read
+        :raises PageError: when it is not even known which there are
         """
-        found: list[Overview] = await self._ask(None, _read_all)
+        found: list[Overview | Unreadable] = await self._ask(None, _read_all)
         return found
 
     async def model(self, name: str) -> "Overview":
@@ -148,11 +148,30 @@ class Opened:
         except ModelNotFoundError:
             return None
 
+    def card(self, name: str, deadline: float) -> "Overview | Unreadable | None":
+        """Return what the list shows of one of them: why, where it cannot be read, and the others all the same.
 
-def _read_all() -> "list[Overview]":
+        :param deadline: on the monotonic clock; past it nothing more is read
+        """
+        from include.lifecycle.overview import registered_by
+        from include.lifecycle.summary import Unreadable
+
+        if time.monotonic() > deadline:
+            return Unreadable(name, "Not read: MLflow was too slow for all models. Its own page reads it alone.")
+        found = told(lambda: self.overview(name))
+        if not isinstance(found, PageError):
+            return cast("Overview | None", found)
+        dags = told(lambda: registered_by(self.registry.versions(name), ()))
+        return Unreadable(name, found.sentence, frozenset() if isinstance(dags, PageError) else dags)
+
+
+def _read_all() -> "list[Overview | Unreadable]":
     with _opened() as opened:
-        found = (opened.overview(name) for name in sorted(opened.names())[:MAX_MODELS])
-        return [item for item in found if item is not None]
+        deadline = time.monotonic() + READING_SECONDS
+        # the configured one first: no number of other names keeps it from being read
+        names = sorted(opened.names(), key=lambda name: (name != opened.config.model, name))
+        found = [opened.card(name, deadline) for name in names]
+    return sorted((item for item in found if item is not None), key=lambda item: item.model)
 
 
 def _read_one(name: str) -> "Overview":
