@@ -39,13 +39,17 @@ MAX_VALUE = 6000
 
 @dataclass(frozen=True)
 class Intent:
-    """The move that the holder of the lock is about to make (``from_stage`` is where it found the version)."""
+    """The move that the holder of the lock is about to make (``from_stage`` is where it found the version).
+
+    :param evidence: what only the version itself tells, for a move after which there is none any more
+    """
 
     version: int
     from_stage: str
     to_stage: str
     dag_id: str | None = None
     run_id: str | None = None
+    evidence: Mapping[str, str] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Return what the ledger stores."""
@@ -55,6 +59,7 @@ class Intent:
             "to": self.to_stage,
             "dag_id": self.dag_id,
             "run_id": self.run_id,
+            **({"evidence": dict(self.evidence)} if self.evidence else {}),
         }
 
     @classmethod
@@ -66,6 +71,7 @@ class Intent:
             to_stage=content["to"],
             dag_id=content.get("dag_id"),
             run_id=content.get("run_id"),
+            evidence=content.get("evidence") or {},
         )
 
     def same_move(self, other: "Intent") -> bool:

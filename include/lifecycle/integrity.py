@@ -229,9 +229,9 @@ class ArtifactIntegrity:
             raise ArtifactsChangedError(f"{where} was changed: restore it from a backup, or train again")
         return manifest
 
-    def _is_gone(self, run_id: str | None, name: str) -> bool:
+    def _is_gone(self, run_id: str, name: str) -> bool:
         """Whether the store answers and holds no such manifest; the text of an error may hold any number."""
-        if run_id is None:
+        if not run_id:
             return True
         try:
             return name not in {Path(item.path).name for item in self.client.list_artifacts(run_id, FOLDER)}

@@ -5,9 +5,10 @@ named in the ledger lately, was asked for in a rollback lately, or has a promoti
 and Archived may go. The ledger stays, and each deletion is an event in it.
 
 A deletion is made under the promotion lock, where the rules are applied once more: a rollback that comes first
-keeps its version, one that comes later is told that the version is gone. The order: ``begin`` with the intent, the
-version, ``end`` with the event, which names the logged model and the run; then, without the lock, the files. A
-process killed in between leaves what the next run completes: from the intent the event, from the event the files.
+keeps its version, one that comes later is told that the version is gone. The order: ``begin`` with the intent, which
+names the logged model and the run, the version, ``end`` with the event, which names them too; then, without the lock,
+the files. A process killed in between leaves what the next run completes: from the intent the event, from the event
+the files.
 
 MLflow deletes a version for good. Of what it was made from, the logged model's files are deleted here and the
 logged model marked as deleted, which ``mlflow gc`` removes; the artifacts of the retrain's run and of its nested
@@ -16,20 +17,21 @@ they are the record of the training.
 """
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
+from mlflow.store.artifact.artifact_repo import ArtifactRepository
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
 from include.lifecycle import tags as tag
 from include.lifecycle.config import RetentionConfig
 from include.lifecycle.decisions import Decision, utc_now
-from include.lifecycle.entries import BEGIN, Intent, LedgerState
+from include.lifecycle.entries import BEGIN, END, Intent, LedgerState
 from include.lifecycle.errors import RetrainError
 from include.lifecycle.events import Event
 from include.lifecycle.held import Held
@@ -143,25 +145,29 @@ class RetentionRunner:
             return Retention(verdicts)
         require_intact(self.model, state)
         completed = self._complete(decision)
-        doomed = sorted(verdict.info.version for verdict in verdicts if not verdict.kept)
-        deleted = tuple(version for version in doomed if self._delete(version, decision))
+        doomed = sorted((verdict.info for verdict in verdicts if not verdict.kept), key=lambda info: info.version)
+        deleted = tuple(info.version for info in doomed if self._delete(info, decision))
         return Retention(verdicts, deleted, completed)
 
     def _verdicts(self, state: LedgerState) -> list[Verdict]:
         return judge(self.config, state, self.catalog.all(self.model), utc_now())
 
-    def _delete(self, version: int, decision: Decision) -> bool:
+    def _delete(self, info: VersionInfo, decision: Decision) -> bool:
         """Delete a version unless something keeps it by now; return whether it was deleted."""
-        intent = Intent(version, "", DELETED, decision.dag_id, decision.run_id)
+        version, owned = info.version, self._owned(info)
+        evidence = Event.of(self.model, version, info.stage, DELETED, decision).with_evidence(info.tags).evidence
+        intent = Intent(version, info.stage, DELETED, decision.dag_id, decision.run_id, {**evidence, **owned})
         with self.ledger.lock(intent) as held:
             verdict = next((item for item in self._verdicts(held.state) if item.info.version == version), None)
             if verdict is None or verdict.kept:
                 log.info("Version %d of %s stays: %s", version, self.model, verdict.why if verdict else "it is gone")
                 return False
-            owned = self._owned(verdict.info)
+            if self._owned(verdict.info) != owned:
+                log.info("Version %d of %s stays: another was made from it just now", version, self.model)
+                return False
             held.before_write()
             self.client.delete_model_version(self.model, str(version))
-            event = self._enter(held, verdict.info, decision, owned)
+            event = self._enter(held, intent, decision)
         log.info("Deleted version %d of %s (promotion ledger: entry %s)", version, self.model, event.entry)
         self._delete_files(event)
         return True
@@ -181,43 +187,55 @@ class RetentionRunner:
     def _relatives(self, info: VersionInfo) -> list[ModelVersion]:
         """Return the versions of any model that the same run registered, or that have the same source."""
         quote = '"' if "'" in info.source else "'"
-        found = list(self.client.search_model_versions(f"source_path={quote}{info.source}{quote}"))
-        return found + (list(self.client.search_model_versions(f"run_id='{info.run_id}'")) if info.run_id else [])
+        same = {f"source_path={quote}{info.source}{quote}": info.source, f"run_id='{info.run_id}'": info.run_id}
+        return [item for query, known in same.items() if known for item in self.client.search_model_versions(query)]
 
-    def _enter(self, held: Held, info: VersionInfo, decision: Decision, owned: Mapping[str, str]) -> Event:
-        event = Event.of(self.model, info.version, info.stage, DELETED, decision).with_evidence(info.tags)
-        event = replace(event, evidence={**event.evidence, **owned})
+    def _enter(self, held: Held, intent: Intent, decision: Decision) -> Event:
+        event = Event.of(self.model, intent.version, intent.from_stage or "unknown", DELETED, decision)
+        event = replace(event, evidence=dict(intent.evidence))
         return held.end(held.state.production, [event]).events()[0]
 
     def _complete(self, decision: Decision) -> tuple[int, ...]:
         """Complete what an earlier run was interrupted in: events that are missing, files that are left."""
-        state, existing = self.ledger.read(), self.catalog.stages(self.model)
-        entered = {event.version for event in state.events if event.to_stage == DELETED}
-        intents = {
-            entry.intent.version
-            for entry in state.entries
-            if entry.kind == BEGIN and entry.intent is not None and entry.intent.to_stage == DELETED
-        }
-        lost = sorted(intents - entered - set(existing))
-        for version in lost:
-            with self.ledger.lock(Intent(version, "", DELETED, decision.dag_id, decision.run_id)) as held:
-                self._enter(held, VersionInfo(self.model, version, "unknown", ""), decision, {})
-        left = [event for event in state.events if event.to_stage == DELETED and self._has_files(event)]
+        lost = self._interrupted()
+        for intent in lost:
+            intent = replace(intent, dag_id=decision.dag_id, run_id=decision.run_id, evidence=self._still(intent))
+            with self.ledger.lock(intent) as held:
+                self._enter(held, intent, decision)
+        events = [event for event in self.ledger.read().events if event.to_stage == DELETED]
+        left = [event for event in events if self._has_files(event)]
         for event in left:
             self._delete_files(event)
-        return tuple(sorted({*lost, *(event.version for event in left)}))
+        return tuple(sorted({intent.version for intent in lost} | {event.version for event in left}))
+
+    def _interrupted(self) -> list[Intent]:
+        """Return the deletions that were begun and never ended, of versions that are gone."""
+        state, existing = self.ledger.read(), self.catalog.stages(self.model)
+        entered = {event.version for event in state.events if event.to_stage == DELETED}
+        ended = {entry.content["begin"] for entry in state.entries if entry.kind == END}
+        begun = [entry.intent for entry in state.entries if entry.kind == BEGIN and entry.number not in ended]
+        found = {intent.version: intent for intent in begun if intent is not None and intent.to_stage == DELETED}
+        return [found[version] for version in sorted(found.keys() - entered - existing.keys())]
+
+    def _still(self, intent: Intent) -> dict[str, str]:
+        """Return an intent's evidence, without what another version was made from since."""
+        source = f"models:/{intent.evidence[MODEL_ID]}" if MODEL_ID in intent.evidence else ""
+        run_id = intent.evidence.get(RUN_ID, "")
+        still = self._owned(VersionInfo(self.model, intent.version, intent.from_stage, run_id, source=source))
+        return {name: text for name, text in intent.evidence.items() if name not in (MODEL_ID, RUN_ID) or name in still}
 
     def _has_files(self, event: Event) -> bool:
-        """Whether the logged model of a deleted version is still there: it is marked as deleted last."""
-        if MODEL_ID not in event.evidence:
-            return False
+        """Whether files of a deleted version are left: its logged model is marked as deleted last."""
         try:
-            self.client.get_logged_model(event.evidence[MODEL_ID])
+            if MODEL_ID in event.evidence:
+                self.client.get_logged_model(event.evidence[MODEL_ID])
+                return True
+            if run_id := event.evidence.get(RUN_ID):
+                return any(self._repository(location).list_artifacts() for location in self._runs(run_id))
         except MlflowException as error:
             if not missing(error):
                 raise
-            return False
-        return True
+        return False
 
     def _delete_files(self, event: Event) -> None:
         """Delete the files of a deleted version, as its event names them; what is gone already is no error.
@@ -243,8 +261,11 @@ class RetentionRunner:
         nested = self.client.search_runs([run.info.experiment_id], f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{run_id}'")
         return [str(item.info.artifact_uri) for item in (run, *nested)]
 
+    def _repository(self, location: str) -> ArtifactRepository:
+        return get_artifact_repository(location, tracking_uri=self.client.tracking_uri)
+
     def _delete_at(self, location: str) -> None:
-        repository = get_artifact_repository(location, tracking_uri=self.client.tracking_uri)
+        repository = self._repository(location)
         if repository.list_artifacts():
             repository.delete_artifacts()  # type: ignore[no-untyped-call]
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from mlflow.exceptions import MlflowException
@@ -176,9 +177,10 @@ def test_a_rollback_that_comes_first_keeps_its_version(registry, add, later, mon
     judged = runner._verdicts(registry.ledger(MODEL).read())
     assert [verdict.info.version for verdict in judged if not verdict.kept] == [2, 1]
     registry.rollback(MODEL, 1, approved("eve", "urgent"))
-    assert not runner._delete(1, WHO), "judged again under the lock"
+    second, first = (verdict.info for verdict in judged if not verdict.kept)
+    assert not runner._delete(first, WHO), "judged again under the lock"
     assert stages(registry)[1] == "Production"
-    assert runner._delete(2, WHO)
+    assert runner._delete(second, WHO)
 
 
 @pytest.mark.parametrize("killed_at", ["after the version", "at the files"])
@@ -202,10 +204,67 @@ def test_what_was_interrupted_is_completed_by_the_next_run(registry, logged, lat
     assert len(files(tmp_path)) == 6
     done = run(registry, delete=True)
     assert done.completed == (2,)
-    deletions = [event for event in registry.history(MODEL) if event.to_stage == "Deleted"]
-    assert [event.version for event in deletions] == [2]
-    if killed_at == "at the files":
-        assert len(files(tmp_path)) == 3
+    (deletion,) = [event for event in registry.history(MODEL) if event.to_stage == "Deleted"]
+    assert (deletion.version, deletion.from_stage) == (2, "None")
+    assert {"model_id", "run_id"} <= set(deletion.evidence)
+    assert len(files(tmp_path)) == 3, "what belonged to the version alone is gone, whenever the process was killed"
+    assert run(registry, delete=True).completed == ()
+
+
+def test_what_another_version_was_made_from_meanwhile_stays(registry, logged, later, tmp_path, monkeypatch):
+    logged("Production")
+    doomed = registry.version(MODEL, logged())
+    registry = ModelRegistry(registry.client, lock_ttl=1)
+
+    class Killed(BaseException):
+        pass
+
+    def die(*_: object) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module.RetentionRunner, "_enter", die)
+        with pytest.raises(Killed):
+            run(registry, delete=True)
+    registry.client.create_registered_model("other")
+    registry.client.create_model_version("other", doomed.source, doomed.run_id)
+    assert run(registry, delete=True).completed == (2,)
+    assert len(files(tmp_path)) == 6, "the other version has its files"
+
+
+def test_a_version_made_from_the_same_model_just_now_keeps_it(registry, logged, later, monkeypatch):
+    logged("Production")
+    doomed = registry.version(MODEL, logged())
+    registry.client.create_registered_model("other")
+    judge = module.RetentionRunner._verdicts
+
+    def judge_late(self: Any, state: Any) -> Any:
+        if state.holder is not None:
+            registry.client.create_model_version("other", doomed.source, doomed.run_id)
+        return judge(self, state)
+
+    monkeypatch.setattr(module.RetentionRunner, "_verdicts", judge_late)
+    assert run(registry, delete=True).deleted == ()
+    assert stages(registry)[2] == "None"
+
+
+def test_a_version_without_a_logged_model_leaves_no_files_either(registry, add, later, tmp_path, monkeypatch):
+    add(stage="Production")
+    version = add()
+    file = tmp_path / "weights.bin"
+    file.write_text("weights")
+    registry.client.log_artifact(registry.version(MODEL, version).run_id, str(file), "data")
+
+    def refuse(*_: object) -> None:
+        raise OSError("read-only")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module.RetentionRunner, "_delete_at", refuse)
+        with pytest.raises(RetrainError, match="not all of its files"):
+            run(registry, delete=True)
+    assert files(tmp_path) == ["weights.bin"]
+    assert run(registry, delete=True).completed == (version,)
+    assert files(tmp_path) == []
     assert run(registry, delete=True).completed == ()
 
 
