@@ -9,7 +9,7 @@ import httpx
 from airflow.sdk import BaseHook
 from airflow.sdk.exceptions import AirflowNotFoundException
 
-from model_registry.hooks import base_url
+from model_registry.hooks import base_url, ca_bundle
 
 _TIMEOUT = 10.0
 _ALLOWED_EXTRAS = frozenset({"path", "tls_verify", "ca_bundle"})
@@ -77,7 +77,7 @@ class AirflowApi:
             raise ValueError(f"connection {conn_id!r} has unknown extras {', '.join(unknown)}")
         if not connection.login:
             raise ValueError(f"connection {conn_id!r} has no login")
-        verify = extra.get("ca_bundle") or extra.get("tls_verify", True)
+        verify = ca_bundle(connection) or extra.get("tls_verify", True)
         return cls(base_url(connection), connection.login, connection.password or "", verify=verify)
 
     def __enter__(self) -> Self:

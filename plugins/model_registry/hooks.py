@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -166,8 +167,19 @@ class MLflowRegistryHook(BaseHook):
             password=connection.password or None,
             token=str(token) if token else None,
             tls_verify=tls_verify,
-            ca_bundle=extra.get("ca_bundle") or None,
+            ca_bundle=ca_bundle(connection),
         )
+
+
+def ca_bundle(connection: "Connection") -> str | None:
+    """Return the file of certificates that a connection's extra names, None when it names none.
+
+    :raises ValueError: when it is not there, which a client would tell in a traceback
+    """
+    file = connection.extra_dejson.get("ca_bundle")
+    if file and not Path(str(file)).is_file():
+        raise ValueError(f"connection {connection.conn_id!r}: there is no file {file!r} here, which ca_bundle names")
+    return str(file) if file else None
 
 
 def base_url(connection: "Connection") -> str:

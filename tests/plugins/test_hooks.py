@@ -3,6 +3,7 @@
 import logging
 import os
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -38,6 +39,7 @@ def test_the_tracking_uri_is_what_the_connection_says(connect: Connect, fields: 
         ({"host": "http://me:secret@mlflow"}, "into their own fields"),
         ({"host": "mlflow", "extra": {"tls_verify": "no"}}, "tls_verify must be true or false"),
         ({"host": "mlflow", "extra": {"tls_verify": False, "ca_bundle": "/ca.pem"}}, "not both"),
+        ({"host": "mlflow", "extra": {"ca_bundle": "/nowhere/ca.pem"}}, "no file '/nowhere/ca.pem' here"),
     ],
 )
 def test_a_wrong_connection_is_named(connect: Connect, fields: dict[str, object], message: str) -> None:
@@ -52,7 +54,9 @@ def test_the_constructor_contacts_nothing_and_reads_no_connection() -> None:
     MLflowRegistryHook("a connection that does not exist")
 
 
-def test_the_environment_of_a_child_process(connect: Connect) -> None:
+def test_the_environment_of_a_child_process(connect: Connect, tmp_path: Path) -> None:
+    bundle = tmp_path / "ca.pem"
+    bundle.touch()
     connect("mlflow_default", host="mlflow", login="me", password="pw-of-mlflow", extra={"tls_verify": False})
     assert MLflowRegistryHook().environment() == {
         "MLFLOW_TRACKING_URI": "http://mlflow",
@@ -61,10 +65,10 @@ def test_the_environment_of_a_child_process(connect: Connect) -> None:
         "MLFLOW_TRACKING_PASSWORD": "pw-of-mlflow",
         "MLFLOW_TRACKING_INSECURE_TLS": "true",
     }
-    connect("other", host="mlflow", extra={"token": "t0ken-of-mlflow", "ca_bundle": "/ca.pem"})
+    connect("other", host="mlflow", extra={"token": "t0ken-of-mlflow", "ca_bundle": str(bundle)})
     other = MLflowRegistryHook("other")
     assert other.environment()["MLFLOW_TRACKING_TOKEN"] == "t0ken-of-mlflow"
-    assert other.environment()["MLFLOW_TRACKING_SERVER_CERT_PATH"] == "/ca.pem"
+    assert other.environment()["MLFLOW_TRACKING_SERVER_CERT_PATH"] == str(bundle)
     assert "t0ken" not in repr(other.server)
 
 

@@ -124,6 +124,14 @@ def test_a_name_that_no_login_shows_is_kept_as_not_verified(mlflow: str, two: st
     assert rollback(two, 2).execute(context(task, user=None))["user"] == "unknown"
 
 
+def test_a_missing_ca_file_of_the_optional_connection_ends_nothing(
+    mlflow: str, two: str, task: Any, connect: Any
+) -> None:
+    connect(API, host="https://airflow", login="a", password="b", extra={"ca_bundle": "/nowhere/ca.pem"})
+    assert rollback(two, airflow_conn_id=API).execute(context(task))["changed"]
+    assert tags_of(mlflow, two, 1)["decision.user_source"] == "airflow run, unverified"
+
+
 @pytest.mark.parametrize("reason", ["", "  \n ", None, 7, "\u3164\u115f", "\u200b", "..."])
 def test_without_a_reason_nothing_moves(mlflow: str, two: str, task: Any, reason: object) -> None:
     with pytest.raises(LifecycleRefusedError, match="The run has no reason: trigger it again and say why"):
