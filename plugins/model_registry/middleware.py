@@ -17,6 +17,10 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
+MAX_BODY = 5_000_000
+"""Bytes of a request that marks or answers: ten thousand task instances in one. Whoever sends more, logged in or not,
+would have the API server hold it several times."""
+_TOO_LARGE = 413
 _FORBIDDEN = 403
 _FORBIDDEN_IN_THE_UI = 432
 """For a browser's session. Airflow's UI tells of a 403 only that a permission is missing, and of any other registered
@@ -41,6 +45,9 @@ class ApprovalMiddleware:
             await self.app(scope, receive, send)
             return
         received = await _receive_all(receive)
+        if received is None:
+            await _answer(send, _TOO_LARGE, f"A mark or an answer has at most {MAX_BODY // 10**6} MB: send several.")
+            return
         request = _read(scope, received)
         caller = await _caller(scope)
         refused = await _refusals(request, caller, scope)
@@ -60,12 +67,14 @@ class ApprovalMiddleware:
             await self.app(scope, _again(received, receive), record_then_send)
 
 
-async def _receive_all(receive: Receive) -> list[Message]:
-    """Return the messages that make up a request's body; the application would hold all of it as well."""
+async def _receive_all(receive: Receive) -> list[Message] | None:
+    """Return the messages that make up a request's body, None when it is too large to be held."""
     messages = [await receive()]
-    while messages[-1]["type"] == "http.request" and messages[-1].get("more_body"):
+    size = len(messages[-1].get("body", b""))
+    while size <= MAX_BODY and messages[-1]["type"] == "http.request" and messages[-1].get("more_body"):
         messages.append(await receive())
-    return messages
+        size += len(messages[-1].get("body", b""))
+    return messages if size <= MAX_BODY else None
 
 
 def _again(received: list[Message], receive: Receive) -> Receive:
@@ -117,8 +126,11 @@ async def _record(write: Callable[..., None], *arguments: Any) -> None:
 async def _forbid(scope: Scope, send: Send, sentences: list[str]) -> None:
     """Answer with the sentences, so that whoever asked sees them."""
     by_header = any(name.lower() == b"authorization" for name, _ in scope["headers"])
-    status = _FORBIDDEN if by_header else _FORBIDDEN_IN_THE_UI
-    body = json.dumps({"detail": " ".join(sentences)}).encode()
+    await _answer(send, _FORBIDDEN if by_header else _FORBIDDEN_IN_THE_UI, " ".join(sentences))
+
+
+async def _answer(send: Send, status: int, sentence: str) -> None:
+    body = json.dumps({"detail": sentence}).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from model_registry import marks
-from model_registry.middleware import ApprovalMiddleware
+from model_registry.middleware import MAX_BODY, ApprovalMiddleware
 
 PATH = "/api/v2/dags/x/dagRuns/y/taskInstances/z"
 
@@ -76,6 +76,26 @@ def test_the_application_gets_the_body_as_it_came() -> None:
 
     asyncio.run(ApprovalMiddleware(app)(scope_of(), receive, send))
     assert got == sent
+
+
+@pytest.mark.parametrize("pieces", [1, 100])
+def test_a_body_that_is_too_large_is_not_held(pieces: int) -> None:
+    piece, sent, read = b"x" * (MAX_BODY // pieces + 1), [], []
+
+    async def receive() -> dict[str, Any]:
+        read.append(piece)
+        return {"type": "http.request", "body": piece, "more_body": True}
+
+    async def app(*_: object) -> None:
+        raise AssertionError("it reaches Airflow")
+
+    async def send(message: MutableMapping[str, Any]) -> None:
+        sent.append(message)
+
+    asyncio.run(ApprovalMiddleware(app)(scope_of(), receive, send))
+    assert sent[0]["status"] == 413
+    assert b"at most 5 MB" in sent[1]["body"]
+    assert len(read) == pieces, "the rest is not read"
 
 
 def test_a_client_that_goes_away_while_it_sends() -> None:
