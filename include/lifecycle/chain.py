@@ -5,15 +5,62 @@ run is a ``next`` that names the run where the ledger goes on, whose first entry
 
 What cannot be read is named as a problem and passed over: a rollback must stay possible on a ledger that
 somebody edited in the database.
+
+With a ledger key (``keys``), an entry that no key signed is foreign: it is named, takes its number, and is no part of
+the chain. What was written before there was a key is believed up to the entry that a seal names.
 """
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from include.lifecycle.entries import BEGIN, END, NEXT, NEXT_SCHEMA, Entry, LedgerState
+from include.lifecycle.entries import (
+    BEGIN,
+    END,
+    NEXT,
+    NEXT_SCHEMA,
+    Entry,
+    LedgerState,
+    canonical,
+    free_number,
+)
 from include.lifecycle.errors import BadInputError
+from include.lifecycle.keys import MAC, Keyring
 from include.lifecycle.text import text_digest
+
+
+@dataclass(frozen=True)
+class Seal:
+    """Up to where a ledger is believed although no key signed it.
+
+    :param number: of the last such entry
+    :param digest: its digest, which all before it lead to
+    """
+
+    number: int
+    digest: str
+
+
+@dataclass(frozen=True)
+class Trust:
+    """Whose entries of a ledger are believed.
+
+    :param model: registered model
+    :param keyring: the keys; without any every entry is
+    :param seal: up to where entries without a keyed digest are, None where none is
+    """
+
+    model: str
+    keyring: Keyring = field(default_factory=Keyring)
+    seal: Seal | None = None
+
+    def accepts(self, entry: Entry) -> bool:
+        """Whether an entry is believed."""
+        if not self.keyring:
+            return True
+        if self.seal is not None and entry.number <= self.seal.number:
+            return MAC not in entry.content
+        return _canonical(entry) and self.keyring.accepts(entry.content, self.model, entry.number)
 
 
 @dataclass(frozen=True)
@@ -25,6 +72,7 @@ class Part:
     :param after: digest that its first entry carries
     :param entries: in order
     :param problems: what is wrong, one sentence each
+    :param foreign: numbers of entries that nobody wrote who has the key
     """
 
     run_id: str
@@ -32,6 +80,7 @@ class Part:
     after: str
     entries: tuple[Entry, ...] = ()
     problems: tuple[str, ...] = ()
+    foreign: frozenset[int] = frozenset()
 
     @property
     def successor(self) -> str | None:
@@ -42,7 +91,7 @@ class Part:
     @property
     def next_number(self) -> int:
         """Number of the entry that follows."""
-        return self.entries[-1].number + 1 if self.entries else self.first
+        return free_number(self.entries[-1].number + 1 if self.entries else self.first, self.foreign)
 
     @property
     def head(self) -> str:
@@ -50,11 +99,14 @@ class Part:
         return self.entries[-1].digest if self.entries else self.after
 
 
-def read_part(run_id: str, params: Mapping[str, str], *, first: int = 0, after: str | None = None) -> Part:
+def read_part(
+    run_id: str, params: Mapping[str, str], trust: Trust, *, first: int = 0, after: str | None = None
+) -> Part:
     """Return the part of a ledger that a run's parameters hold.
 
     :param run_id: the run
     :param params: its parameters
+    :param trust: whose entries are believed
     :param first: number of its first entry
     :param after: digest of the entry before; None where the ledger begins
     :raises BadInputError: when a newer version of this software wrote an entry
@@ -62,14 +114,18 @@ def read_part(run_id: str, params: Mapping[str, str], *, first: int = 0, after: 
     after = after if after is not None else text_digest(run_id)
     entries: list[Entry] = []
     problems: list[str] = []
+    foreign: set[int] = set()
     expected, number = after, first
     for key in sorted(key for key in params if len(key) == 8 and key.isdecimal()):
         found = int(key)
+        if not trust.accepts(_lenient(found, params[key])):
+            foreign.add(found)
+            continue
         if found < first or (entries and entries[-1].kind == NEXT):
             problems.append(f"entry {found} stands in run {run_id}, where it does not belong")
             continue
-        if found != number:
-            missing = f"entry {number} is" if found == number + 1 else f"entries {number} to {found - 1} are"
+        if absent := [other for other in range(number, found) if other not in foreign]:
+            missing = f"entry {absent[0]} is" if len(absent) == 1 else f"entries {absent[0]} to {absent[-1]} are"
             problems.append(f"{missing} missing")
         entry = _parse(found, params[key])
         if not entry.kind:
@@ -78,7 +134,9 @@ def read_part(run_id: str, params: Mapping[str, str], *, first: int = 0, after: 
             problems.append(f"entry {found} does not follow from the one before: one of them was changed")
         expected, number = entry.digest, found + 1
         entries.append(entry)
-    return Part(run_id, first, after, tuple(entries), tuple(problems))
+        if trust.seal is not None and trust.seal.number == found and trust.seal.digest != entry.digest:
+            problems.append(f"entry {found} and those before it are not what was sealed")
+    return Part(run_id, first, after, tuple(entries), tuple(problems), frozenset(foreign))
 
 
 def join(parts: Sequence[Part]) -> LedgerState:
@@ -89,7 +147,17 @@ def join(parts: Sequence[Part]) -> LedgerState:
         tuple(problem for part in parts for problem in part.problems),
         tuple(part.run_id for part in parts),
         parts[-1].first,
+        frozenset(number for part in parts for number in part.foreign),
     )
+
+
+def _lenient(number: int, raw: str) -> Entry:
+    """Return an entry with whatever it says, also what this software does not know."""
+    try:
+        content = json.loads(raw)
+    except (ValueError, RecursionError):
+        content = {}
+    return Entry(number, raw, content if isinstance(content, dict) else {})
 
 
 def _parse(number: int, raw: str) -> Entry:
@@ -110,6 +178,14 @@ def _parse(number: int, raw: str) -> Entry:
         return entry if _is_complete(entry, kind) else unreadable
     except (ValueError, KeyError, TypeError):
         return unreadable
+
+
+def _canonical(entry: Entry) -> bool:
+    """Whether an entry is stored as this software writes: JSON says a thing in many ways, and one is signed."""
+    try:
+        return canonical(entry.content) == entry.raw
+    except BadInputError:
+        return False
 
 
 def _is_complete(entry: Entry, kind: str) -> bool:

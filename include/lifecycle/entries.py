@@ -15,7 +15,7 @@ before, the first the digest of the ledger's own id. Three types exist:
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Self
@@ -23,6 +23,7 @@ from typing import Any, Self
 from include.lifecycle.decisions import Decision
 from include.lifecycle.errors import BadInputError
 from include.lifecycle.events import Event
+from include.lifecycle.keys import MAC
 from include.lifecycle.stages import PRODUCTION
 from include.lifecycle.text import text_digest
 
@@ -113,6 +114,13 @@ class Entry:
         return list(self._events)
 
 
+def free_number(number: int, taken: Collection[int]) -> int:
+    """Return the first number from ``number`` on that is not taken."""
+    while number in taken:
+        number += 1
+    return number
+
+
 def canonical(content: Mapping[str, Any], limit: int = MAX_VALUE) -> str:
     """Return the one JSON text of ``content``.
 
@@ -137,6 +145,8 @@ class LedgerState:
     :param problems: what is wrong with the chain, one sentence each; empty when nothing is
     :param runs: the MLflow runs that hold them, in order
     :param first_of_run: number of the first entry of the last run, the one that takes entries
+    :param foreign: numbers that entries take which nobody wrote who has the ledger's key
+    :param unsealed: there is a key, and all entries are from before there was one: nothing may be written yet
     """
 
     ledger_id: str
@@ -144,17 +154,24 @@ class LedgerState:
     problems: tuple[str, ...] = ()
     runs: tuple[str, ...] = ()
     first_of_run: int = 0
+    foreign: frozenset[int] = frozenset()
+    unsealed: bool = False
     _events: list[Event] = field(default_factory=list, repr=False, compare=False)
 
     @property
     def next_number(self) -> int:
         """Number of the entry to append."""
-        return self.entries[-1].number + 1 if self.entries else 0
+        return free_number(self.entries[-1].number + 1 if self.entries else 0, self.foreign)
 
     @property
     def head(self) -> str:
         """Digest that the next entry carries."""
         return self.entries[-1].digest if self.entries else text_digest(self.ledger_id)
+
+    @property
+    def signed(self) -> bool:
+        """Whether entries carry a keyed digest."""
+        return any(MAC in entry.content for entry in reversed(self.entries))
 
     @property
     def run_id(self) -> str:

@@ -72,10 +72,21 @@ class Held:
         :raises FencedError: when the lock was taken over meanwhile
         """
         content = end_content(self.begin.number, self.begin.digest, production, events, repairs)
-        entry = self.ledger.append(self.begin.number + 1, content, self.state.run_id)
+        entry = self._append(content)
         if entry is None:
             raise FencedError(f"Another process took over the promotion of {self.ledger.model!r}: run it again")
         self.released = True
+        return entry
+
+    def _append(self, content: dict[str, Any]) -> Entry | None:
+        """Append an entry right behind ``begin``; what somebody without the key put there does not count."""
+        number = self.begin.number + 1
+        while (entry := self.ledger.append(number, content, self.state.run_id)) is None:
+            state = self.ledger.read()
+            holds = state.holder is not None and state.holder.number == self.begin.number
+            if not self.ledger.keyring or not holds or state.next_number == number:
+                return None
+            number = state.next_number
         return entry
 
 

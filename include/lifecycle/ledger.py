@@ -37,8 +37,9 @@ from include.lifecycle.entries import BEGIN, MAX_VALUE, NEXT, NEXT_SCHEMA, SCHEM
 from include.lifecycle.errors import BadInputError, RetrainError
 from include.lifecycle.events import Event
 from include.lifecycle.held import RESERVED, Held, end_content
+from include.lifecycle.keys import KEY_ENV, KEY_FILE_ENV, Keyring
 from include.lifecycle.limits import bounded_requests, time_to_live
-from include.lifecycle.runs import LedgerRuns
+from include.lifecycle.runs import UNSEALED, LedgerRuns
 from include.lifecycle.texts import LongTexts
 
 log = logging.getLogger(__name__)
@@ -57,6 +58,8 @@ class PromotionLedger:
         what one request may take, which is what keeps a late write out
     :param run_entries: entries after which another MLflow run goes on
     :param monotonic: clock
+    :param keyring: the keys that sign its entries; by default what the environment holds
+    :raises BadInputError: when the environment holds something else than keys
     """
 
     def __init__(
@@ -67,6 +70,7 @@ class PromotionLedger:
         ttl: float | None = None,
         run_entries: int = RUN_ENTRIES,
         monotonic: Callable[[], float] = time.monotonic,
+        keyring: Keyring | None = None,
     ) -> None:
         if run_entries < 2:
             raise ValueError(
@@ -74,7 +78,8 @@ class PromotionLedger:
             )
         self.client = client
         self.model = model
-        self.runs = LedgerRuns(client, model)
+        self.keyring = keyring if keyring is not None else Keyring.from_environment()
+        self.runs = LedgerRuns(client, model, self.keyring)
         self._ttl = ttl
         self._run_entries = run_entries
         self.monotonic = monotonic
@@ -120,7 +125,7 @@ class PromotionLedger:
         :raises RetrainError: when the artifact store did not take the reason
         """
         content = end_content(0, "", event.version, [replace(event, archived=(event.version,) * 9)])
-        canonical(content, MAX_VALUE - RESERVED)
+        canonical(self.keyring.sign(content), MAX_VALUE - RESERVED)
         if event.reason_digest is not None:
             self.texts.keep(reason)
 
@@ -133,6 +138,7 @@ class PromotionLedger:
         :return: the entry, or None when another process was faster
         :raises RetrainError: when MLflow did not take it and it is not known to be stored
         """
+        content = self.keyring.sign(content, self.model, number)
         raw = canonical(content)
         if run_id is None:
             run_id = self.read().run_id or self.runs.open()
@@ -180,7 +186,7 @@ class PromotionLedger:
         since = started = self.monotonic()
         pause = FIRST_PAUSE
         while True:
-            state = self.read()
+            state = self._writable()
             holder, now = state.holder, self.monotonic()
             if holder is not None and (watched is None or watched.number != holder.number):
                 watched, since = holder, now
@@ -201,6 +207,21 @@ class PromotionLedger:
                 pause = min(LONGEST_PAUSE, pause * 1.5)
             # the random part keeps waiters out of step
             time.sleep(pause * (0.5 + secrets.randbelow(1000) / 1000))
+
+    def _writable(self) -> LedgerState:
+        """Return what the ledger says, for who is about to write.
+
+        :raises BadInputError: when its entries carry a key that this process lacks, or none and there is one
+        """
+        state = self.read()
+        if state.unsealed:
+            raise BadInputError(f"Nothing is entered in the promotion ledger of {self.model!r}: {UNSEALED}")
+        if state.signed and not self.keyring:
+            raise BadInputError(
+                f"The entries of the promotion ledger of {self.model!r} carry a key, and this process has none: set"
+                f" {KEY_ENV} or {KEY_FILE_ENV}"
+            )
+        return state
 
     def _begin(self, state: LedgerState, over: Entry | None, intent: Intent | None, now: float) -> Held | None:
         content = {

@@ -20,6 +20,7 @@ from include.lifecycle.review import METRICS, run_metrics
 from include.lifecycle.runs import EXPERIMENT, RUN_TAG
 from include.lifecycle.stages import ARCHIVED, STAGING
 from include.lifecycle.summary import Former, Ledger, Live, Overview, Rules, Shown, Waiting
+from include.lifecycle.verify import foreign
 from include.lifecycle.versions import VersionInfo, in_production, numbers
 
 MEASURED = 10
@@ -163,7 +164,7 @@ def _ledger(state: LedgerState) -> Ledger:
     holder = state.holder
     return Ledger(
         events=tuple(state.events),
-        problems=state.problems,
+        problems=(*state.problems, *foreign(state)),
         entries=len(state.entries),
         head=state.head if state.entries else "",
         locked_since=str(holder.content.get("time")) if holder is not None else None,

@@ -5,16 +5,19 @@ by the last entry of the run before. That entry is appended like every other, so
 the ledger goes on. A closed run never changes: it is read once in a process.
 """
 
+import json
 import logging
+from dataclasses import asdict, replace
 from typing import Any
 
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_RUN_NAME
 
-from include.lifecycle.chain import Part, join, read_part
+from include.lifecycle.chain import Part, Seal, Trust, join, read_part
 from include.lifecycle.entries import LedgerState
 from include.lifecycle.errors import BadInputError, RetrainError
+from include.lifecycle.keys import KEY_ENV, KEY_FILE_ENV, Keyring
 from include.lifecycle.versions import missing
 
 log = logging.getLogger(__name__)
@@ -29,7 +32,11 @@ NOTE = (
 )
 MAX_CACHED = 64
 
-_closed: dict[str, Part] = {}
+SEAL_TAG = "promotion_ledger.seal"
+"""Tag of the experiment that points to a ledger: up to where it is believed without a keyed digest. Signed itself."""
+UNSEALED = "it was written before there was a ledger key: look at it, then take it on trust with `seal-ledger`"
+
+_closed: dict[tuple[str, Trust], Part] = {}
 """Closed runs that this process has read, by id; ids are unique, whatever the server."""
 
 
@@ -38,12 +45,15 @@ class LedgerRuns:
 
     :param client: MLflow client
     :param model: registered model
+    :param keyring: the keys that sign its entries
     """
 
-    def __init__(self, client: MlflowClient, model: str) -> None:
+    def __init__(self, client: MlflowClient, model: str, keyring: Keyring | None = None) -> None:
         self.client = client
         self.model = model
+        self.keyring = keyring or Keyring()
         self._first: str | None = None
+        self._seal: Seal | None = None
 
     def find(self) -> str | None:
         """Return the id of the first run, None when there is no ledger yet."""
@@ -64,12 +74,49 @@ class LedgerRuns:
         run_id = self.find()
         if run_id is None:
             return LedgerState("")
-        parts = [self._part(run_id, 0, None, fresh=fresh)]
+        state = self._read(run_id, Trust(self.model, self.keyring, self._seal), fresh=fresh)
+        if not state.foreign or state.entries or self._seal is not None:
+            return state
+        earlier = self._read(run_id, Trust(self.model), fresh=fresh)
+        if earlier.signed or not any(entry.kind for entry in earlier.entries):
+            return state
+        return replace(earlier, problems=(UNSEALED, *earlier.problems), unsealed=True)
+
+    def seal(self) -> Seal:
+        """Take what was written before there was a key on trust, as it is now, and say so in a signed tag.
+
+        :return: up to where
+        :raises BadInputError: when there is no key, or nothing that needs a seal
+        """
+        if not self.keyring:
+            raise BadInputError(f"there is no ledger key: set {KEY_ENV} or {KEY_FILE_ENV}")
+        state = self.read(fresh=True)
+        if not state.unsealed:
+            raise BadInputError(f"The promotion ledger of {self.model!r} has nothing that was written without a key")
+        wrong = [problem for problem in state.problems if problem != UNSEALED]
+        if wrong or state.holder is not None:
+            raise BadInputError(
+                f"The promotion ledger of {self.model!r} is not taken on trust:"
+                f" {wrong[0] if wrong else 'a promotion is under way'}"
+            )
+        seal = Seal(state.entries[-1].number, state.head)
+        content = self.keyring.sign(asdict(seal), *self._place(state.ledger_id))
+        if (pointer := self.client.get_experiment_by_name(f"{EXPERIMENT}/{self.model}")) is None:
+            raise RetrainError(f"The experiment {EXPERIMENT}/{self.model} is gone: try again")
+        self.client.set_experiment_tag(pointer.experiment_id, SEAL_TAG, json.dumps(content, sort_keys=True))
+        self._seal = seal
+        return seal
+
+    def _read(self, run_id: str, trust: Trust, *, fresh: bool) -> LedgerState:
+        parts = [self._part(run_id, trust, 0, None, fresh=fresh)]
         while (following := parts[-1].successor) is not None:
             if any(part.run_id == following for part in parts):
                 raise BadInputError(f"The promotion ledger of {self.model!r} turns in a circle: run {following}")
-            parts.append(self._part(following, parts[-1].next_number, parts[-1].head, fresh=fresh))
+            parts.append(self._part(following, trust, parts[-1].next_number, parts[-1].head, fresh=fresh))
         return join(parts)
+
+    def _place(self, ledger_id: str) -> tuple[str, str, str]:
+        return "seal", self.model, ledger_id
 
     def params(self, run_id: str) -> dict[str, str]:
         """Return the parameters of a run of the ledger.
@@ -112,15 +159,15 @@ class LedgerRuns:
         except MlflowException as error:
             log.debug("The empty run %s stays: %s", run_id, error)
 
-    def _part(self, run_id: str, first: int, after: str | None, *, fresh: bool) -> Part:
-        cached = None if fresh else _closed.get(run_id)
+    def _part(self, run_id: str, trust: Trust, first: int, after: str | None, *, fresh: bool) -> Part:
+        cached = None if fresh else _closed.get((run_id, trust))
         if cached is not None and (after is None or (cached.first, cached.after) == (first, after)):
             return cached
-        part = read_part(run_id, self.params(run_id), first=first, after=after)
+        part = read_part(run_id, self.params(run_id), trust, first=first, after=after)
         if part.successor is not None and not part.problems:
             while len(_closed) >= MAX_CACHED:
                 _closed.pop(next(iter(_closed)), None)
-            _closed[run_id] = part
+            _closed[run_id, trust] = part
         return part
 
     def _find(self) -> str | None:
@@ -134,7 +181,18 @@ class LedgerRuns:
                 f"The experiment {name!r}, which points to the promotion ledger, was deleted or its tag"
                 f" {RUN_TAG} removed: restore it (experiment id {pointer.experiment_id})"
             )
+        self._seal = self._seal_of(pointer.tags.get(SEAL_TAG), str(run_id))
         return str(run_id)
+
+    def _seal_of(self, text: str | None, ledger_id: str) -> Seal | None:
+        """Return the seal that a tag holds, None when no key of ours signed it: people can edit tags."""
+        try:
+            content = json.loads(text or "null")
+            if isinstance(content, dict) and self.keyring.accepts(content, *self._place(ledger_id)):
+                return Seal(int(content["number"]), str(content["digest"]))
+        except (ValueError, KeyError, TypeError, RecursionError):
+            pass
+        return None
 
     def _create(self) -> str:
         run_id = self.create(0)

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from mlflow import MlflowClient
 
 from include.lifecycle.anchors import compare
-from include.lifecycle.entries import BEGIN, END, NEXT, LedgerState
+from include.lifecycle.entries import BEGIN, END, NEXT, LedgerState, free_number
 from include.lifecycle.errors import LedgerDamagedError
 from include.lifecycle.runs import EXPERIMENT
 from include.lifecycle.texts import LongTexts
@@ -20,7 +20,15 @@ def problems(client: MlflowClient, state: LedgerState, anchors: Iterable[tuple[i
     :param state: what was read, with what was found wrong with the chain
     :param anchors: number and digest (or at least its first 16 digits) of entries, kept outside MLflow
     """
-    return [*state.problems, *_order(state), *_texts(client, state), *compare(state, anchors)]
+    return [*state.problems, *foreign(state), *_order(state), *_texts(client, state), *compare(state, anchors)]
+
+
+def foreign(state: LedgerState) -> list[str]:
+    """Return what stands in a ledger and was written by nobody who has its key: seen, and of no effect."""
+    return [
+        f"entry {number} was not signed with the ledger's key and counts for nothing"
+        for number in sorted(state.foreign)
+    ]
 
 
 def require_intact(model: str, state: LedgerState) -> None:
@@ -47,7 +55,9 @@ def _order(state: LedgerState) -> Iterator[str]:
     before = None
     for entry in state.entries:
         # a gap and what cannot be read are told already
-        follows = before is None or (bool(before.kind) and before.number + 1 == entry.number)
+        follows = before is None or (
+            bool(before.kind) and free_number(before.number + 1, state.foreign) == entry.number
+        )
         held = before if before is not None and follows and before.kind == BEGIN else None
         if entry.kind == END and follows and (held is None or entry.content["begin"] != held.number):
             yield f"entry {entry.number} releases a lock that nobody held"

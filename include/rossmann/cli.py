@@ -254,6 +254,18 @@ def seal(version: Annotated[int, typer.Option(help="A version that was registere
     say(run(load_config(), version))
 
 
+@app.command(name="seal-ledger", rich_help_panel=PEOPLE)
+def seal_ledger(
+    model: Annotated[str | None, typer.Option(help="Registered model; by default the configured one")] = None,
+) -> None:
+    """Take a promotion ledger from before there was a key on trust, once; read `history` first."""
+    from include.rossmann.ledger_commands import seal as run
+    from include.rossmann.people import open_registry
+
+    config = load_config()
+    say(run(open_registry(config), model or config.lifecycle.model))
+
+
 @app.command(rich_help_panel=DATA)
 def sample(
     folder: Annotated[Path, typer.Argument(help="Data registry to create or extend (a git repository)")],

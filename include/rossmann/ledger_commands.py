@@ -13,11 +13,12 @@ from pathlib import Path
 from mlflow.exceptions import MlflowException
 
 from include.lifecycle import anchors as kept
-from include.lifecycle.anchors import ANCHORS_ENV, Anchor, head_of
+from include.lifecycle.anchors import ANCHORS_ENV, SHOWN, Anchor, head_of
 from include.lifecycle.decisions import utc_now
 from include.lifecycle.errors import BadInputError, LedgerDamagedError, RetrainError
 from include.lifecycle.events import Event
 from include.lifecycle.history import Term
+from include.lifecycle.keys import KEY_ENV
 from include.lifecycle.messages import describe
 from include.lifecycle.registry import ModelRegistry
 from include.lifecycle.text import one_line
@@ -73,9 +74,26 @@ def verify(registry: ModelRegistry, model: str, anchors: Sequence[str], file: Pa
     if head is None:
         return [f"{model} has no promotion ledger yet"]
     entries = f"{len(state.entries)} entries in {len(state.runs)} MLflow run{'s' if len(state.runs) > 1 else ''}"
+    if state.signed:
+        entries += ", signed" if registry.ledger(model).keyring else f", signed (not checked: set {KEY_ENV})"
     anchored = len({anchor.entry for anchor in known})
     compared = f"anchors of {anchored} agree" if anchored else "no anchor was given, so a cut end cannot be told"
     return [f"The promotion ledger of {model} is whole: {entries}, {compared}", _sentence(head)]
+
+
+def seal(registry: ModelRegistry, model: str) -> list[str]:
+    """Take a ledger that was written before there was a key on trust, as it is now.
+
+    :raises BadInputError: when there is no key, nothing to seal, or the ledger is not what was written
+    """
+    ledger = registry.ledger(model)
+    sealed = ledger.runs.seal()
+    promoted = [f"{event.version} ({event.user})" for event in ledger.read().events if event.is_promotion]
+    return [
+        f"The promotion ledger of {model} is sealed: entries 0 to {sealed.number} are taken on trust as they are",
+        f"Promotions that nobody with the key vouches for: {', '.join(promoted) or 'none'}",
+        f"Every later entry needs the key. Ledger entry {sealed.number}, digest {sealed.digest[:SHOWN]}",
+    ]
 
 
 def live_at(registry: ModelRegistry, model: str, when: str) -> list[str]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from airflow.sdk import BaseOperator, Context
 
+from include.lifecycle.keys import KEY_ENV
 from model_registry.contract import StepOutput, data_environment, step_failure, step_words, typed_environment
 from model_registry.hooks import CONNECTION_VARIABLES, MLflowRegistryHook
 from model_registry.processes import ChildProcess
@@ -15,7 +16,8 @@ from model_registry.processes import ChildProcess
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 
 # Airflow's own settings hold its secrets (database, keys, connections): a step needs none of them.
-_PRIVATE_PREFIXES = ("AIRFLOW", "_AIRFLOW")
+_PRIVATE_PREFIXES = ("AIRFLOW", "_AIRFLOW", KEY_ENV)
+"""What a step is not given: Airflow's secrets, and the key of the promotion ledger."""
 
 
 class PipelineStepOperator(BaseOperator):

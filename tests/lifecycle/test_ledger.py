@@ -194,7 +194,7 @@ def params(registry, add) -> dict[str, str]:
 
 
 def problems(params: dict[str, str]) -> list[str]:
-    return list(chain.read_part(params["run"], params).problems)
+    return list(chain.read_part(params["run"], params, chain.Trust(MODEL)).problems)
 
 
 def test_a_changed_entry_is_found(params):
@@ -245,7 +245,7 @@ def test_a_damaged_ledger_is_not_followed_and_a_rollback_stays_possible(registry
 def test_an_entry_of_a_newer_schema_stops_promotions(params):
     newer = json.dumps({**json.loads(params["00000007"]), "schema": 3})
     with pytest.raises(BadInputError, match="Ledger entry 7 has schema 3, this software knows 2: update it"):
-        chain.read_part(params["run"], {**params, "00000007": newer})
+        chain.read_part(params["run"], {**params, "00000007": newer}, chain.Trust(MODEL))
 
 
 def test_a_deleted_ledger_says_how_to_restore_it(registry, params):

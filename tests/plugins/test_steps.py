@@ -57,6 +57,7 @@ def test_a_step_receives_environment_and_arguments_and_no_secret_of_airflow(
 ) -> None:
     monkeypatch.setenv("AIRFLOW__CORE__FERNET_KEY", "a secret")
     monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", "t0ken-of-the-worker")
+    monkeypatch.setenv("RETRAIN_LEDGER_KEY", "k" * 64)
     connect("data", host="https://git.example.com/data.git", login="bot", password="pw-of-git")
     typed = "$(rm -rf /); {{ conn.mlflow }} 'quoted' \"twice\""
     result = execute(
@@ -73,6 +74,7 @@ def test_a_step_receives_environment_and_arguments_and_no_secret_of_airflow(
     assert environment["PYTHONPATH"].split(os.pathsep)[0] == module["cwd"]
     assert not [name for name in environment if name.startswith("AIRFLOW")]
     assert "MLFLOW_TRACKING_TOKEN" not in environment, "a login that is not the connection's"
+    assert "RETRAIN_LEDGER_KEY" not in environment, "steps write no ledger"
 
 
 @pytest.mark.parametrize(

@@ -152,6 +152,26 @@ def test_live_at(registry, promote):
             ledger_commands.live_at(registry, MODEL, text)
 
 
+def test_a_ledger_from_before_the_key_is_sealed_once(registry, promote, monkeypatch):
+    promote("first")
+    promote("second")
+    monkeypatch.setenv("RETRAIN_LEDGER_KEY", "ab" * 32)
+    with pytest.raises(BadInputError, match="before there was a ledger key"):
+        people.rollback(load_config(), 1, "2 oversells")
+    sealed, vouched, last = command("seal-ledger").splitlines()
+    assert "entries 0 to 7 are taken on trust" in sealed
+    assert vouched.endswith("vouches for: 1 (ana), 2 (ana)")
+    assert last.startswith("Every later entry needs the key. Ledger entry 7, digest ")
+    assert people.rollback(load_config(), 1, "2 oversells")[0] == "Model version 1 is now in Production"
+    assert "10 entries in 1 MLflow run, signed, no anchor" in command("history", "--verify")
+    with pytest.raises(BadInputError, match="nothing that was written without a key"):
+        app(["seal-ledger"], standalone_mode=False)
+    monkeypatch.delenv("RETRAIN_LEDGER_KEY")
+    assert "signed (not checked: set RETRAIN_LEDGER_KEY)" in command("history", "--verify")
+    with pytest.raises(BadInputError, match="this process has none"):
+        people.rollback(load_config(), 2, "1 oversells")
+
+
 # ---- a rollback that names no version ----
 
 
