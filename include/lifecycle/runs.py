@@ -17,7 +17,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_RUN_NAME
 from include.lifecycle.chain import Part, Seal, Trust, join, read_part
 from include.lifecycle.entries import LedgerState
 from include.lifecycle.errors import BadInputError, RetrainError
-from include.lifecycle.keys import KEY_ENV, KEY_FILE_ENV, Keyring
+from include.lifecycle.keys import KEY_ENV, KEY_FILE_ENV, MAC, Keyring
 from include.lifecycle.versions import missing
 
 log = logging.getLogger(__name__)
@@ -78,7 +78,7 @@ class LedgerRuns:
         if not state.foreign or state.entries or self._seal is not None:
             return state
         earlier = self._read(run_id, Trust(self.model), fresh=fresh)
-        if earlier.signed or not any(entry.kind for entry in earlier.entries):
+        if all(MAC in entry.content or not entry.kind for entry in earlier.entries):
             return state
         return replace(earlier, problems=(UNSEALED, *earlier.problems), unsealed=True)
 

@@ -1,7 +1,6 @@
 """A ledger whose entries carry a key, on a real MLflow: what somebody without the key writes there decides nothing."""
 
 import json
-import secrets
 from collections.abc import Callable
 from typing import Any
 
@@ -18,7 +17,7 @@ from include.lifecycle.registry import ModelRegistry
 
 from .support import MODEL, aliases, approved, impatient, stages
 
-OLD, NEW = (secrets.token_hex(32) for _ in range(2))
+OLD, NEW = "ab" * 32, "cd" * 32
 
 
 @pytest.fixture
@@ -305,6 +304,15 @@ def test_a_ledger_that_was_changed_is_not_taken_on_trust(earlier: ModelRegistry,
     edit(1, lambda raw: raw.replace('"user":"unknown"', '"user":"ana"'))
     with pytest.raises(BadInputError, match="not taken on trust"):
         ModelRegistry(earlier.client, lock_ttl=30).ledger(MODEL).runs.seal()
+
+
+def test_an_entry_that_pretends_to_be_signed_does_not_make_it_a_new_ledger(earlier: ModelRegistry) -> None:
+    state = again(earlier).read()
+    pretended = canonical(forged(state, type="begin", ttl=1, intent=None, key="0" * 8, mac="0" * 64))
+    earlier.client.log_param(state.run_id, f"{state.next_number:08d}", pretended)
+    assert again(earlier).read().unsealed
+    with pytest.raises(BadInputError, match="before there was a ledger key"):
+        ModelRegistry(earlier.client, lock_ttl=30).rollback(MODEL, 1, approved())
 
 
 def test_without_a_key_there_is_nothing_to_seal(registry: ModelRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
