@@ -73,8 +73,8 @@ class Operations:
     def task(self, run_id: str, task_id: str, dag_id: str = DAG_ID) -> TaskState:
         return self.api.task(dag_id, run_id, task_id)
 
-    def states(self, run_id: str) -> dict[str, str | None]:
-        return {task.task_id: task.state for task in self.api.tasks(DAG_ID, run_id)}
+    def states(self, run_id: str, dag_id: str = DAG_ID) -> dict[str, str | None]:
+        return {task.task_id: task.state for task in self.api.tasks(dag_id, run_id)}
 
     def wait(self, what: str, ask: Callable[[], Any], seconds: float = WAIT_SECONDS) -> Any:
         """Ask until the answer is true; servers that end meanwhile end the wait."""
@@ -89,7 +89,7 @@ class Operations:
             if task.state in wanted:
                 return task
             run = self.api.run(dag_id, run_id)
-            assert run.state in ("queued", "running"), f"{run_id} is {run.state}: {self.why(run_id)}"
+            assert run.state in ("queued", "running"), f"{run_id} is {run.state}: {self.why(run_id, dag_id)}"
             return None
 
         return self.wait(f"{task_id} of {run_id} in {sorted(wanted)}", ask)
@@ -109,17 +109,17 @@ class Operations:
     def approve(self, run_id: str, note: str) -> None:
         self.api.mark(DAG_ID, run_id, APPROVAL_TASK, "success", note)
 
-    def sentence(self, run_id: str, task_id: str) -> str:
+    def sentence(self, run_id: str, task_id: str, dag_id: str = DAG_ID) -> str:
         """The one line with which a task failed."""
-        return self.api.error_of(DAG_ID, run_id, self.task(run_id, task_id))
+        return self.api.error_of(dag_id, run_id, self.task(run_id, task_id, dag_id))
 
     def log_text(self, run_id: str, task_id: str, try_number: int | None = None) -> str:
         number = try_number or max(self.task(run_id, task_id).try_number, 1)
         return "\n".join(str(entry["event"]) for entry in self.api.log(DAG_ID, run_id, task_id, number))
 
-    def why(self, run_id: str) -> str:
-        failed = [task_id for task_id, state in self.states(run_id).items() if state == "failed"]
-        return "; ".join(f"{task_id}: {self.sentence(run_id, task_id)}" for task_id in failed)
+    def why(self, run_id: str, dag_id: str = DAG_ID) -> str:
+        failed = [task_id for task_id, state in self.states(run_id, dag_id).items() if state == "failed"]
+        return "; ".join(f"{task_id}: {self.sentence(run_id, task_id, dag_id)}" for task_id in failed)
 
     def saw(self, case: str, line: str) -> None:
         """Keep what the operator saw; it is one line."""

@@ -130,7 +130,7 @@ def _ended_well(operator: Operations, name: str, wait: Wait, back: float) -> Non
 def _decide(wait: Wait, decide: Callable[[Wait], None]) -> None:
     """Decide when the wait can be decided on: a task that looks just then is not."""
     for _ in range(5):
-        wait.operator.wait("the wait", lambda: wait.state() in WAITING, 600)
+        wait.operator.until_task(wait.run_id, APPROVAL, WAITING, wait.dag_id)
         try:
             decide(wait)
         except ApiError as error:

@@ -24,8 +24,9 @@ KINDS = {
 }
 TASKS = TaskConfig()
 QUICK = {"retries": 1, "retry_delay": timedelta(seconds=1)}
-# As often as the retrain is shipped, and sooner: for what stands still.
-PATIENT = {"retries": TASKS.retries, "retry_delay": timedelta(seconds=5), "retry_exponential_backoff": True}
+# For what stands still: as often as the retrain is shipped, and after as long as the outages of the tests last. The
+# shipped ones are a minute, as long as an outage that they are to outlast: shorter ones are used up within it.
+PATIENT = {"retries": TASKS.retries, "retry_delay": timedelta(seconds=35), "retry_exponential_backoff": True}
 
 for dag_id, arguments in KINDS.items():
     with DAG(
