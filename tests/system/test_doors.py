@@ -99,8 +99,16 @@ class Desk:
         self.request("PATCH", path, json={"new_state": state, "note": REASON, **more})
 
     def mark_run(self, state: str) -> None:
+        """Mark the run, again where the mark was lost.
+
+        Airflow's scheduler overwrites it when it was busy with the run at that moment: SQLite locks no row.
+        """
         path = f"/dags/{self.case.dag_id}/dagRuns/{self.run_id}"
-        self.request("PATCH", path, json={"state": state, "note": REASON})
+        for _ in range(5):
+            self.request("PATCH", path, json={"state": state, "note": REASON})
+            time.sleep(3)  # a scheduler's turn is over by then
+            if self.run_state() == state:
+                return
 
     def clear(self, *task_ids: str) -> None:
         body = {"dry_run": False, "task_ids": list(task_ids), "dag_run_id": self.run_id, "only_failed": False}
