@@ -24,9 +24,12 @@ KINDS = {
 }
 TASKS = TaskConfig()
 QUICK = {"retries": 1, "retry_delay": timedelta(seconds=1)}
-# For what stands still: as often as the retrain is shipped, and after as long as the outages of the tests last. The
-# shipped ones are a minute, as long as an outage that they are to outlast: shorter ones are used up within it.
-PATIENT = {"retries": TASKS.retries, "retry_delay": timedelta(seconds=35), "retry_exponential_backoff": True}
+# As the retrain is shipped, for what stands still: retries that come sooner are used up within one outage.
+PATIENT = {
+    "retries": TASKS.retries,
+    "retry_delay": timedelta(seconds=TASKS.retry_delay_seconds),
+    "retry_exponential_backoff": True,
+}
 
 for dag_id, arguments in KINDS.items():
     with DAG(
