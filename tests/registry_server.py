@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -17,7 +18,9 @@ from mlflow import MlflowClient
 
 from include.lifecycle import tags as tag
 from include.lifecycle.integrity import logged_model_id
+from include.lifecycle.registry import ModelRegistry
 from model_registry.processes import LAUNCHER
+from tests.validations import validation
 
 START_TIMEOUT = 180.0
 
@@ -50,11 +53,13 @@ def empty_database(path: Path) -> Path:
 
 
 @contextmanager
-def mlflow_server(folder: Path, template: Path | None = None) -> Iterator[str]:
+def mlflow_server(folder: Path, template: Path | None = None, *options: str, **variables: str) -> Iterator[str]:
     """Run a server for as long as the context lasts and yield its URL.
 
     :param folder: where its database and artifacts go
     :param template: a migrated, empty database to begin with; None goes on with the one in the folder
+    :param options: of the server
+    :param variables: of its environment
     """
     if template is not None:
         shutil.copy(template, folder / "mlflow.db")
@@ -65,10 +70,10 @@ def mlflow_server(folder: Path, template: Path | None = None) -> Iterator[str]:
     command = [sys.executable, "-I", str(LAUNCHER), str(os.getpid())]
     command += [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)]
     command += ["--workers", "1", "--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}"]
-    command += ["--artifacts-destination", str(folder / "artifacts")]
+    command += ["--artifacts-destination", str(folder / "artifacts"), *options]
     with (folder / "server.log").open("wb") as log:
         # Its job runner starts processes of its own, which these tests do not need.
-        environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+        environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", **variables}
         server = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True, env=environment)
     url = f"http://127.0.0.1:{port}"
     try:
@@ -108,6 +113,7 @@ def add_version(url: str, model: str, *, passed: bool | None = True, stage: str 
     if passed is not None:
         outcome = tag.PASSED if passed else tag.FAILED
         client.set_model_version_tag(model, version.version, tag.VALIDATION_OUTCOME, outcome)
+        ModelRegistry(client).validated(validation(model, int(version.version), passed=passed))
     if stage != "None":
         client.transition_model_version_stage(model, version.version, stage)
     return int(version.version)
@@ -126,6 +132,10 @@ def copy_version(url: str, model: str, version: int, name: str) -> int:
         client.create_registered_model(name)
     model_id = logged_model_id(found.source)
     copy = client.create_model_version(name, found.source, found.run_id, tags=evidence, model_id=model_id)
+    registry = ModelRegistry(client)
+    said = registry.ledger(model).read().statements.validations.get(version)
+    if said is not None:
+        registry.validated(replace(said.what, model=name, version=int(copy.version)))
     return int(copy.version)
 
 

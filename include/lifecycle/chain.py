@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 from include.lifecycle.entries import (
     BEGIN,
     END,
+    NEWEST_SCHEMA,
     NEXT,
-    NEXT_SCHEMA,
     Entry,
     LedgerState,
     canonical,
@@ -26,6 +26,7 @@ from include.lifecycle.entries import (
 )
 from include.lifecycle.errors import BadInputError
 from include.lifecycle.keys import MAC, Keyring
+from include.lifecycle.statements import STATEMENTS, Statements
 from include.lifecycle.text import text_digest
 
 
@@ -172,15 +173,15 @@ def _parse(number: int, raw: str) -> Entry:
         schema, kind = int(content["schema"]), str(content["type"])
     except (ValueError, KeyError, TypeError):
         return unreadable
-    if schema > NEXT_SCHEMA:
+    if schema > NEWEST_SCHEMA:
         raise BadInputError(
-            f"Ledger entry {number} has schema {schema}, this software knows {NEXT_SCHEMA}:"
+            f"Ledger entry {number} has schema {schema}, this software knows {NEWEST_SCHEMA}:"
             " update it before you promote"
         )
     entry = Entry(number, raw, content)
     try:
         return entry if _is_complete(entry, kind) else unreadable
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         return unreadable
 
 
@@ -203,4 +204,6 @@ def _is_complete(entry: Entry, kind: str) -> bool:
         entry.events()
     elif kind == NEXT:
         str(content["run"])
-    return kind in (BEGIN, END, NEXT)
+    elif kind in STATEMENTS:
+        Statements.of([(entry.number, "", kind, content["what"])])
+    return kind in (BEGIN, END, NEXT, *STATEMENTS)

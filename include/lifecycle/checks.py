@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass
+from datetime import datetime
 
 from include.lifecycle import tags as tag
 from include.lifecycle.decisions import Decision, Outcome
@@ -18,14 +19,16 @@ class Request:
 
     :param to_stage: Staging, Production or None
     :param decision: who decided it and why
-    :param require_validation: the version needs the tag ``validation.outcome=passed``
+    :param require_validation: the ledger has to know that the version passed its gate
     :param rollback: the version was in Production before and comes back
+    :param ask: the ask whose approval is used, empty for who decides by making the move
     """
 
     to_stage: str
     decision: Decision
     require_validation: bool = True
     rollback: bool = False
+    ask: str = ""
 
 
 def check_move(state: LedgerState, info: VersionInfo, request: Request) -> None:
@@ -38,6 +41,8 @@ def check_move(state: LedgerState, info: VersionInfo, request: Request) -> None:
             f"Version {info.version} of {info.model!r} was {request.decision.outcome}: only what is approved moves"
             " to Production"
         )
+    if request.ask:
+        check_approved(state, info, request)
     if request.rollback:
         check_rollback(state, info)
         return
@@ -51,9 +56,36 @@ def check_move(state: LedgerState, info: VersionInfo, request: Request) -> None:
             )
         _check_not_approved(state, info)
         return
-    _check_standing_decision(info, request.to_stage)
+    _check_standing_decision(state, info, request.to_stage)
     if request.require_validation:
-        _check_validated(info, request.to_stage)
+        _check_validated(state, info, request.to_stage)
+
+
+def check_approved(state: LedgerState, info: VersionInfo, request: Request) -> None:
+    """Check that somebody approved what a task asked, that it was asked of this version, and not used before.
+
+    :raises TransitionRefusedError: when it is not so
+    """
+    said, which = state.statements, f"Version {info.version} of {info.model!r}"
+    ask, decided = said.asks.get(request.ask), said.decided.get(request.ask)
+    # a rollback may be asked for to the champion before, whichever that is
+    asked_about = (info.version, 0) if request.rollback else (info.version,)
+    purpose = "rollback" if request.rollback else "promotion"
+    if ask is None or ask.purpose != purpose or ask.version not in asked_about:
+        raise TransitionRefusedError(f"No {purpose} of {which[0].lower()}{which[1:]} was asked for in {request.ask!r}")
+    if decided is None or decided.what.decision.outcome is not Outcome.APPROVED:
+        raise TransitionRefusedError(f"{which} was not approved where {ask.place.task_id} asked about it")
+    if (used := state.used(ask.id)) is not None:
+        raise TransitionRefusedError(
+            f"{which} is in {info.stage}, and its approval was used in entry {used.entry}: to bring it back, roll back"
+        )
+    if not request.rollback and (newer := overtaken_by(state, info)) is not None:
+        raise TransitionRefusedError(f"{which} was approved before version {newer}, which is in Production: it stays")
+    found = info.tags.get(tag.ARTIFACTS_DIGEST, "")
+    if ask.digest and ask.digest != found:
+        raise TransitionRefusedError(
+            f"{which} is not what was approved: its artifacts were {ask.digest[:12]} then, and are {found[:12]} now"
+        )
 
 
 def check_recordable(info: VersionInfo, decision: Decision) -> None:
@@ -84,41 +116,60 @@ def check_rollback(state: LedgerState, info: VersionInfo) -> None:
 
 def overtaken_by(state: LedgerState, info: VersionInfo) -> int | None:
     """Return the newer version that came into Production after this one was approved, None when none did."""
-    approved, live = Decision.from_tags(info.tags), state.production
+    approved, live = approved_at(state, info.version), state.production
     if approved is None or live is None or live <= info.version:
         return None
     last = state.last_move(live)
-    return live if last is not None and (last.decided or last.time) > approved.at else None
+    return live if last is not None and (last.decided or last.time) > approved else None
+
+
+def approved_at(state: LedgerState, version: int) -> datetime | None:
+    """Return when a version was approved that was not promoted since, None when it was not."""
+    if (decided := state.approval(version)) is not None:
+        return decided.decision.at
+    standing = state.standing(version)
+    if standing is None or standing.outcome is not Outcome.APPROVED:
+        return None
+    return standing.decided or standing.time
 
 
 def _check_not_approved(state: LedgerState, info: VersionInfo) -> None:
     """An approved version that waits for its promotion (a blackout) is not superseded, unless it was overtaken."""
-    standing = Decision.from_tags(info.tags)
-    if standing is not None and standing.outcome is Outcome.APPROVED and overtaken_by(state, info) is None:
+    at = approved_at(state, info.version)
+    if at is not None and overtaken_by(state, info) is None:
         raise TransitionRefusedError(
-            f"Version {info.version} of {info.model!r} was approved on {standing.at:%Y-%m-%d %H:%M} UTC by"
-            f" {one_line(standing.user, 60)} and waits for its promotion: it is not superseded"
+            f"Version {info.version} of {info.model!r} was approved on {at:%Y-%m-%d %H:%M} UTC and waits for its"
+            " promotion: it is not superseded"
         )
 
 
-def _check_standing_decision(info: VersionInfo, to_stage: str) -> None:
-    standing = Decision.from_tags(info.tags)
+def _check_standing_decision(state: LedgerState, info: VersionInfo, to_stage: str) -> None:
+    standing = state.standing(info.version)
     if standing is None or standing.outcome is Outcome.APPROVED:
         return
     raise TransitionRefusedError(
-        f"Version {info.version} of {info.model!r} was {standing.outcome} on {standing.at:%Y-%m-%d %H:%M} UTC by"
-        f" {one_line(standing.user, 60)} and cannot move to {to_stage}: the first decision holds, retrain instead"
+        f"Version {info.version} of {info.model!r} was {standing.outcome} on"
+        f" {standing.decided or standing.time:%Y-%m-%d %H:%M} UTC by {one_line(standing.user, 60)} and cannot move to"
+        f" {to_stage}: the first decision holds, retrain instead"
     )
 
 
-def _check_validated(info: VersionInfo, to_stage: str) -> None:
-    outcome = info.tags.get(tag.VALIDATION_OUTCOME)
-    if outcome == tag.PASSED:
-        return
-    if outcome is None:
-        found = "it was not validated: run `validate` first"
+def _check_validated(state: LedgerState, info: VersionInfo, to_stage: str) -> None:
+    """Check that the ledger knows that a version passed its gate; tags are for people, and people can edit them."""
+    said = state.statements.validations.get(info.version)
+    if said is None:
+        # a version that came to Staging before the ledger knew validations: its move carries what was shown then
+        staged, first = state.last_move(info.version), state.statements.first_validation
+        early = staged is not None and (first is None or (staged.entry or 0) < first)
+        if staged is not None and early and staged.to_stage == STAGING and staged.evidence.get("outcome") == tag.PASSED:
+            return
+        found = "the promotion ledger knows no validation of it: run `validate` first"
+    elif not said.what.passed:
+        found = f"its gate failed ({one_line('; '.join(said.what.failed)) or said.what.outcome}): a retrain is required"
+    elif said.what.digest not in ("", info.tags.get(tag.ARTIFACTS_DIGEST, "")):
+        found = "its artifacts are not those that were validated: validate it again"
     else:
-        found = f"its gate failed ({failed_checks(info) or one_line(outcome, 60)}): a retrain is required"
+        return
     raise TransitionRefusedError(f"Version {info.version} of {info.model!r} cannot move to {to_stage}: {found}")
 
 

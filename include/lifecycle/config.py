@@ -31,6 +31,9 @@ CONFIG_TEXT_ENV = "RETRAIN_CONFIG_TEXT"
 _DEPLOYED = {"RETRAIN_IMAGE": "image", "RETRAIN_NETWORK": "network", "RETRAIN_ENGINE": "engine"}
 DEFAULT_CONFIG = Path(__file__).resolve().parent.parent / "config" / "rossmann.yaml"
 
+MAX_APPROVERS = 2500
+"""Characters of a policy's approvers: an entry of the ledger holds 6,000 of everything."""
+
 Model = TypeVar("Model", bound=BaseModel)
 
 
@@ -113,6 +116,16 @@ class PolicyConfig(Section):
     """Whoever triggered the run may not approve it."""
     evidence_max_age_days: Positive | None = None
     blackouts: tuple[BlackoutConfig, ...] = ()
+
+    @field_validator("approvers")
+    @classmethod
+    def _few_enough_to_be_kept(cls, approvers: tuple[str, ...]) -> tuple[str, ...]:
+        if (length := sum(len(name) + 3 for name in approvers)) > MAX_APPROVERS:
+            raise ValueError(
+                f"{len(approvers)} names have {length} characters, and each ask keeps them in the promotion ledger:"
+                f" name roles, with at most {MAX_APPROVERS} characters together"
+            )
+        return approvers
 
     @field_validator("blackouts")
     @classmethod
@@ -226,10 +239,9 @@ class TaskConfig(Section):
 
 
 class ConnectionConfig(Section):
-    """Airflow connection ids. The last two are optional: the README says what is lost without them."""
+    """Airflow connection ids. The second is optional: without it the step's environment leads to the data registry."""
 
     mlflow: str = "mlflow_default"
-    airflow_api: str = "airflow_api_default"
     data: str = "rossmann_data"
 
 

@@ -12,7 +12,7 @@ from typing import Any, Self
 
 from include.lifecycle import tags as tag
 from include.lifecycle.stages import PRODUCTION, STAGING
-from include.lifecycle.text import storable
+from include.lifecycle.text import storable, text_digest
 
 UNKNOWN = "unknown"
 """What a user and the source of a user's name are when nothing tells them: they are never guessed."""
@@ -20,14 +20,14 @@ UNKNOWN = "unknown"
 
 OPERATING_SYSTEM = "operating system, unverified"
 """Source of the user's name at the command line: whoever runs it can call himself anything."""
-XCOM = "xcom, unverified"
-"""Source of a user's name that only an XCom tells, which Airflow's users may edit."""
+AIRFLOW_LOGIN = "airflow login"
+"""Source of a user's name: the login with which Airflow's API server took the decision."""
 AIRFLOW_RUN = "airflow run"
 """Source of a user's name: the Airflow run that this user triggered, logged in."""
 AIRFLOW_RUN_UNVERIFIED = "airflow run, unverified"
 """The same, where nothing shows a login: Airflow's command line tells its operating system's user."""
 
-UNVERIFIED = (UNKNOWN, OPERATING_SYSTEM, XCOM, AIRFLOW_RUN_UNVERIFIED)
+UNVERIFIED = (UNKNOWN, OPERATING_SYSTEM, AIRFLOW_RUN_UNVERIFIED)
 """Sources that vouch for nobody's name."""
 
 
@@ -72,7 +72,7 @@ class Decision:
 
     :param outcome: what was decided
     :param user: who decided, ``unknown`` when nothing tells
-    :param user_source: how the user is known, e.g. ``required_actions``, ``audit``, ``operating system``
+    :param user_source: how the user is known, e.g. ``airflow login``
     :param reason: the reason or note given: untrusted text
     :param door: the door it came through
     :param at: when, in UTC
@@ -190,31 +190,33 @@ class Decision:
         )
 
 
+def shown_state(stage: str | None, tags: Mapping[str, str]) -> str:
+    """Return a short text that changes when stage or tags of a version do; the stage is None for a deleted one."""
+    return text_digest(json.dumps([stage, dict(tags)], sort_keys=True))[:16]
+
+
 def decide_wait(
-    stage: str | None, tags: Mapping[str, str], *, expires_at: datetime, now: datetime | None = None
+    stage: str | None, standing: Decision | None, *, expires_at: datetime, now: datetime | None = None
 ) -> Decision | None:
     """Return how the wait for a decision on a staged version ends, or None while it goes on.
 
-    Only what the registry itself shows is read: a version in Production was approved from outside, a
-    recorded decision holds, a version that left Staging otherwise is superseded, and past ``expires_at``
-    the wait has expired. A tag ``decision.outcome=approved`` on a version in Staging approves nothing: a
-    promotion is what approves from outside.
+    A version in Production was approved from outside, a decision that the ledger has holds, a version that left
+    Staging otherwise is superseded, and past ``expires_at`` the wait has expired.
 
     :param stage: the version's stage, None when the version was deleted
-    :param tags: the version's tags
+    :param standing: what the ledger says was decided about it
     :param expires_at: when the wait expires
     :param now: the time now
     """
     now = now or utc_now()
-    recorded = Decision.from_tags(tags)
     if stage == PRODUCTION:
-        if recorded is not None and recorded.outcome is Outcome.APPROVED:
-            return recorded
+        if standing is not None and standing.outcome is Outcome.APPROVED:
+            return standing
         return Decision(
             Outcome.APPROVED, door=Door.OUTSIDE, at=now, reason="the version was moved to Production from outside"
         )
-    if recorded is not None and recorded.outcome is not Outcome.APPROVED:
-        return recorded
+    if standing is not None and standing.outcome is not Outcome.APPROVED:
+        return standing
     if stage != STAGING:
         found = "was deleted" if stage is None else f"was moved to {stage}"
         return Decision(Outcome.SUPERSEDED, door=Door.OUTSIDE, at=now, reason=f"the version {found} while it waited")

@@ -1,7 +1,7 @@
 """Entries of the promotion ledger: their form, the chain of digests, and what they say together.
 
 An entry is canonical JSON. Its digest is the SHA-256 of that text; each entry carries the digest of the one
-before, the first the digest of the ledger's own id. Three types exist:
+before, the first the digest of the ledger's own id. These types exist:
 
 ``begin``
     takes the lock. ``intent`` says which move is about to be made, ``ttl`` how many seconds without a sign
@@ -12,25 +12,31 @@ before, the first the digest of the ledger's own id. Three types exist:
 ``next``
     closes the MLflow run that holds it and names the ``run`` where the ledger goes on. It has schema 2: software
     that does not know it must not go on in the closed run. Written while nobody holds the lock.
+``validated``, ``asked``, ``decided``
+    are written whoever holds the lock, see ``statements``. They have schema 3.
 """
 
 import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any, Self
 
-from include.lifecycle.decisions import Decision
+from include.lifecycle.decisions import Decision, Outcome
 from include.lifecycle.errors import BadInputError
 from include.lifecycle.events import Event
 from include.lifecycle.keys import MAC
-from include.lifecycle.stages import PRODUCTION
+from include.lifecycle.stages import ARCHIVED, PRODUCTION, STAGING
+from include.lifecycle.statements import STATEMENT_SCHEMA, STATEMENTS, Decided, Numbered, Statements
 from include.lifecycle.text import text_digest
 
 SCHEMA = 1
 """Schema of ``begin`` and ``end``."""
 NEXT_SCHEMA = 2
-"""Schema of ``next``, the newest that this software reads."""
+"""Schema of ``next``."""
+NEWEST_SCHEMA = STATEMENT_SCHEMA
+"""The newest that this software reads."""
 BEGIN = "begin"
 END = "end"
 NEXT = "next"
@@ -95,7 +101,7 @@ class Entry:
 
     @property
     def kind(self) -> str:
-        """``begin``, ``end`` or ``next``; empty when it cannot be read."""
+        """The entry's type, empty when it cannot be read."""
         return str(self.content.get("type", ""))
 
     @property
@@ -156,7 +162,6 @@ class LedgerState:
     first_of_run: int = 0
     foreign: frozenset[int] = frozenset()
     unsealed: bool = False
-    _events: list[Event] = field(default_factory=list, repr=False, compare=False)
 
     @property
     def next_number(self) -> int:
@@ -185,7 +190,7 @@ class LedgerState:
 
     def followed_by(self, entry: Entry) -> Self:
         """Return the state with one more entry."""
-        return replace(self, entries=(*self.entries, entry), _events=[])
+        return replace(self, entries=(*self.entries, entry))
 
     @property
     def holder(self) -> Entry | None:
@@ -193,12 +198,95 @@ class LedgerState:
         last = next((entry for entry in reversed(self.entries) if entry.kind in (BEGIN, END)), None)
         return last if last is not None and last.kind == BEGIN else None
 
-    @property
+    @cached_property
+    def statements(self) -> Statements:
+        """What was validated, asked and decided."""
+        return Statements.of(
+            (entry.number, entry.digest, entry.kind, entry.content["what"])
+            for entry in self.entries
+            if entry.kind in STATEMENTS
+        )
+
+    @cached_property
     def events(self) -> list[Event]:
-        """All events in order."""
-        if not self._events:
-            self._events.extend(event for entry in self.entries if entry.kind == END for event in entry.events())
-        return self._events
+        """All events in order: moves, what was recorded under the lock, and what was decided in Airflow.
+
+        An approval there is no event of its own: the promotion that uses it is.
+        """
+        found = [event for entry in self.entries if entry.kind == END for event in entry.events()]
+        said = self.statements
+        decided = [item for item in said.decided.values() if item.what.decision.outcome is not Outcome.APPROVED]
+        decided += said.late
+        if not decided:
+            return found
+        found += [self._decided(item) for item in decided]
+        stages: dict[int, str] = {}
+        standing: set[int] = set()
+        late, stated = {item.number for item in said.late}, {item.number for item in decided}
+        events = []
+        for event in sorted(found, key=lambda event: event.entry or 0):
+            version = event.version
+            if event.moved and not event.late:
+                stages[version] = event.to_stage
+                standing.discard(version)
+            elif event.entry in late:
+                event = replace(event, late=True)
+            elif event.entry in stated and event.to_stage == STAGING:
+                event = replace(event, late=version in standing or stages.get(version, STAGING) != STAGING)
+            if event.decides:
+                standing.add(event.version)
+            events.append(event)
+        return events
+
+    def _decided(self, item: Numbered[Decided]) -> Event:
+        ask = self.statements.asks[item.what.ask]
+        stage = STAGING if ask.purpose == "promotion" else ARCHIVED
+        decision = item.what.decision
+        event = Event.of(ask.model, ask.version, stage, stage, decision)
+        # the entry holds the whole reason
+        event = replace(event, reason=decision.reason, reason_digest=None)
+        return replace(event, time=decision.at, ask=ask.id, entry=item.number, digest=item.digest)
+
+    def validated_at(self, version: int) -> datetime | None:
+        """Return when a version was validated last, None when the ledger does not know."""
+        if (said := self.statements.validations.get(version)) is not None:
+            return said.what.at
+        staged = self.last_move(version)
+        try:
+            at = datetime.fromisoformat(staged.evidence.get("validated", "") if staged is not None else "")
+        except ValueError:
+            return None
+        return at if at.tzinfo else at.replace(tzinfo=UTC)
+
+    def standing(self, version: int) -> Event | None:
+        """Return what was decided about a version, None when nothing was since it came to Staging.
+
+        The first decision holds: what was rejected or expired stays so when it leaves Staging, superseded.
+        """
+        found: Event | None = None
+        for event in self.events:
+            if event.version != version or event.late:
+                continue
+            if event.moved and event.to_stage == STAGING:
+                found = None
+            elif not event.decides:
+                continue
+            elif found is None or found.outcome is Outcome.APPROVED or event.outcome is Outcome.APPROVED:
+                found = event
+        return found
+
+    def used(self, ask: str) -> Event | None:
+        """Return the move that an ask's approval was used for, None when it was not used yet."""
+        return next((event for event in reversed(self.events) if event.ask == ask and event.is_promotion), None)
+
+    def approval(self, version: int) -> Decided | None:
+        """Return an approval of a version that was not used yet, None when there is none."""
+        for item in reversed(self.statements.decided.values()):
+            ask, outcome = self.statements.asks[item.what.ask], item.what.decision.outcome
+            found = (ask.version, ask.purpose, outcome) == (version, "promotion", Outcome.APPROVED)
+            if found and self.used(ask.id) is None:
+                return item.what
+        return None
 
     @property
     def production(self) -> int | None:

@@ -4,6 +4,9 @@ The exit code is part of the step contract: whoever runs a step as a child proce
 a container) learns from it whether running it again may help.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 
 class RetrainError(RuntimeError):
     """A step failed for a reason that may pass (a server that is down, a lock that is held): retry."""
@@ -18,9 +21,16 @@ class BadInputError(RetrainError):
 
 
 class GateFailedError(RetrainError):
-    """The candidate did not pass its gate: the model stays where it is, a retrain is required."""
+    """The candidate did not pass its gate: the model stays where it is, a retrain is required.
+
+    :param result: what the step that found it out would have printed
+    """
 
     exit_code = 3
+
+    def __init__(self, sentence: str, result: Mapping[str, Any] | None = None) -> None:
+        super().__init__(sentence)
+        self.result = result
 
 
 class ModelNotFoundError(BadInputError):

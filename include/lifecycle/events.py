@@ -9,7 +9,8 @@ from typing import Any, Self
 from include.lifecycle import tags as tag
 from include.lifecycle.decisions import UNKNOWN, Decision, Door, Outcome, utc_now
 from include.lifecycle.errors import BadInputError
-from include.lifecycle.stages import PRODUCTION
+from include.lifecycle.stages import ARCHIVED, PRODUCTION, STAGING
+from include.lifecycle.statements import Validation
 from include.lifecycle.text import shorten, storable, text_digest
 
 MAX_REASON = 100_000
@@ -51,6 +52,7 @@ class Event:
     :param evidence: the gate's metric, value and threshold, the data version, the digest of the artifacts
     :param policy: the rules of the policy that were applied and their outcome, empty when none was
     :param late: a decision that came after the one that holds: it is recorded and changes nothing
+    :param ask: the ask whose approval was used, empty for what nobody was asked in Airflow
     :param reason_digest: SHA-256 of a reason that is too long for the ledger; ``reason`` is then its beginning
     """
 
@@ -72,6 +74,7 @@ class Event:
     policy: str = ""
     late: bool = False
     reason_digest: str | None = None
+    ask: str = ""
     entry: int | None = None
     digest: str | None = None
 
@@ -121,10 +124,47 @@ class Event:
         """Whether the version came into Production, by promotion, rollback or from outside."""
         return self.moved and self.to_stage == PRODUCTION
 
-    def with_evidence(self, tags: Mapping[str, str]) -> Self:
-        """Return the event with the evidence that a version's tags hold."""
+    @property
+    def decides(self) -> bool:
+        """Whether it decided about the version.
+
+        A gate that let it into Staging did not, nor what came too late, nor a rollback to it that was rejected.
+        """
+        if self.moved:
+            return not self.late and self.to_stage != STAGING
+        return not self.late and (self.to_stage != ARCHIVED or self.outcome is Outcome.SUPERSEDED)
+
+    def as_decision(self) -> Decision:
+        """Return the decision behind it; a long reason is shortened."""
+        return Decision(
+            self.outcome,
+            self.user,
+            self.user_source,
+            self.reason,
+            self.door,
+            at=self.decided or self.time,
+            dag_id=self.dag_id,
+            run_id=self.run_id,
+            policy=self.policy,
+        )
+
+    def with_evidence(self, tags: Mapping[str, str], validation: Validation | None = None) -> Self:
+        """Return the event with what is known of a version: what its tags hold, and what the ledger knows of its gate.
+
+        :param tags: the version's tags
+        :param validation: its validation in the ledger, which is believed rather than the tags
+        """
         found = {name: storable(tags[key])[:MAX_NAME] for key, name in EVIDENCE.items() if key in tags}
-        return replace(self, evidence=found)
+        if validation is not None:
+            found |= {
+                "outcome": validation.outcome,
+                "metric": validation.metric,
+                "value": validation.value,
+                "threshold": validation.threshold,
+                "validated": validation.at.isoformat(timespec="seconds"),
+                "validated_on": validation.data_version,
+            }
+        return replace(self, evidence={name: text[:MAX_NAME] for name, text in found.items()})
 
     def to_dict(self) -> dict[str, Any]:
         """Return what the ledger stores."""
@@ -152,6 +192,8 @@ class Event:
             content["late"] = True
         if self.reason_digest:
             content["reason_digest"] = self.reason_digest
+        if self.ask:
+            content["ask"] = self.ask
         return content
 
     @classmethod
@@ -181,6 +223,7 @@ class Event:
                 policy=str(content.get("policy", "")),
                 late=bool(content.get("late", False)),
                 reason_digest=content.get("reason_digest"),
+                ask=str(content.get("ask", "")),
                 entry=entry,
                 digest=digest,
             )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from include.lifecycle import tags as tag
 from include.lifecycle.decisions import utc_now
+from include.lifecycle.statements import Validation
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -80,8 +81,10 @@ def evaluate_gate(
     return GateResult(metric, float(value), float(threshold), failed)
 
 
-def record_gate(registry: "ModelRegistry", info: "VersionInfo", result: GateResult, *, data_version: str) -> None:
-    """Record a gate's outcome on the version and on its run.
+def record_gate(
+    registry: "ModelRegistry", info: "VersionInfo", result: GateResult, *, data_version: str, rows: int | None = None
+) -> Validation:
+    """Record a gate's outcome on the version and on its run, for people, and return what the ledger should know.
 
     Tags are written one by one. ``failed`` is written first and ``passed`` last, so that a process killed in
     between never leaves a version that seems to have passed.
@@ -90,6 +93,7 @@ def record_gate(registry: "ModelRegistry", info: "VersionInfo", result: GateResu
     :param info: the version that was scored
     :param result: the outcome
     :param data_version: version of the data that the holdout came from
+    :param rows: how many rows were scored
     """
     outcome = tag.PASSED if result.passed else tag.FAILED
     tags = {
@@ -115,6 +119,18 @@ def record_gate(registry: "ModelRegistry", info: "VersionInfo", result: GateResu
     if info.run_id:
         _record_on_run(client, info.run_id, result, {**tags, tag.VALIDATION_OUTCOME: outcome})
     log.info("%s version %s: gate %s (%s %s)", model, version, outcome, result.metric, result.value)
+    return Validation(
+        model=info.model,
+        version=info.version,
+        outcome=outcome,
+        metric=result.metric,
+        value=repr(result.value),
+        threshold=repr(result.threshold),
+        digest=info.tags.get(tag.ARTIFACTS_DIGEST, ""),
+        rows=rows,
+        data_version=data_version,
+        failed=tuple(result.failed_checks),
+    )
 
 
 def _record_on_run(client: "MlflowClient", run_id: str, result: GateResult, tags: Mapping[str, str]) -> None:

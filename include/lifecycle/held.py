@@ -79,14 +79,14 @@ class Held:
         return entry
 
     def _append(self, content: dict[str, Any]) -> Entry | None:
-        """Append an entry right behind ``begin``; what somebody without the key put there does not count."""
-        number = self.begin.number + 1
-        while (entry := self.ledger.append(number, content, self.state.run_id)) is None:
+        """Append an entry behind ``begin`` and what was stated since; what nobody with the key wrote does not count."""
+        number, run_id = self.begin.number + 1, self.state.run_id
+        while (entry := self.ledger.append(number, content, run_id)) is None:
             state = self.ledger.read()
             holds = state.holder is not None and state.holder.number == self.begin.number
-            if not self.ledger.keyring or not holds or state.next_number == number:
+            if not holds or state.next_number == number:
                 return None
-            number = state.next_number
+            number, content = state.next_number, {**content, "prev": state.head}
         return entry
 
 

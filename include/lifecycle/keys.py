@@ -59,6 +59,11 @@ class Keyring:
             )
         return cls(tuple(bytes.fromhex(word) for word in words))
 
+    @property
+    def ids(self) -> list[str]:
+        """What names the keys and tells nothing of them."""
+        return [_id(key) for key in self.keys]
+
     def __bool__(self) -> bool:
         return bool(self.keys)
 

@@ -23,7 +23,7 @@ import os
 import secrets
 import socket
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -40,6 +40,7 @@ from include.lifecycle.held import RESERVED, Held, end_content
 from include.lifecycle.keys import KEY_ENV, KEY_FILE_ENV, Keyring
 from include.lifecycle.limits import bounded_requests, time_to_live
 from include.lifecycle.runs import UNSEALED, LedgerRuns
+from include.lifecycle.statements import STATEMENT_SCHEMA
 from include.lifecycle.texts import LongTexts
 
 log = logging.getLogger(__name__)
@@ -151,6 +152,32 @@ class PromotionLedger:
             if stored != raw:
                 return None
         return Entry(number, raw, content)
+
+    def state(self, kind: str, what: Mapping[str, Any]) -> Entry:
+        """Append a statement, whoever holds the lock.
+
+        :param kind: one of ``STATEMENTS``
+        :param what: what it says
+        :raises BadInputError: when its entry would be longer than MLflow keeps
+        :raises RetrainError: when MLflow did not take it
+        """
+        self.runs.open()
+        with bounded_requests():
+            while True:
+                state = self._writable()
+                if state.holder is None and state.in_run >= self._run_entries:
+                    self._roll_over(state)
+                    continue
+                content = {
+                    "schema": STATEMENT_SCHEMA,
+                    "type": kind,
+                    "prev": state.head,
+                    "nonce": secrets.token_hex(8),
+                    "what": dict(what),
+                }
+                # whoever is faster ends: nobody waits for anybody
+                if (entry := self.append(state.next_number, content, state.run_id)) is not None:
+                    return entry
 
     def _read_back(self, run_id: str, number: int, error: MlflowException) -> str | None:
         """Return what is stored as entry ``number``: after an answer that was lost, that decides."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
 from mlflow.entities import ViewType
 
@@ -117,7 +117,7 @@ def _waiting(
     now: datetime,
 ) -> Iterator[Waiting]:
     staged = {event.version: event for event in state.events if event.moved and event.to_stage == STAGING}
-    decided = [(info, Decision.from_tags(info.tags)) for info in versions if info.stage == STAGING]
+    decided = [(info, _standing(state, info.version)) for info in versions if info.stage == STAGING]
     undecided = [(info, found) for info, found in decided if found is None or found.outcome is Outcome.APPROVED]
     for number, (info, found) in enumerate(undecided):
         event = staged.get(info.version)
@@ -126,9 +126,16 @@ def _waiting(
             since=event.time if event else info.created,
             run=_run(event, info),
             approval=found,
-            evidence=_evidence(policy, info, now),
+            evidence=_evidence(policy, state.validated_at(info.version), now),
             notes=tuple(value for key, value in sorted(info.tags.items()) if key.startswith(NOTES)),
         )
+
+
+def _standing(state: LedgerState, version: int) -> Decision | None:
+    if (approved := state.approval(version)) is not None and state.standing(version) is None:
+        return approved.decision
+    standing = state.standing(version)
+    return standing.as_decision() if standing is not None else None
 
 
 def _run(event: Event | None, info: VersionInfo) -> tuple[str, str] | None:
@@ -137,13 +144,12 @@ def _run(event: Event | None, info: VersionInfo) -> tuple[str, str] | None:
     return next(((dag_id, run_id) for dag_id, run_id in (staged, registered) if dag_id and run_id), None)
 
 
-def _evidence(policy: PolicyConfig | None, info: VersionInfo, now: datetime) -> tuple[Check, ...]:
+def _evidence(policy: PolicyConfig | None, validated_at: datetime | None, now: datetime) -> tuple[Check, ...]:
     """Return the rules of a policy that hang on the version alone, not on who will decide."""
     if policy is None:
         return ()
     nobody = PolicyConfig(reason_required=False, evidence_max_age_days=policy.evidence_max_age_days)
-    facts = Facts(validated_at=_time(info.tags.get(tag.VALIDATION_TIME)))
-    return evaluate(nobody, Decision(Outcome.APPROVED), facts, now=now).checks
+    return evaluate(nobody, Decision(Outcome.APPROVED), Facts(validated_at=validated_at), now=now).checks
 
 
 def _former(show: _Shower, state: LedgerState, versions: Sequence[VersionInfo]) -> Iterator[Former]:
@@ -194,11 +200,3 @@ def registered_by(versions: Sequence[VersionInfo], events: Sequence[Event]) -> f
     """Return the DAGs that registered the versions; where no version tells, those that moved one."""
     found = {info.tags[tag.AIRFLOW_DAG_ID] for info in versions if info.tags.get(tag.AIRFLOW_DAG_ID)}
     return frozenset(found or {event.dag_id for event in events if event.dag_id})
-
-
-def _time(text: str | None) -> datetime | None:
-    try:
-        at = datetime.fromisoformat(text or "")
-    except ValueError:
-        return None
-    return at if at.tzinfo else at.replace(tzinfo=UTC)

@@ -5,12 +5,11 @@ a policy that cannot be shown to hold does not hold. Runs in Airflow's API serve
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
-from include.lifecycle import tags as tag
 from include.lifecycle.config import WEEKDAYS, BlackoutConfig, PolicyConfig
 from include.lifecycle.decisions import UNKNOWN, Decision, utc_now
 from include.lifecycle.errors import PolicyNotMetError
@@ -91,15 +90,6 @@ def require(policy: PolicyConfig, decision: Decision, facts: Facts, *, now: date
     if not verdict.allowed:
         raise PolicyNotMetError(verdict.refusal)
     return replace(decision, policy=verdict.summary())
-
-
-def validated_at(tags: Mapping[str, str]) -> datetime | None:
-    """Return when a version was validated, as its tags tell; None when they do not."""
-    try:
-        at = datetime.fromisoformat(tags.get(tag.VALIDATION_TIME, ""))
-    except ValueError:
-        return None
-    return at if at.tzinfo else at.replace(tzinfo=UTC)
 
 
 def blackout_end(policy: PolicyConfig, timezone: str, now: datetime | None = None) -> datetime | None:

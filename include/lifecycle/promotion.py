@@ -132,10 +132,11 @@ class Promoter:
             return done
         intent = _intent(state, info, request)
         event = Event.of(self.model, version, intent.from_stage, request.to_stage, request.decision)
+        event = replace(event, ask=request.ask)
         if request.to_stage not in (info.stage, intent.from_stage) or info.stage == intent.from_stage:
             self._check(state, info, request)
         # before the lock: the entry that records the move must fit once the move is made
-        self.ledger.admit(event.with_evidence(info.tags), request.decision.reason)
+        self.ledger.admit(_shown(state, info, event), request.decision.reason)
         if request.to_stage == PRODUCTION:
             if not request.rollback:
                 require_intact(self.model, state)
@@ -159,7 +160,7 @@ class Promoter:
         :raises TransitionRefusedError: when the version does not wait for a decision any more
         """
         info = self.catalog.get(self.model, version)
-        if Decision.from_tags(info.tags) is None:
+        if self.ledger.read().standing(version) is None:
             check_recordable(info, decision)
         self.ledger.admit(Event.of(self.model, version, STAGING, STAGING, decision), decision.reason)
         intent = Intent(version, info.stage, info.stage, decision.dag_id, decision.run_id)
@@ -199,16 +200,19 @@ class Promoter:
             raise
 
     def _note_late_approval(self, info: VersionInfo, request: Request) -> None:
-        if request.to_stage == PRODUCTION and not request.rollback and Decision.from_tags(info.tags) is not None:
+        if request.to_stage != PRODUCTION or request.rollback:
+            return
+        if self.ledger.read().standing(info.version) is not None:
             self._note_late(info, request.decision)
 
     def _note_late(self, info: VersionInfo, decision: Decision) -> None:
         """Record a person's decision that comes after the one that holds, once; it changes nothing."""
-        if decision.door not in PEOPLE or self.ledger.read().knows(info.version, decision):
+        state = self.ledger.read()
+        if decision.door not in PEOPLE or state.knows(info.version, decision):
             return
         log.warning("A decision on version %d of %s comes late: %s", info.version, self.model, decision.outcome)
-        found = Event.of(self.model, info.version, info.stage, info.stage, decision).with_evidence(info.tags)
-        event = replace(found, late=True)
+        found = Event.of(self.model, info.version, info.stage, info.stage, decision)
+        event = replace(_shown(state, info, found), late=True)
         self.ledger.admit(event, decision.reason)
 
         def run(held: Held) -> None:
@@ -242,15 +246,23 @@ class Promoter:
             adopted = [found for found in steps.events if found.version == version]
             entry = held.end(steps.production, steps.events, steps.repair_records())
             return done or Transition.of(entry.events()[-1] if adopted else event, changed=False)
+        if request.ask and not request.rollback and (newer := self._moved_since(steps, request.decision, version)):
+            held.end(steps.production, steps.events, steps.repair_records())
+            raise TransitionRefusedError(
+                f"Version {version} of {self.model!r} was approved before version {newer}, which somebody moved to"
+                " Production by hand: it stays"
+            )
         if info.stage not in (intent.from_stage, to_stage):
             raise MovedMeanwhileError(
                 f"Version {version} of {self.model!r} moved from {intent.from_stage} to {info.stage}: try again"
             )
         check_move(held.state, replace(info, stage=intent.from_stage), request)
+        if request.ask:  # what was decided since the lock was taken counts as well
+            check_move(self.ledger.read(), replace(info, stage=intent.from_stage), request)
         self._write_stage(held, info, to_stage)
         champion = version if to_stage == PRODUCTION else steps.production
         # the time of the move, not of the wait for the lock
-        event = replace(event.with_evidence(info.tags), time=utc_now())
+        event = replace(_shown(held.state, info, event), time=utc_now())
         if to_stage == PRODUCTION:
             stages = self._stages()
             left = steps.production if stages.get(steps.production or 0) == ARCHIVED else None
@@ -259,16 +271,25 @@ class Promoter:
             self.writer.set_aliases(held, version, _previous(events, version, stages))
         if to_stage != STAGING:
             # a rejected or expired version that leaves Staging keeps its decision: the first one holds
-            standing = Decision.from_tags(info.tags) if to_stage == NONE else None
-            if standing is None or standing.outcome is Outcome.APPROVED:
-                standing = request.decision
-            self.writer.record_decision(info, event, standing)
+            standing = held.state.standing(version) if to_stage == NONE else None
+            kept = standing is not None and standing.outcome is not Outcome.APPROVED
+            decision = standing.as_decision() if standing is not None and kept else request.decision
+            self.writer.record_decision(info, event, decision)
         entry = held.end(champion, [*steps.events, event], steps.repair_records())
         log.info(
             "%s version %d: %s -> %s (promotion ledger: entry %d, digest %s)",
             self.model, version, event.from_stage, to_stage, entry.number, entry.digest,
         )  # fmt: skip
         return Transition.of(entry.events()[-1])
+
+    def _moved_since(self, steps: Plan, approval: Decision, version: int) -> int | None:
+        """Return the newer version that somebody moved to Production by hand since an approval, if there is one."""
+        for event in steps.events:
+            if event.is_promotion and event.version > version:
+                found = self.catalog.client.get_model_version(self.model, str(event.version))
+                if (found.last_updated_timestamp or 0) / 1000 > approval.at.timestamp():
+                    return event.version
+        return None
 
     def _write_stage(self, held: Held, info: VersionInfo, to_stage: str) -> None:
         """Move the version unless an earlier try did, and make sure that it is alone in Production."""
@@ -293,20 +314,30 @@ class Promoter:
         return steps
 
     def _record(self, held: Held, version: int, decision: Decision) -> Decision:
-        info = self.catalog.get(self.model, version)
-        standing = Decision.from_tags(info.tags)
-        holds = standing or decision
+        info, standing = self.catalog.get(self.model, version), held.state.standing(version)
+        approved = held.state.approval(version)
+        if standing is None and approved is not None and not _same(approved.decision, decision):
+            return approved.decision
+        holds = decision if standing is None else standing.as_decision()
         if standing is None:
             check_recordable(info, decision)
-        elif _same(standing, decision):
-            # an earlier try of this one, whose tags do not name the run
-            holds = replace(standing, dag_id=decision.dag_id, run_id=decision.run_id)
-        if standing is None or not _recorded(held.state, version, holds):
-            event = Event.of(self.model, version, info.stage, info.stage, holds).with_evidence(info.tags)
+        elif _same(holds, decision):
+            # an earlier try of this one, whose tags may be missing; it has the whole reason
+            holds = decision
+        event = _shown(held.state, info, Event.of(self.model, version, info.stage, info.stage, holds))
+        if standing is None:
             self.ledger.admit(event, holds.reason)
             self.writer.record_decision(info, event, holds)
             held.end(held.state.production, [event])
+        elif Decision.from_tags(info.tags) is None:
+            self.writer.record_decision(info, event, holds)
         return holds
+
+
+def _shown(state: LedgerState, info: VersionInfo, event: Event) -> Event:
+    """Return an event with the evidence that is known of its version."""
+    validation = state.statements.validations.get(info.version)
+    return event.with_evidence(info.tags, validation.what if validation is not None else None)
 
 
 def _intent(state: LedgerState, info: VersionInfo, request: Request) -> Intent:
@@ -332,13 +363,6 @@ def _same(standing: Decision, decision: Decision) -> bool:
     """Whether a decision is the one that stands, asked again: a user who is not known at one try is no other."""
     same_user = standing.user == decision.user or UNKNOWN in (standing.user, decision.user)
     return (standing.outcome, standing.door) == (decision.outcome, decision.door) and same_user
-
-
-def _recorded(state: LedgerState, version: int, decision: Decision) -> bool:
-    """Whether the ledger has this outcome for a version; what the gate let into Staging was no decision."""
-    events = [event for event in state.events if event.version == version and not event.late]
-    events = [event for event in events if event.outcome is decision.outcome]
-    return any(not (event.moved and event.to_stage == STAGING) for event in events)
 
 
 def _previous(events: Iterable[Event], production: int | None, stages: Collection[int]) -> int | None:

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from include.lifecycle.links import version_url
 from include.lifecycle.promotion import Promoter, Reconciliation, Transition
 from include.lifecycle.retention import Retention, RetentionRunner
 from include.lifecycle.stages import NONE, PRODUCTION, STAGING, parse_stage
+from include.lifecycle.statements import ASKED, DECIDED, VALIDATED, Ask, Decided, Validation
 from include.lifecycle.text import one_line
 from include.lifecycle.versions import VersionCatalog, VersionInfo, nobody_in, numbers
 from include.lifecycle.writes import note_rolled_back
@@ -154,8 +156,9 @@ class ModelRegistry:
         :raises VersionNotFoundError: when none waits
         :raises BadInputError: when several do, listing them
         """
-        versions = self.versions(model)
-        waiting = [item for item in versions if item.stage == STAGING and Decision.from_tags(item.tags) is None]
+        versions, state = self.versions(model), self.ledger(model).read()
+        undecided = [item for item in versions if state.standing(item.version) is None]
+        waiting = [item for item in undecided if item.stage == STAGING and state.approval(item.version) is None]
         if not waiting:
             raise VersionNotFoundError(nobody_in(model, f"{STAGING} without a decision", versions))
         if len(waiting) > 1:
@@ -172,7 +175,7 @@ class ModelRegistry:
         and nothing is recorded: a retried task makes no second event.
 
         :param decision: who decided it and why
-        :param require_validation: refuse a version without the tag ``validation.outcome=passed``
+        :param require_validation: refuse a version of which the ledger does not know that it passed its gate
         :raises TransitionRefusedError: when the life cycle does not know the move, or evidence is missing
         :raises VersionNotFoundError: when there is no such version
         """
@@ -209,16 +212,26 @@ class ModelRegistry:
                 log.info("Not superseded: %s", error)
         return moved
 
-    def promote(self, model: str, version: int, decision: Decision, *, require_validation: bool = True) -> Transition:
-        """Move a version from Staging to Production; the one there is archived by the same call."""
-        return self.transition(model, version, PRODUCTION, decision, require_validation=require_validation)
+    def promote(
+        self, model: str, version: int, decision: Decision, *, require_validation: bool = True, ask: str = ""
+    ) -> Transition:
+        """Move a version from Staging to Production; the one there is archived by the same call.
 
-    def rollback(self, model: str, version: int, decision: Decision) -> Transition:
+        :param decision: who approved it and why
+        :param require_validation: refuse a version of which the ledger does not know that it passed its gate
+        :param ask: the ask on which it was approved; empty for who decides by making this call
+        """
+        request = Request(PRODUCTION, decision, require_validation, ask=ask)
+        return self._promoter(model).move(version, request)
+
+    def rollback(self, model: str, version: int, decision: Decision, *, ask: str = "") -> Transition:
         """Put a version back that the ledger shows in Production; the one there is archived, tagged with the reason.
 
+        :param decision: who decided it and why
+        :param ask: the ask on which it was approved; empty for who decides by making this call
         :raises TransitionRefusedError: when the version was never in Production
         """
-        request = Request(PRODUCTION, decision, require_validation=False, rollback=True)
+        request = Request(PRODUCTION, decision, require_validation=False, rollback=True, ask=ask)
         done = self._promoter(model).move(version, request)
         note_rolled_back(self.client, done.event)
         return done
@@ -255,6 +268,30 @@ class ModelRegistry:
         :raises TransitionRefusedError: when the version does not wait for a decision any more
         """
         return self._promoter(model).record(version, decision)
+
+    def validated(self, validation: Validation) -> None:
+        """Enter in the ledger what a gate said of a version; the last word counts."""
+        self.ledger(validation.model).state(VALIDATED, validation.to_dict())
+
+    def ask(self, ask: Ask) -> Ask:
+        """Enter in the ledger what a task asks, unless an earlier try of it asked the same.
+
+        :return: the ask that a decision is made on
+        """
+        ledger = self.ledger(ask.model)
+        before = ledger.read().statements.last_ask(ask.place, ask.purpose)
+        if before is not None and ask.continues(before):
+            if before.instance == ask.instance:
+                return before
+            ask = replace(before, instance=ask.instance)
+        ledger.state(ASKED, ask.to_dict())
+        return ask
+
+    def decide(self, model: str, decided: Decided) -> None:
+        """Enter a decision on an ask in the ledger; whether it is the first on it, which holds, the ledger tells."""
+        ledger = self.ledger(model)
+        if decided.id not in ledger.read().statements.ids:
+            ledger.state(DECIDED, decided.to_dict())
 
     def overtaken_by(self, model: str, version: int) -> int | None:
         """Return the newer version that came into Production after this one was approved, None when none did.

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from mlflow import MlflowClient
 
 from include.lifecycle.anchors import compare
-from include.lifecycle.entries import BEGIN, END, NEXT, LedgerState, free_number
+from include.lifecycle.entries import BEGIN, END, NEXT, Entry, LedgerState, free_number
 from include.lifecycle.errors import LedgerDamagedError
 from include.lifecycle.runs import EXPERIMENT
 from include.lifecycle.texts import LongTexts
@@ -52,20 +52,23 @@ def require_intact(model: str, state: LedgerState) -> None:
 
 def _order(state: LedgerState) -> Iterator[str]:
     """Yield what no life cycle writes: an ``end`` without its ``begin``, a lock taken that was not free."""
-    before = None
+    before: Entry | None = None
+    held: Entry | None = None
+    known = True  # a gap and what cannot be read are told already: who holds the lock behind them is not known
     for entry in state.entries:
-        # a gap and what cannot be read are told already
-        follows = before is None or (
-            bool(before.kind) and free_number(before.number + 1, state.foreign) == entry.number
-        )
-        held = before if before is not None and follows and before.kind == BEGIN else None
-        if entry.kind == END and follows and (held is None or entry.content["begin"] != held.number):
-            yield f"entry {entry.number} releases a lock that nobody held"
-        elif entry.kind == BEGIN and held is not None and entry.content.get("over") != held.number:
-            yield f"entry {entry.number} takes a lock that entry {held.number} held"
+        if before is not None and not (before.kind and free_number(before.number + 1, state.foreign) == entry.number):
+            held, known = None, False
+        before = entry
+        if entry.kind == END:
+            if known and (held is None or entry.content["begin"] != held.number):
+                yield f"entry {entry.number} releases a lock that nobody held"
+            held, known = None, True
+        elif entry.kind == BEGIN:
+            if held is not None and entry.content.get("over") != held.number:
+                yield f"entry {entry.number} takes a lock that entry {held.number} held"
+            held, known = entry, True
         elif entry.kind == NEXT and held is not None:
             yield f"entry {entry.number} closes the run while entry {held.number} held the lock"
-        before = entry
 
 
 def _texts(client: MlflowClient, state: LedgerState) -> Iterator[str]:

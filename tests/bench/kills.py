@@ -37,6 +37,7 @@ from include.lifecycle.versions import in_production
 from tests.bench.mortal import RUN_ENTRIES, Counted, decision, move, move_and_die
 from tests.bench.proxy import DroppingProxy
 from tests.bench.servers import mlflow_server, read_only
+from tests.validations import validation
 
 HASTE = 300
 """A minute passes in a fifth of a second on the clock of whoever comes after a dead holder."""
@@ -210,8 +211,8 @@ def new_case(url: str, what: str, model: str) -> Case:
 
 
 def staged(registry: ModelRegistry, model: str, run_id: str) -> int:
-    tags = {tag.VALIDATION_OUTCOME: tag.PASSED}
-    found = registry.client.create_model_version(model, f"runs:/{run_id}/model", run_id, tags=tags)
+    found = registry.client.create_model_version(model, f"runs:/{run_id}/model", run_id)
+    registry.validated(validation(model, int(found.version)))
     registry.client.transition_model_version_stage(model, found.version, "Staging")
     return int(found.version)
 

@@ -29,12 +29,12 @@ sys.path[:0] = [str(Path(__file__).parents[2]), str(Path(__file__).parents[2] / 
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
-from include.lifecycle import tags as tag
 from include.lifecycle.decisions import Decision, Door, Outcome
 from include.lifecycle.errors import RetrainError
 from include.lifecycle.registry import ModelRegistry
 from include.lifecycle.stages import PRODUCTION
 from include.lifecycle.versions import VersionCatalog, in_production
+from tests.validations import validation
 
 TRIALS_PER_MODEL = 10
 """Few versions a model: the reader polls fast, and the ledgers go over into another run in the middle of races."""
@@ -143,8 +143,8 @@ def tally(result: Result, racers: "Racers", stages: dict[int, str], moved: Count
 
 def staged(registry: ModelRegistry, model: str, run_id: str) -> int:
     """Register a version that passed its gate and put it into Staging, by hand: that is quick."""
-    tags = {tag.VALIDATION_OUTCOME: tag.PASSED}
-    found = registry.client.create_model_version(model, f"runs:/{run_id}/model", run_id, tags=tags)
+    found = registry.client.create_model_version(model, f"runs:/{run_id}/model", run_id)
+    registry.validated(validation(model, int(found.version)))
     registry.client.transition_model_version_stage(model, found.version, "Staging")
     return int(found.version)
 

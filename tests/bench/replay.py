@@ -28,6 +28,7 @@ from include.lifecycle import tags as tag
 from include.lifecycle.decisions import Decision, Door, Outcome
 from include.lifecycle.events import Event
 from include.lifecycle.registry import ModelRegistry
+from tests.validations import validation
 
 MODEL, DAG_ID, GATE = "rossmann-ensemble", "rossmann_retrain", 0.10
 WEIGHTS = {"approve": 40, "reject": 14, "leave": 18, "expire": 6, "gate": 12, "by hand": 6, "empty by hand": 4}
@@ -183,19 +184,23 @@ class Replay:
         metrics |= {f"holdout_rmspe_{name}": value + self.random.uniform(0, 0.006) for name in ("lightgbm", "xgboost")}
         for name, figure in metrics.items():
             self.client.log_metric(run.info.run_id, name, figure)
+        data_version, at = f"{self.random.getrandbits(128):032x}", self.clock()
         tags = {
             tag.VALIDATION_METRIC: "rmspe",
             tag.VALIDATION_VALUE: str(value),
             tag.VALIDATION_THRESHOLD: str(GATE),
-            tag.VALIDATION_TIME: self.clock().isoformat(),
+            tag.VALIDATION_TIME: at.isoformat(),
             tag.VALIDATION_OUTCOME: tag.PASSED if passed else tag.FAILED,
-            tag.DATA_VERSION: f"{self.random.getrandbits(128):032x}",
+            tag.DATA_VERSION: data_version,
             tag.CODE_COMMIT: f"{self.random.getrandbits(160):040x}",
             tag.AIRFLOW_DAG_ID: DAG_ID,
             tag.AIRFLOW_RUN_ID: self.run_id(),
         }
         source = f"runs:/{run.info.run_id}/model"
-        return int(self.client.create_model_version(MODEL, source, run.info.run_id, tags=tags).version)
+        version = int(self.client.create_model_version(MODEL, source, run.info.run_id, tags=tags).version)
+        figures = {"value": str(value), "threshold": str(GATE), "data_version": data_version, "at": at}
+        self.registry.validated(validation(MODEL, version, passed=passed, **figures))
+        return version
 
     def stage(self, version: int) -> None:
         gate = ("unknown", "unknown", Door.AUTOMATIC)

@@ -4,9 +4,13 @@ import time
 from typing import Any
 
 from include.lifecycle.decisions import Decision, Door, Outcome
+from include.lifecycle.keys import Keyring
+from include.lifecycle.ledger import PromotionLedger
 from include.lifecycle.registry import ModelRegistry
 
 MODEL = "demand"
+OLD = "ab" * 32
+"""A ledger key."""
 
 
 def approved(user: str = "ana", reason: str = "looks right", run_id: str | None = None, **more: Any) -> Decision:
@@ -26,3 +30,13 @@ def impatient(registry: ModelRegistry) -> ModelRegistry:
     hasty = ModelRegistry(registry.client, lock_ttl=100_000)
     hasty.ledger(MODEL).monotonic = lambda: time.monotonic() * 300
     return hasty
+
+
+def again(registry: ModelRegistry, keyring: Keyring | None = None) -> PromotionLedger:
+    """The ledger as another process reads it."""
+    return PromotionLedger(registry.client, MODEL, ttl=30, keyring=keyring)
+
+
+def forged(state: Any, **fields: Any) -> dict[str, Any]:
+    """What a process without the key would write as the next entry."""
+    return {"schema": 1, "prev": state.head, "nonce": "x", "time": "2026-01-01T00:00:00+00:00", **fields}

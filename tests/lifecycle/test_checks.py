@@ -1,5 +1,8 @@
 import re
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
@@ -8,7 +11,9 @@ from include.lifecycle.decisions import Decision, Door, Outcome
 from include.lifecycle.entries import Entry, LedgerState
 from include.lifecycle.errors import TransitionRefusedError
 from include.lifecycle.events import Event
+from include.lifecycle.statements import Validation
 from include.lifecycle.versions import VersionInfo
+from tests.validations import validation
 
 from .support import MODEL, approved
 
@@ -17,33 +22,59 @@ SUPERSEDED = Decision(Outcome.SUPERSEDED)
 EXPIRED = Decision(Outcome.EXPIRED, door=Door.EXPIRY)
 PASSED = {"validation.outcome": "passed"}
 FAILED = {"validation.outcome": "failed", "validation.failed_checks": '["rmspe 0.1 is not below 0.1"]'}
+STAGED = Event.of(MODEL, 7, "None", "Staging", approved())
 
 
-def state(*champions: int) -> LedgerState:
-    """A ledger in which these versions came into Production, one after the other."""
-    events = [Event.of(MODEL, version, "Staging", "Production", approved()).to_dict() for version in champions]
-    content = {"type": "end", "begin": 0, "events": events, "production": champions[-1] if champions else None}
-    return LedgerState("run", (Entry(1, "", content),))
+def state(*champions: int, said: Validation | None = None, events: Sequence[Event] = ()) -> LedgerState:
+    """A ledger in which these versions came into Production, one after the other.
+
+    :param said: what it knows of a version's gate, None: nothing
+    :param events: what happened then
+    """
+    promotions = [Event.of(MODEL, version, "Staging", "Production", approved()) for version in champions]
+    found = [event.to_dict() for event in (*promotions, *events)]
+    content = {"type": "end", "begin": 0, "events": found, "production": champions[-1] if champions else None}
+    validated = [Entry(2, "", {"type": "validated", "what": said.to_dict()})] if said is not None else []
+    return LedgerState("run", (Entry(1, "", content), *validated))
+
+
+def validated(passed: bool = True, **fields: Any) -> LedgerState:
+    """A ledger that knows what a gate said of version 7."""
+    return state(5, 6, said=validation(MODEL, 7, passed=passed, **fields))
+
+
+def decided(decision: Decision, to_stage: str = "Staging") -> LedgerState:
+    """A ledger that knows version 7 as good and has a decision about it."""
+    events = [STAGED, Event.of(MODEL, 7, "Staging", to_stage, decision)]
+    return state(5, 6, said=validation(MODEL, 7), events=events)
 
 
 def info(stage: str, tags: dict[str, str] | None = None, version: int = 7) -> VersionInfo:
-    return VersionInfo(MODEL, version, stage, "run", PASSED if tags is None else tags)
+    return VersionInfo(MODEL, version, stage, "run", tags or {})
 
 
 @pytest.mark.parametrize(
-    ("version", "request_"),
+    ("ledger", "version", "request_"),
     [
-        (info("None"), Request("Staging", approved())),
-        (info("None", {}), Request("Staging", approved(), require_validation=False)),
-        (info("Staging"), Request("Production", approved())),
-        (info("Staging", PASSED | approved().as_tags()), Request("Production", approved())),
-        (info("Staging", FAILED), Request("None", SUPERSEDED)),
-        (info("Archived", FAILED, 5), Request("Production", approved(), rollback=True)),
-        (info("None", REJECTED.as_tags(), 5), Request("Production", approved(), rollback=True)),
+        (validated(), info("None"), Request("Staging", approved())),
+        (validated(), info("None", FAILED), Request("Staging", approved())),
+        (state(5, 6), info("None"), Request("Staging", approved(), require_validation=False)),
+        (validated(), info("Staging"), Request("Production", approved())),
+        (validated(), info("Staging", FAILED), Request("Production", approved())),
+        (validated(), info("Staging", REJECTED.as_tags()), Request("Production", approved())),
+        (validated(digest="a"), info("Staging", {"artifacts.digest": "a"}), Request("Production", approved())),
+        (decided(approved()), info("Staging"), Request("Production", approved())),
+        (validated(passed=False), info("Staging"), Request("None", SUPERSEDED)),
+        (validated(passed=False), info("Archived", FAILED, 5), Request("Production", approved(), rollback=True)),
+        (
+            state(5, 6, events=[Event.of(MODEL, 5, "Archived", "None", REJECTED)]),
+            info("None", REJECTED.as_tags(), 5),
+            Request("Production", approved(), rollback=True),
+        ),
     ],
 )
-def test_the_life_cycle_knows_these_moves(version, request_):
-    check_move(state(5, 6), version, request_)
+def test_the_life_cycle_knows_these_moves(ledger, version, request_):
+    check_move(ledger, version, request_)
 
 
 @pytest.mark.parametrize(
@@ -69,36 +100,74 @@ def test_the_life_cycle_knows_these_moves(version, request_):
             "was never in Production: rollback can take 5",
         ),
         (info("Archived", None, 5), Request("Production", REJECTED, rollback=True), "only what is approved moves"),
-        (
-            info("None", {}),
-            Request("Staging", approved()),
-            "cannot move to Staging: it was not validated: run `validate`",
-        ),
-        (info("None", FAILED), Request("Staging", approved()), "(rmspe 0.1 is not below 0.1): a retrain is required"),
-        (info("Staging", {}), Request("Production", approved()), "cannot move to Production: it was not validated"),
-        (info("Staging", FAILED), Request("Production", approved()), "(rmspe 0.1 is not below 0.1): a retrain is"),
-        (
-            info("Staging", {"validation.outcome": "PASSED"}),
-            Request("Production", approved()),
-            "its gate failed (PASSED)",
-        ),
-        (
-            info("Staging", {"validation.outcome": "failed", "validation.failed_checks": "not json"}),
-            Request("Production", approved()),
-            "its gate failed (failed)",
-        ),
-        (
-            info("Staging", PASSED | REJECTED.as_tags()),
-            Request("Production", approved()),
-            "was rejected on 2026-03-01 00:00 UTC by bob and cannot move to Production: the first decision holds",
-        ),
-        (info("Staging", PASSED | EXPIRED.as_tags()), Request("Production", approved()), "was expired on"),
-        (info("None", PASSED | SUPERSEDED.as_tags()), Request("Staging", approved()), "was superseded on"),
     ],
 )
 def test_a_refusal_names_the_version_and_the_remedy(version, request_, sentence):
+    assert_refused(validated(), version, request_, sentence)
+
+
+UNKNOWN = "the promotion ledger knows no validation of it: run `validate` first"
+RETRAIN = "its gate failed (rmspe 0.11 is not below 0.1): a retrain is required"
+
+
+@pytest.mark.parametrize("tags", [{}, PASSED, FAILED, PASSED | approved().as_tags()])
+@pytest.mark.parametrize(("stage", "to_stage"), [("None", "Staging"), ("Staging", "Production")])
+@pytest.mark.parametrize(
+    ("ledger", "sentence"),
+    [
+        (state(5, 6), UNKNOWN),
+        (state(5, 6, said=validation(MODEL, 6)), UNKNOWN),
+        (state(5, 6, events=[replace(STAGED, evidence={"outcome": "failed"})]), UNKNOWN),
+        (state(5, 6, events=[replace(STAGED, evidence={"outcome": "passed"}, version=6)]), UNKNOWN),
+        (validated(passed=False), RETRAIN),
+        (validated(passed=False, failed=()), "its gate failed (failed): a retrain is required"),
+        (validated(outcome="PASSED", failed=()), "its gate failed (PASSED): a retrain is required"),
+        (validated(digest="another"), "its artifacts are not those that were validated: validate it again"),
+        (
+            state(5, 6, said=validation(MODEL, 7, passed=False), events=[replace(STAGED, evidence=PASSED)]),
+            RETRAIN,
+        ),
+    ],
+)
+def test_what_the_ledger_does_not_know_to_have_passed_stays_whatever_its_tags_say(
+    ledger, sentence, stage, to_stage, tags
+):
+    assert_refused(ledger, info(stage, tags), Request(to_stage, approved()), f"cannot move to {to_stage}: {sentence}")
+
+
+@pytest.mark.parametrize("tags", [{}, PASSED | approved().as_tags()])
+@pytest.mark.parametrize(
+    ("ledger", "stage", "to_stage", "sentence"),
+    [
+        (
+            decided(REJECTED),
+            "Staging",
+            "Production",
+            "was rejected on 2026-03-01 00:00 UTC by bob and cannot move to Production: the first decision holds",
+        ),
+        (decided(EXPIRED), "Staging", "Production", "was expired on"),
+        (decided(SUPERSEDED, "None"), "None", "Staging", "was superseded on"),
+    ],
+)
+def test_what_the_ledger_has_decided_holds_whatever_the_tags_say(ledger, stage, to_stage, sentence, tags):
+    assert_refused(ledger, info(stage, tags), Request(to_stage, approved()), sentence)
+
+
+def test_a_version_that_came_to_staging_before_the_ledger_knew_validations_may_go_on():
+    staged = replace(STAGED, evidence={"outcome": "passed"})
+    check_move(state(5, 6, events=[staged]), info("Staging"), Request("Production", approved()))
+
+
+def test_a_rejection_holds_for_a_version_that_was_superseded_after_it():
+    events = [STAGED, Event.of(MODEL, 7, "Staging", "Staging", REJECTED)]
+    events.append(Event.of(MODEL, 7, "Staging", "None", SUPERSEDED))
+    ledger = state(5, 6, said=validation(MODEL, 7), events=events)
+    assert_refused(ledger, info("None"), Request("Staging", approved()), "was rejected on 2026-03-01 00:00 UTC by bob")
+
+
+def assert_refused(ledger: LedgerState, version: VersionInfo, request: Request, sentence: str) -> None:
     with pytest.raises(TransitionRefusedError, match=re.escape(sentence)) as raised:
-        check_move(state(5, 6), version, request_)
+        check_move(ledger, version, request)
     assert f"Version {version.version} of 'demand'" in str(raised.value)
     assert raised.value.exit_code == 2
 

@@ -31,34 +31,40 @@ def test_what_is_no_decision_is_refused(content):
         Decision.from_dict(content)
 
 
+def decision(outcome: Outcome, door: Door) -> Decision:
+    return Decision(outcome, "ana", door=door, at=NOW)
+
+
 @pytest.mark.parametrize(
-    ("stage", "tags", "now", "outcome", "door"),
+    ("stage", "standing", "now", "outcome", "door"),
     [
-        ("Staging", {}, NOW, None, None),
-        ("Staging", {"decision.outcome": "approved"}, NOW, None, None),
-        ("Staging", {"decision.outcome": "nonsense"}, NOW, None, None),
-        ("Staging", {}, LATER, Outcome.EXPIRED, Door.EXPIRY),
-        ("Staging", ANA.as_tags(), NOW, Outcome.REJECTED, Door.CLI),
-        ("Staging", ANA.as_tags(), LATER, Outcome.REJECTED, Door.CLI),
-        ("Staging", {"decision.outcome": "rejected"}, NOW, Outcome.REJECTED, Door.OUTSIDE),
-        ("Production", {}, NOW, Outcome.APPROVED, Door.OUTSIDE),
-        ("Production", ANA.as_tags(), LATER, Outcome.APPROVED, Door.OUTSIDE),
-        ("Production", {"decision.outcome": "approved", "decision.door": "cli"}, NOW, Outcome.APPROVED, Door.CLI),
-        ("Archived", {}, NOW, Outcome.SUPERSEDED, Door.OUTSIDE),
-        ("None", {}, NOW, Outcome.SUPERSEDED, Door.OUTSIDE),
-        ("None", {"decision.outcome": "superseded", "decision.door": "automatic"}, NOW, "superseded", Door.AUTOMATIC),
-        (None, {}, NOW, Outcome.SUPERSEDED, Door.OUTSIDE),
+        ("Staging", None, NOW, None, None),
+        ("Staging", decision(Outcome.APPROVED, Door.MARK), NOW, None, None),
+        ("Staging", None, LATER, Outcome.EXPIRED, Door.EXPIRY),
+        ("Staging", decision(Outcome.APPROVED, Door.MARK), LATER, Outcome.EXPIRED, Door.EXPIRY),
+        ("Staging", ANA, NOW, Outcome.REJECTED, Door.CLI),
+        ("Staging", ANA, LATER, Outcome.REJECTED, Door.CLI),
+        ("Production", None, NOW, Outcome.APPROVED, Door.OUTSIDE),
+        ("Production", ANA, LATER, Outcome.APPROVED, Door.OUTSIDE),
+        ("Production", decision(Outcome.APPROVED, Door.CLI), NOW, Outcome.APPROVED, Door.CLI),
+        ("Archived", None, NOW, Outcome.SUPERSEDED, Door.OUTSIDE),
+        ("Archived", decision(Outcome.APPROVED, Door.CLI), NOW, Outcome.SUPERSEDED, Door.OUTSIDE),
+        ("None", None, NOW, Outcome.SUPERSEDED, Door.OUTSIDE),
+        ("None", ANA, NOW, Outcome.REJECTED, Door.CLI),
+        ("None", decision(Outcome.SUPERSEDED, Door.AUTOMATIC), NOW, Outcome.SUPERSEDED, Door.AUTOMATIC),
+        (None, None, NOW, Outcome.SUPERSEDED, Door.OUTSIDE),
     ],
 )
-def test_how_a_wait_ends(stage, tags, now, outcome, door):
-    decision = decide_wait(stage, tags, expires_at=LATER, now=now)
-    assert (decision and decision.outcome, decision and decision.door) == (outcome, door)
+def test_how_a_wait_ends(stage, standing, now, outcome, door):
+    found = decide_wait(stage, standing, expires_at=LATER, now=now)
+    assert (found and found.outcome, found and found.door) == (outcome, door)
 
 
 def test_a_wait_that_ends_from_outside_never_guesses_a_user():
-    decision = decide_wait("Production", {}, expires_at=LATER, now=NOW)
-    assert decision is not None
-    assert (decision.user, decision.user_source) == ("unknown", "unknown")
+    for stage in ("Production", "Archived", None):
+        found = decide_wait(stage, None, expires_at=LATER, now=NOW)
+        assert found is not None
+        assert (found.user, found.user_source) == ("unknown", "unknown")
 
 
 def test_the_triggerer_loads_the_standard_library_only():

@@ -65,14 +65,20 @@ def test_every_failed_check_is_named():
 def test_the_outcome_is_on_the_version_and_its_run(registry, add):
     version = add(passed=None)
     info = registry.version(MODEL, version)
-    record_gate(registry, info, evaluate_gate(**{**GOOD, "value": math.nan, "rows": 9}), data_version="d1")
+    bad = evaluate_gate(**{**GOOD, "value": math.nan, "rows": 9})
+    said = record_gate(registry, info, bad, data_version="d1", rows=9)
+    assert (said.passed, said.outcome, said.value, said.rows, said.digest) == (False, "failed", "nan", 9, "")
+    assert (said.failed, said.data_version) == (tuple(bad.failed_checks), "d1")
     tags = registry.version(MODEL, version).tags
     assert tags["validation.outcome"] == "failed"
     assert tags["retrain_required"] == "true"
     assert registry.client.get_run(info.run_id).data.tags["retrain_required"] == "true"
     assert json.loads(tags["validation.failed_checks"]) == ["9 of the holdout's 1000 rows were scored", "rmspe is nan"]
 
-    record_gate(registry, registry.version(MODEL, version), evaluate_gate(**GOOD), data_version="d2")
+    registry.client.set_model_version_tag(MODEL, str(version), "artifacts.digest", "a" * 64)
+    said = record_gate(registry, registry.version(MODEL, version), evaluate_gate(**GOOD), data_version="d2")
+    assert (said.passed, said.value, said.threshold, said.digest) == (True, "0.0999", "0.1", "a" * 64)
+    assert registry.ledger(MODEL).read().entries == (), "who entered it in the ledger is another's part"
     info = registry.version(MODEL, version)
     assert info.tags["validation.outcome"] == "passed"
     assert "retrain_required" not in info.tags

@@ -14,6 +14,7 @@ from include.lifecycle import tags as tag
 from include.lifecycle.errors import ArtifactsChangedError, RetrainError
 from include.lifecycle.integrity import ArtifactIntegrity, FileDigest, Manifest, artifact_location
 from include.lifecycle.registry import ModelRegistry
+from tests.validations import validation
 
 from .support import MODEL, approved, stages
 
@@ -40,10 +41,11 @@ def put(registry: ModelRegistry, tmp_path: Path) -> Callable[..., int]:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
         client.log_artifacts(run_id, str(folder), "model")
-        tags = {tag.VALIDATION_OUTCOME: tag.PASSED}
+        tags = {}
         if sealed:
             tags[tag.ARTIFACTS_DIGEST] = registry.integrity.record(run_id, Manifest.of(folder))
         version = int(client.create_model_version(MODEL, f"runs:/{run_id}/model", run_id, tags=tags).version)
+        registry.validated(validation(MODEL, version))
         if stage != "None":
             registry.stage(MODEL, version)
         if stage == "Production":
@@ -180,7 +182,7 @@ def test_the_ledger_remembers_the_digest_when_somebody_edits_the_tag(registry, p
     version = put()
     other = registry.version(MODEL, put(OTHERS)).tags[tag.ARTIFACTS_DIGEST]
     registry.client.set_model_version_tag(MODEL, str(version), tag.ARTIFACTS_DIGEST, other)
-    with pytest.raises(ArtifactsChangedError, match=r"is not what entry 1 of the promotion ledger recorded"):
+    with pytest.raises(ArtifactsChangedError, match=r"is not what entry 2 of the promotion ledger recorded"):
         registry.promote(MODEL, version, approved())
     registry.client.delete_model_version_tag(MODEL, str(version), tag.ARTIFACTS_DIGEST)
     with pytest.raises(ArtifactsChangedError, match="promotion ledger recorded"):
@@ -245,6 +247,7 @@ def test_mlflows_own_download_of_a_version_adds_no_difference(registry, put):
     source = f"{registry.client.get_run(first.run_id).info.artifact_uri}/model"
     again = registry.client.create_model_version(MODEL, source, first.run_id, tags=dict(first.tags))
     version = int(again.version)
+    registry.validated(validation(MODEL, version))
     registry.stage(MODEL, version)
     mlflow.artifacts.download_artifacts(f"models:/{MODEL}/{version}")
     assert stored(registry, version, "registered_model_meta").exists(), "MLflow writes into a local store"

@@ -202,9 +202,9 @@ def test_a_changed_entry_is_found(params):
     assert problems({**params, "run": "another run"}) == [
         "entry 0 does not follow from the one before: one of them was changed"
     ]
-    changed = {**params, "00000003": params["00000003"].replace('"user":"ana"', '"user":"eve"')}
+    changed = {**params, "00000004": params["00000004"].replace('"user":"ana"', '"user":"eve"')}
     assert changed != params
-    assert problems(changed) == ["entry 4 does not follow from the one before: one of them was changed"]
+    assert problems(changed) == ["entry 5 does not follow from the one before: one of them was changed"]
 
 
 def test_a_missing_entry_is_found(params):
@@ -243,8 +243,8 @@ def test_a_damaged_ledger_is_not_followed_and_a_rollback_stays_possible(registry
 
 
 def test_an_entry_of_a_newer_schema_stops_promotions(params):
-    newer = json.dumps({**json.loads(params["00000007"]), "schema": 3})
-    with pytest.raises(BadInputError, match="Ledger entry 7 has schema 3, this software knows 2: update it"):
+    newer = json.dumps({**json.loads(params["00000007"]), "schema": 4})
+    with pytest.raises(BadInputError, match="Ledger entry 7 has schema 4, this software knows 3: update it"):
         chain.read_part(params["run"], {**params, "00000007": newer}, chain.Trust(MODEL))
 
 

@@ -5,27 +5,17 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from sqlalchemy import create_engine, text
 
 from include.lifecycle.anchors import head_of
 from include.lifecycle.decisions import Decision, Outcome
 from include.lifecycle.entries import canonical
 from include.lifecycle.errors import BadInputError, LedgerDamagedError
 from include.lifecycle.keys import KEY_ENV, KEY_FILE_ENV, MAC, Keyring
-from include.lifecycle.ledger import PromotionLedger
 from include.lifecycle.registry import ModelRegistry
 
-from .support import MODEL, aliases, approved, impatient, stages
+from .support import MODEL, OLD, again, aliases, approved, forged, impatient, stages
 
-OLD, NEW = "ab" * 32, "cd" * 32
-
-
-@pytest.fixture
-def key(monkeypatch: pytest.MonkeyPatch) -> str:
-    """The environment of a process that has the key."""
-    monkeypatch.delenv(KEY_FILE_ENV, raising=False)
-    monkeypatch.setenv(KEY_ENV, OLD)
-    return OLD
+NEW = "cd" * 32
 
 
 @pytest.fixture
@@ -34,46 +24,6 @@ def two(key: str, registry: ModelRegistry, add: Callable[..., int]) -> ModelRegi
     for stage in ("Production", "Production", "Staging"):
         add(stage=stage)
     return registry
-
-
-@pytest.fixture
-def write(registry: ModelRegistry) -> Callable[[int, dict[str, Any]], None]:
-    """Writes an entry as somebody who may write into the run and lacks the key."""
-
-    def write(number: int, content: dict[str, Any]) -> None:
-        registry.client.log_param(ledger_run(registry), f"{number:08d}", canonical(content))
-
-    return write
-
-
-@pytest.fixture
-def edit(mlflow_uri: str) -> Callable[[int, Callable[[str], str | None]], None]:
-    """Changes the text of an entry in MLflow's database, None removes it."""
-
-    def edit(number: int, change: Callable[[str], str | None]) -> None:
-        engine = create_engine(mlflow_uri)
-        with engine.begin() as connection:
-            where = {"key": f"{number:08d}"}
-            raw = connection.execute(text("SELECT value FROM params WHERE key = :key"), where).scalar_one()
-            changed = change(raw)
-            if changed is None:
-                connection.execute(text("DELETE FROM params WHERE key = :key"), where)
-            else:
-                connection.execute(
-                    text("UPDATE params SET value = :value WHERE key = :key"), {**where, "value": changed}
-                )
-        engine.dispose()
-
-    return edit
-
-
-def ledger_run(registry: ModelRegistry) -> str:
-    return str(registry.ledger(MODEL).runs.open())
-
-
-def again(registry: ModelRegistry, keyring: Keyring | None = None) -> PromotionLedger:
-    """The ledger as another process reads it."""
-    return PromotionLedger(registry.client, MODEL, ttl=30, keyring=keyring)
 
 
 def test_every_entry_is_signed_and_the_ledger_verifies(two: ModelRegistry) -> None:
@@ -105,10 +55,10 @@ def test_an_entry_edited_in_the_middle_counts_for_nothing(two: ModelRegistry, ed
             content["mac"] = "0" * 64
         return raw + " " if change == "space" else canonical(content)
 
-    edit(3, tamper)
+    edit(4, tamper)
     registry = ModelRegistry(two.client, lock_ttl=30)
     found = registry.verify(MODEL)
-    assert "entry 3 was not signed with the ledger's key and counts for nothing" in found
+    assert "entry 4 was not signed with the ledger's key and counts for nothing" in found
     assert any("does not follow" in sentence for sentence in found)
     assert "mallory" not in {event.user for event in registry.history(MODEL)}
     with pytest.raises(LedgerDamagedError):
@@ -128,11 +78,6 @@ def test_the_end_cut_is_found_by_an_anchor(two: ModelRegistry, edit: Any) -> Non
     registry = ModelRegistry(two.client, lock_ttl=30)
     assert registry.verify(MODEL) == []
     assert "the ledger was cut" in registry.verify(MODEL, [anchor])[0]
-
-
-def forged(state: Any, **fields: Any) -> dict[str, Any]:
-    """What a process without the key would write as the next entry."""
-    return {"schema": 1, "prev": state.head, "nonce": "x", "time": "2026-01-01T00:00:00+00:00", **fields}
 
 
 def test_foreign_entries_block_nothing(two: ModelRegistry, write: Any) -> None:
@@ -301,7 +246,7 @@ def test_a_seal_that_nobody_with_the_key_made_is_none(earlier: ModelRegistry) ->
 
 
 def test_a_ledger_that_was_changed_is_not_taken_on_trust(earlier: ModelRegistry, edit: Any) -> None:
-    edit(1, lambda raw: raw.replace('"user":"unknown"', '"user":"ana"'))
+    edit(2, lambda raw: raw.replace('"user":"unknown"', '"user":"ana"'))
     with pytest.raises(BadInputError, match="not taken on trust"):
         ModelRegistry(earlier.client, lock_ttl=30).ledger(MODEL).runs.seal()
 

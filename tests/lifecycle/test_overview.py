@@ -11,6 +11,7 @@ from include.lifecycle.decisions import Decision, Door, Outcome
 from include.lifecycle.errors import ModelNotFoundError
 from include.lifecycle.history import terms
 from include.lifecycle.overview import known_models, overview
+from tests.validations import validation
 
 from .support import MODEL, approved
 
@@ -77,9 +78,13 @@ def test_an_approved_version_waits_for_its_promotion(registry, add):
 
 def test_the_policy_and_the_state_of_the_evidence(registry, add):
     now = datetime(2026, 3, 2, 12, tzinfo=UTC)
-    add(stage="Staging", **{tag.VALIDATION_TIME: (now - timedelta(days=2)).isoformat()})
-    add(stage="Staging", **{tag.VALIDATION_TIME: (now - timedelta(days=9)).isoformat()})
-    add(stage="Staging", **{tag.VALIDATION_TIME: "tomorrow, perhaps"})
+    ages = {1: (timedelta(days=2), timedelta(days=9)), 2: (timedelta(days=9), timedelta(days=2))}
+    for version, (age, in_tag) in ages.items():
+        add(passed=None, **{tag.VALIDATION_TIME: (now - in_tag).isoformat()})
+        registry.validated(validation(MODEL, version, at=now - age))
+        registry.stage(MODEL, version)
+    add(passed=None, **{tag.VALIDATION_TIME: "tomorrow, perhaps"})
+    registry.transition(MODEL, 3, "Staging", approved(), require_validation=False)
     policy = PolicyConfig(
         approvers=("user:ana",), evidence_max_age_days=7, blackouts=(BlackoutConfig(start="11:00", end="14:00"),)
     )

@@ -1,6 +1,7 @@
 """The rules of an approval: met, not met, and not met where the facts are not known."""
 
 import re
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -9,10 +10,13 @@ import yaml
 from pydantic import ValidationError
 
 from include.lifecycle.config import BlackoutConfig, LifecycleConfig, PolicyConfig, validate_section
-from include.lifecycle.decisions import OPERATING_SYSTEM, XCOM, Decision, Door, Outcome
+from include.lifecycle.decisions import AIRFLOW_LOGIN, AIRFLOW_RUN_UNVERIFIED, OPERATING_SYSTEM, Decision, Door, Outcome
+from include.lifecycle.entries import Entry, LedgerState
 from include.lifecycle.errors import BadInputError, PolicyNotMetError
-from include.lifecycle.policy import NOBODY, Facts, blackout_end, describe, evaluate, require, validated_at
+from include.lifecycle.events import Event
+from include.lifecycle.policy import NOBODY, Facts, blackout_end, describe, evaluate, require
 from include.lifecycle.review import render_policy
+from tests.validations import validation
 
 NOW = datetime(2026, 3, 4, 12, tzinfo=UTC)  # a Wednesday
 BERLIN = "Europe/Berlin"
@@ -56,6 +60,7 @@ FRESH = {"evidence_max_age_days": 2}
         ({"reason_required": True}, approved("unknown", "unknown"), Facts()),
         (ONE, approved("anna"), Facts()),
         (ONE, approved("anna", "required_actions"), Facts()),
+        (ONE, approved("anna", AIRFLOW_LOGIN), Facts()),
         (ROLE, approved("ben", roles=("Op", "Admin")), Facts()),
         (ROLE, approved("carl", roles=None), Facts()),
         (FOUR, approved("anna"), Facts("ben")),
@@ -83,7 +88,7 @@ def test_met(rules: dict[str, Any], decision: Decision, facts: Facts) -> None:
         (ONE, approved("role:anna"), Facts(), "is not among the approvers"),
         (ONE, approved("unknown", "unknown"), Facts(), "Approvers are user:anna, and who approved is unknown: one of"),
         (ONE, approved("anna", OPERATING_SYSTEM), Facts(), "and that anna approved is not verified"),
-        (ONE, approved("anna", XCOM), Facts(), "and that anna approved is not verified"),
+        (ONE, approved("anna", AIRFLOW_RUN_UNVERIFIED), Facts(), "and that anna approved is not verified"),
         (ONE, approved("anna", "unknown"), Facts(), "and that anna approved is not verified"),
         (ROLE, approved("ben", roles=("Op",)), Facts(), "approvers user:carl, role:Admin: one of them"),
         (ROLE, approved("ben", roles=()), Facts(), "ben is not among the approvers user:carl, role:Admin: one"),
@@ -118,10 +123,15 @@ def test_every_rule_that_is_not_met_is_told_and_the_ledger_has_all() -> None:
 
 
 def test_a_long_list_of_approvers_stays_a_sentence() -> None:
-    many = policy(approvers=[f"user:{'x' * 500}{number}" for number in range(500)])
+    many = policy(approvers=[f"user:{'x' * 70}{number}" for number in range(28)])
     refusal = evaluate(many, approved("ben"), Facts()).refusal
-    assert "and 490 more" in refusal
+    assert "and 18 more" in refusal
     assert len(refusal) < 900
+
+
+def test_a_list_of_approvers_that_no_entry_holds_is_refused_with_the_remedy() -> None:
+    with pytest.raises(ValueError, match="name roles"):
+        policy(approvers=[f"user:{'x' * 70}{number}" for number in range(50)])
 
 
 @pytest.mark.parametrize(
@@ -135,7 +145,14 @@ def test_a_long_list_of_approvers_stays_a_sentence() -> None:
     ],
 )
 def test_when_a_version_was_validated(text: str | None, expected: datetime | None) -> None:
-    assert validated_at({"validation.time": text} if text is not None else {}) == expected
+    """From before the ledger knew validations: what the move to Staging showed."""
+    event = Event.of("demand", 7, "None", "Staging", approved())
+    event = replace(event, evidence={"validated": text} if text is not None else {})
+    end = Entry(1, "", {"type": "end", "begin": 0, "events": [event.to_dict()], "production": None})
+    assert LedgerState("run", (end,)).validated_at(7) == expected
+    assert LedgerState("run", (end,)).validated_at(6) is None
+    said = Entry(2, "", {"type": "validated", "what": validation("demand", 7, at=NOW).to_dict()})
+    assert LedgerState("run", (end, said)).validated_at(7) == NOW, "what the ledger knows comes first"
 
 
 # ---- blackouts ----

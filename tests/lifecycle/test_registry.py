@@ -7,6 +7,7 @@ from include.lifecycle.errors import BadInputError, ModelNotFoundError, Transiti
 from include.lifecycle.events import EVIDENCE
 from include.lifecycle.messages import confirm, confirm_decision, describe
 from include.lifecycle.registry import ModelRegistry
+from tests.validations import validation
 
 from .support import MODEL, aliases, approved, stages
 
@@ -108,7 +109,7 @@ def test_the_life_of_two_versions(registry, add):
 
 def test_the_history_tells_who_when_why_and_on_what_evidence(registry, add):
     add(stage="Production")
-    add(stage="Staging", **{"data.version": "d2", "validation.value": "0.09", "validation.metric": "rmspe"})
+    add(stage="Staging", **{"data.version": "d2", "validation.value": "0.01", "code.commit": "c2"})
     decision = approved("bob", "better on Sundays", run_id="night-2")
     registry.promote(MODEL, 2, decision)
     moves = [(event.version, event.from_stage, event.to_stage) for event in registry.history(MODEL)]
@@ -122,7 +123,17 @@ def test_the_history_tells_who_when_why_and_on_what_evidence(registry, add):
     assert (event.user, event.user_source, event.door, event.reason) == ("bob", "test", Door.MARK, "better on Sundays")
     assert (event.dag_id, event.run_id, event.archived) == ("retrain", "night-2", (1,))
     assert (event.decided, event.time.utcoffset().total_seconds()) == (decision.at, 0)
-    assert event.evidence == {"outcome": "passed", "metric": "rmspe", "value": "0.09", "data_version": "d2"}
+    said = registry.ledger(MODEL).read().statements.validations[2].what
+    assert event.evidence == {
+        "outcome": "passed",
+        "metric": "rmspe",
+        "value": "0.09",
+        "threshold": "0.1",
+        "validated": said.at.isoformat(timespec="seconds"),
+        "validated_on": "",
+        "data_version": "d2",
+        "code_commit": "c2",
+    }, "what the ledger knows of its gate, whatever the tags say, and what they alone tell"
     assert event.is_promotion
     assert "version 2 Staging -> Production, archived 1 by bob (mark): better on Sundays" in describe(event)
     assert event.as_row()["entry"] == event.entry
@@ -154,16 +165,45 @@ def test_a_refused_move_leaves_no_trace(registry, add):
         with pytest.raises(TransitionRefusedError, match=f"Version 1 of 'demand' .* {to_stage}"):
             registry.transition(MODEL, version, to_stage, approved())
     assert stages(registry) == {1: "None"}
-    assert registry.ledger(MODEL).read().entries == ()
+    assert [entry.kind for entry in registry.ledger(MODEL).read().entries] == ["validated"]
     registry.transition(MODEL, version, "Staging", approved(), require_validation=False)
     assert registry.promote(MODEL, version, approved(), require_validation=False).changed
 
 
 def test_a_candidate_whose_gate_fails_later_is_not_promoted(registry, add):
     version = add(stage="Staging")
-    registry.client.set_model_version_tag(MODEL, str(version), "validation.outcome", "failed")
+    registry.validated(validation(MODEL, version, passed=False))
+    assert registry.version(MODEL, version).tags["validation.outcome"] == "passed"
     with pytest.raises(TransitionRefusedError, match="a retrain is required"):
         registry.promote(MODEL, version, approved())
+    registry.validated(validation(MODEL, version))
+    assert registry.promote(MODEL, version, approved()).changed, "the last word counts"
+
+
+@pytest.mark.parametrize("passed", [None, False])
+def test_a_tag_that_says_passed_brings_no_version_to_staging(registry, add, passed):
+    version = add(passed=passed)
+    registry.client.set_model_version_tag(MODEL, str(version), "validation.outcome", "passed")
+    found = "a retrain is required" if passed is False else "the promotion ledger knows no validation of it"
+    with pytest.raises(TransitionRefusedError, match=found):
+        registry.stage(MODEL, version)
+    assert stages(registry) == {version: "None"}
+
+
+def test_a_tag_that_says_failed_stops_no_version_that_passed(registry, add):
+    version = add()
+    registry.client.set_model_version_tag(MODEL, str(version), "validation.outcome", "failed")
+    registry.stage(MODEL, version)
+    assert registry.promote(MODEL, version, approved()).changed
+
+
+def test_other_artifacts_than_those_that_were_validated_are_not_staged(registry, add):
+    version = add(**{"artifacts.digest": "b" * 64})
+    registry.validated(validation(MODEL, version, digest="a" * 64))
+    with pytest.raises(TransitionRefusedError, match="are not those that were validated: validate it again"):
+        registry.stage(MODEL, version)
+    registry.validated(validation(MODEL, version, digest="b" * 64))
+    assert registry.stage(MODEL, version).changed
 
 
 def test_a_reason_that_the_ledger_cannot_keep_is_refused_before_anything_moves(registry, add):
@@ -172,10 +212,12 @@ def test_a_reason_that_the_ledger_cannot_keep_is_refused_before_anything_moves(r
         registry.promote(MODEL, version, approved(reason="x" * 1_000_000))
     for key in EVIDENCE:
         registry.client.set_model_version_tag(MODEL, str(version), key, '"' * 250)
-    registry.client.set_model_version_tag(MODEL, str(version), "validation.outcome", "passed")
+    long = dict.fromkeys(("metric", "value", "threshold", "data_version"), '"' * 250)
+    registry.validated(validation(MODEL, version, **long))
     with pytest.raises(BadInputError, match="of at most 4700: shorten the names"):
         registry.promote(MODEL, version, approved(reason='"' * 1000))
-    for key in set(EVIDENCE) - {"validation.outcome"}:
+    registry.validated(validation(MODEL, version))
+    for key in EVIDENCE:
         registry.client.delete_model_version_tag(MODEL, str(version), key)
     assert stages(registry) == {1: "Staging"}
     assert registry.ledger(MODEL).read().holder is None
@@ -246,12 +288,24 @@ def test_a_superseded_candidate_leaves_staging_and_never_returns(registry, add):
         registry.stage(MODEL, version)
 
 
-def test_an_outcome_tagged_by_hand_is_entered_in_the_ledger(registry, add):
+def test_an_outcome_tagged_by_hand_decides_nothing(registry, add):
+    for version, other in ((add(stage="Staging"), "rejected"), (add(stage="Staging"), "approved")):
+        registry.client.set_model_version_tag(MODEL, str(version), "decision.outcome", other)
+    holds = registry.record_decision(MODEL, 2, Decision(Outcome.EXPIRED, door=Door.EXPIRY))
+    assert (holds.outcome, holds.door, holds.user) == (Outcome.EXPIRED, Door.EXPIRY, "unknown")
+    assert registry.history(MODEL)[-1].outcome is Outcome.EXPIRED
+    assert registry.version(MODEL, 2).tags["decision.outcome"] == "expired", "the tag says what holds"
+    assert registry.candidate(MODEL).version == 1
+    assert registry.promote(MODEL, 1, approved()).changed
+    assert registry.version(MODEL, 1).tags["decision.outcome"] == "approved"
+
+
+def test_a_rejection_whose_tag_somebody_removed_holds(registry, add):
     version = add(stage="Staging")
-    registry.client.set_model_version_tag(MODEL, str(version), "decision.outcome", "rejected")
-    holds = registry.record_decision(MODEL, version, Decision(Outcome.EXPIRED, door=Door.EXPIRY))
-    assert (holds.outcome, holds.door, holds.user) == (Outcome.REJECTED, Door.OUTSIDE, "unknown")
-    assert registry.history(MODEL)[-1].door is Door.OUTSIDE
+    registry.reject(MODEL, version, REJECTED)
+    registry.client.delete_model_version_tag(MODEL, str(version), "decision.outcome")
+    with pytest.raises(TransitionRefusedError, match="was rejected on"):
+        registry.promote(MODEL, version, approved())
 
 
 # ---- approved, and promoted later ----

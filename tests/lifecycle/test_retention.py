@@ -16,6 +16,7 @@ from include.lifecycle.entries import Intent
 from include.lifecycle.errors import BadInputError, ModelNotFoundError, RetrainError, VersionNotFoundError
 from include.lifecycle.registry import ModelRegistry
 from include.lifecycle.retention import judge, report
+from tests.validations import validation
 
 from .support import MODEL, approved, stages
 
@@ -43,9 +44,9 @@ def logged(registry: ModelRegistry, tmp_path: Path) -> Callable[..., int]:
         client.log_model_artifact(model.model_id, str(file))
         client.log_artifact(run_id, str(file), "data")
         client.log_artifact(nested, str(file), "member")
-        tags = {tag.VALIDATION_OUTCOME: tag.PASSED}
         source = f"models:/{model.model_id}"
-        version = int(client.create_model_version(MODEL, source, run_id, tags=tags, model_id=model.model_id).version)
+        version = int(client.create_model_version(MODEL, source, run_id, model_id=model.model_id).version)
+        registry.validated(validation(MODEL, version))
         if stage != "None":
             registry.stage(MODEL, version)
         if stage == "Production":

@@ -74,7 +74,7 @@ def test_a_changed_or_missing_text_is_found(registry, add, caplog):
     file, texts = artifact(registry, digest), registry.ledger(MODEL).texts
     for spoilt in (LONG.replace("quoted", "forged").encode(), b"\xff\xfe", b""):
         file.write_bytes(spoilt)
-        assert registry.verify(MODEL) == [f"entry 3: the text reasons/{digest}.txt of run {texts.run_id} was changed"]
+        assert registry.verify(MODEL) == [f"entry 4: the text reasons/{digest}.txt of run {texts.run_id} was changed"]
         with pytest.raises(LedgerDamagedError, match="was changed"):
             texts.read(digest)
     file.unlink()
@@ -109,9 +109,9 @@ def test_a_text_that_is_not_kept_moves_nothing(registry, add):
 def test_an_entry_without_the_newer_fields_is_read(registry, add):
     add(stage="Production")
     content = json.loads(registry.ledger(MODEL).read().entries[-1].raw)
-    assert not {"policy", "late", "reason_digest"} & set(content["events"][0]), "what is empty is not written"
+    assert not {"policy", "late", "reason_digest", "ask"} & set(content["events"][0]), "what is empty is not written"
     event = registry.history(MODEL)[-1]
-    assert (event.policy, event.late, event.reason_digest) == ("", False, None)
+    assert (event.policy, event.late, event.reason_digest, event.ask) == ("", False, None, "")
     row = event.as_row()
     assert (row["policy"], row["late"], row["reason_digest"]) == ("", False, None)
 

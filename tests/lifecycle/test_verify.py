@@ -23,13 +23,13 @@ LINK = "does not follow from the one before: one of them was changed"
 
 @pytest.fixture
 def ledger(mlflow_uri: str, registry: ModelRegistry, add: Callable[..., int]) -> Iterator[ModelRegistry]:
-    """Three promotions and a rollback, 14 entries and 2 borders: runs hold 0-4, 5-9 and 10-15."""
+    """Three validations and promotions, 18 entries and 3 borders: runs hold 0-4, 5-10, 11-15 and 16-17."""
     small = ModelRegistry(tracking_uri=mlflow_uri, run_entries=4)
     for _ in range(3):
         small.stage(MODEL, add())
     for version in (1, 2, 3):
         small.promote(MODEL, version, approved(run_id=f"night-{version}"))
-    assert [entry.kind[0] for entry in small.ledger(MODEL).read().entries] == list("bebenbebenbebe")
+    assert [entry.kind[0] for entry in small.ledger(MODEL).read().entries] == list("vbevnbevbenbebenbe")
     assert small.verify(MODEL) == []
     return small
 
@@ -73,7 +73,7 @@ def recompute(registry: ModelRegistry, sql: Callable[..., int], edit: Callable[[
         before = text_digest(raw)
 
 
-@pytest.mark.parametrize("number", [0, 3, 4, 8, 9, 12])
+@pytest.mark.parametrize("number", [0, 2, 3, 4, 9, 10, 16])
 def test_a_changed_entry(ledger, sql, number):
     _, _, content = entry(ledger, number)
     change(ledger, sql, number, canonical({**content, "time": "2020-01-01T00:00:00+00:00"}))
@@ -81,26 +81,26 @@ def test_a_changed_entry(ledger, sql, number):
 
 
 def test_a_single_letter_in_a_reason(ledger, sql):
-    run_id, key, _ = entry(ledger, 8)
+    run_id, key, _ = entry(ledger, 12)
     assert sql(
         "UPDATE params SET value = replace(value, 'looks right', 'looks  right') WHERE run_uuid = ? AND key = ?",
         run_id, key,
     )  # fmt: skip
-    assert ledger.verify(MODEL) == [f"entry 9 {LINK}"]
+    assert ledger.verify(MODEL) == [f"entry 13 {LINK}"]
 
 
 def test_the_last_entry_changed_is_found_by_an_anchor_only(ledger, sql):
     kept = all_anchors(ledger)
-    _, _, content = entry(ledger, 13)
+    _, _, content = entry(ledger, 17)
     content["events"][0]["user"] = "eve"
-    change(ledger, sql, 13, canonical(content))
+    change(ledger, sql, 17, canonical(content))
     assert ledger.verify(MODEL) == []
     (problem,) = ledger.verify(MODEL, kept[-1:])
-    assert problem.startswith("entry 13 is not what it was: its digest is ")
+    assert problem.startswith("entry 17 is not what it was: its digest is ")
     assert problem.endswith(f", the anchor says {kept[-1].digest[:16]}")
 
 
-@pytest.mark.parametrize("number", [0, 1, 2, 6, 12])
+@pytest.mark.parametrize("number", [0, 1, 2, 3, 6, 16])
 def test_a_missing_entry(ledger, sql, number):
     run_id, key, _ = entry(ledger, number)
     assert sql("DELETE FROM params WHERE run_uuid = ? AND key = ?", run_id, key) == 1
@@ -114,7 +114,7 @@ def test_several_missing_entries(ledger, sql):
     assert ledger.verify(MODEL)[:2] == ["entries 6 to 7 are missing", f"entry 8 {LINK}"]
 
 
-@pytest.mark.parametrize("left", [12, 10, 9, 5, 4, 0])
+@pytest.mark.parametrize("left", [16, 15, 11, 10, 5, 4, 3, 0])
 def test_a_cut_end_is_found_by_an_anchor_only(ledger, sql, left):
     """Whole runs and the entry that names them among it: only what is kept elsewhere shows it."""
     kept = all_anchors(ledger)
@@ -124,24 +124,24 @@ def test_a_cut_end_is_found_by_an_anchor_only(ledger, sql, left):
     assert ledger.verify(MODEL, [kept[left]]) == [
         f"entry {left} was there once and is missing: the ledger was cut after entry {left - 1}"
     ]
-    assert len(ledger.verify(MODEL, kept)) == 14 - left
+    assert len(ledger.verify(MODEL, kept)) == 18 - left
 
 
 def test_a_cut_end_that_was_written_over(ledger, sql):
     kept = all_anchors(ledger)
-    sql("DELETE FROM params WHERE key >= '00000012' AND length(key) = 8")
+    sql("DELETE FROM params WHERE key >= '00000016' AND length(key) = 8")
     ledger.rollback(MODEL, 1, approved("eve"))
-    assert ledger.verify(MODEL, kept[:12]) == []
+    assert ledger.verify(MODEL, kept[:16]) == []
     assert [problem[:30] for problem in ledger.verify(MODEL, kept)] == [
-        "entry 12 is not what it was: i", "entry 13 is not what it was: i",
+        "entry 16 is not what it was: i", "entry 17 is not what it was: i",
     ]  # fmt: skip
 
 
 def test_the_entry_that_names_the_next_run_is_gone_or_unreadable(ledger, sql):
     kept = all_anchors(ledger)
-    run_id, key, content = entry(ledger, 9)
+    run_id, key, content = entry(ledger, 10)
     for text, found in (
-        ("nothing", "entry 9 cannot be read"),
+        ("nothing", "entry 10 cannot be read"),
         (canonical({**content, "run": kept[0].digest[:32]}), "is gone: restore MLflow's database"),
         (canonical({**content, "run": run_id}), "turns in a circle"),
     ):
@@ -149,7 +149,7 @@ def test_the_entry_that_names_the_next_run_is_gone_or_unreadable(ledger, sql):
         assert found in ledger.verify(MODEL)[0]
     sql("DELETE FROM params WHERE run_uuid = ? AND key = ?", run_id, key)
     assert ledger.verify(MODEL) == []
-    assert len(ledger.verify(MODEL, kept)) == 5
+    assert len(ledger.verify(MODEL, kept)) == 8
 
 
 def test_two_entries_swapped(ledger, sql):
@@ -162,7 +162,7 @@ def test_two_entries_swapped(ledger, sql):
 def test_an_entry_inserted_where_it_does_not_belong(ledger, sql):
     runs = ledger.ledger(MODEL).read().runs
     for run_id, number in ((runs[0], 12), (runs[1], 3)):
-        row = (f"{number:08d}", canonical(entry(ledger, 13)[2]), run_id)
+        row = (f"{number:08d}", canonical(entry(ledger, 17)[2]), run_id)
         sql("INSERT INTO params (key, value, run_uuid) VALUES (?, ?, ?)", *row)
         assert ledger.verify(MODEL) == [f"entry {number} stands in run {run_id}, where it does not belong"]
         sql("DELETE FROM params WHERE key = ? AND run_uuid = ?", row[0], run_id)
@@ -171,14 +171,14 @@ def test_an_entry_inserted_where_it_does_not_belong(ledger, sql):
 
 def test_an_entry_appended_without_the_lock(ledger):
     state = ledger.ledger(MODEL).read()
-    forged = {**entry(ledger, 13)[2], "prev": state.head, "nonce": "forged", "production": 1}
+    forged = {**entry(ledger, 17)[2], "prev": state.head, "nonce": "forged", "production": 1}
     assert ledger.ledger(MODEL).append(state.next_number, forged) is not None
-    assert ledger.verify(MODEL) == ["entry 14 releases a lock that nobody held"]
+    assert ledger.verify(MODEL) == ["entry 18 releases a lock that nobody held"]
     again = ledger.ledger(MODEL).read()
     begin = {"schema": 1, "type": "begin", "nonce": "x", "ttl": 1, "over": None}
-    first = ledger.ledger(MODEL).append(15, {**begin, "prev": again.head})
-    ledger.ledger(MODEL).append(16, {**begin, "prev": first.digest})
-    assert ledger.verify(MODEL)[1:] == ["entry 16 takes a lock that entry 15 held"]
+    first = ledger.ledger(MODEL).append(19, {**begin, "prev": again.head})
+    ledger.ledger(MODEL).append(20, {**begin, "prev": first.digest})
+    assert ledger.verify(MODEL)[1:] == ["entry 20 takes a lock that entry 19 held"]
 
 
 def test_a_history_computed_anew_is_found_by_any_anchor(ledger, sql):
@@ -186,7 +186,7 @@ def test_a_history_computed_anew_is_found_by_any_anchor(ledger, sql):
     recompute(ledger, sql, lambda raw: raw.replace('"user":"ana"', '"user":"eve"'))
     assert ledger.verify(MODEL) == [], "whoever may write the database may write a chain that holds"
     first = next(number for number, anchor in enumerate(kept) if ledger.verify(MODEL, [anchor]))
-    assert first == 8, "the first entry that was edited: every anchor from there on shows it"
+    assert first == 12, "the first entry that was edited: every anchor from there on shows it"
     assert len(ledger.verify(MODEL, kept)) == 6
     assert "eve" in {event.user for event in ledger.history(MODEL)}
 
@@ -201,7 +201,7 @@ def test_the_pointer_turned_to_a_forged_ledger(ledger, sql):
     assert sql("UPDATE experiment_tags SET value = ? WHERE key = ?", forged, RUN_TAG) == 1
     other = ModelRegistry(tracking_uri=ledger.tracking_uri)
     assert other.verify(MODEL) == []
-    assert len(other.verify(MODEL, kept)) == 14
+    assert len(other.verify(MODEL, kept)) == 18
 
 
 def test_deleted_and_restored(ledger, sql):
@@ -214,11 +214,11 @@ def test_deleted_and_restored(ledger, sql):
 
 
 def test_promotions_go_on_behind_an_unreadable_last_entry(ledger, sql):
-    change(ledger, sql, 13, "{}")
+    change(ledger, sql, 17, "{}")
     hasty = impatient(ledger)
     assert hasty.rollback(MODEL, 1, approved("eve")).changed
     assert stages(hasty)[1] == "Production"
-    assert ledger.verify(MODEL)[0] == "entry 13 cannot be read"
+    assert ledger.verify(MODEL)[0] == "entry 17 cannot be read"
 
 
 # ---- anchors ----
@@ -226,13 +226,13 @@ def test_promotions_go_on_behind_an_unreadable_last_entry(ledger, sql):
 
 def test_an_anchor_is_read_as_people_copy_it(ledger):
     head = head_of(ledger.ledger(MODEL).read())
-    assert str(head) == f"ledger entry 13, digest {head.digest[:16]}"
-    for text in (f"13:{head.digest}", f" 13:{head.digest[:16].upper()} "):
+    assert str(head) == f"ledger entry 17, digest {head.digest[:16]}"
+    for text in (f"17:{head.digest}", f" 17:{head.digest[:16].upper()} "):
         assert ledger.verify(MODEL, [Anchor.parse(text)]) == []
-    for text in ("13", "13:", "13:3fa9", f"x:{head.digest}", f"13:{head.digest}0", "13:" + "g" * 20):
+    for text in ("17", "17:", "17:3fa9", f"x:{head.digest}", f"17:{head.digest}0", "17:" + "g" * 20):
         with pytest.raises(BadInputError, match="give ENTRY:DIGEST with at least 16 digits"):
             Anchor.parse(text)
-    assert len(ledger.verify(MODEL, [(13, head.digest[:8])])) == 1, "too short to prove anything"
+    assert len(ledger.verify(MODEL, [(17, head.digest[:8])])) == 1, "too short to prove anything"
 
 
 def test_anchors_are_collected_in_a_file(tmp_path, ledger):

@@ -1,0 +1,311 @@
+"""What the ledger is told beside moves: what was validated, what was asked, and what was decided.
+
+These entries are written without the lock, whoever holds it: the first decision on an ask is the one that holds, and
+"first" is the order of the ledger. They are what a promotion believes; tags, XComs, notes and audit rows are for
+people.
+
+``validated``
+    a version passed or failed its gate: what a move to Staging and a promotion ask for.
+``asked``
+    a task asks about a version: the same ask again when Airflow tries the task once more, another one when somebody
+    clears it.
+``decided``
+    somebody decided on an ask, in Airflow.
+"""
+
+import json
+import secrets
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any, Generic, Literal, Self, TypeVar
+
+from include.lifecycle.config import PolicyConfig
+from include.lifecycle.decisions import Decision, utc_now
+from include.lifecycle.text import one_line, shorten, storable
+
+VALIDATED, ASKED, DECIDED = "validated", "asked", "decided"
+STATEMENTS = (VALIDATED, ASKED, DECIDED)
+STATEMENT_SCHEMA = 3
+IN_AIRFLOW_ENV = "RETRAIN_IN_AIRFLOW"
+"""Set for a step that a task runs: the task, which has the ledger's key, enters what the step's gate said."""
+MAX_NAME = 250
+"""Characters of a name; Airflow's ids have no more."""
+MAX_FAILED = 8
+"""Failed checks that a validation lists."""
+MAX_REASON = 2000
+"""Characters of a reason given in Airflow that are kept."""
+MAX_QUOTED = 2500
+"""Characters of the same as JSON text."""
+Purpose = Literal["promotion", "rollback"]
+Statement = TypeVar("Statement")
+
+
+def as_reason(text: object) -> str:
+    """Return what a person typed as it can be stored: untrusted text, cut where it is longer than kept."""
+    said = shorten(storable(text if isinstance(text, str) else ""), MAX_REASON).strip()
+    while len(json.dumps(said, ensure_ascii=False)) > MAX_QUOTED:  # quotes and line ends count twice in an entry
+        said = shorten(said, len(said) * 3 // 4)
+    return said
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """A task of a run of Airflow that asks.
+
+    :param map_index: -1 for a task that is not mapped
+    """
+
+    dag_id: str
+    run_id: str
+    task_id: str
+    map_index: int = -1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Validation:
+    """What a gate said of a version.
+
+    :param digest: of the artifacts that were scored, empty where none is recorded
+    :param value: of the metric, as text: it may be no number
+    :param direction: ``below``: a metric that must stay below its threshold
+    :param rows: how many rows were scored, None where the gate does not tell
+    :param failed: the checks that failed, a sentence each
+    :param dag_id: Airflow run that validated it, None at the command line
+    """
+
+    model: str
+    version: int
+    outcome: str
+    metric: str
+    value: str
+    threshold: str
+    direction: str = "below"
+    digest: str = ""
+    rows: int | None = None
+    data_version: str = ""
+    failed: tuple[str, ...] = ()
+    dag_id: str | None = None
+    run_id: str | None = None
+    at: datetime = field(default_factory=utc_now)
+
+    @property
+    def passed(self) -> bool:
+        """Whether the version passed."""
+        return self.outcome == "passed"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what the ledger stores, its texts cut to what an entry holds."""
+        texts = {name: one_line(value, MAX_NAME) for name, value in asdict(self).items() if isinstance(value, str)}
+        failed = [one_line(text, MAX_NAME) for text in self.failed[:MAX_FAILED]]
+        return {**asdict(self), **texts, "at": self.at.isoformat(), "failed": failed}
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> Self:
+        """Return the validation that the ledger stores."""
+        return cls(**{**content, "at": _time(content["at"]), "failed": tuple(content["failed"])})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ask:
+    """A question to a person: whether this version shall go into Production.
+
+    :param id: what a decision names; the same for every try of the task that goes on waiting
+    :param digest: of the version's artifacts, empty where none is recorded
+    :param place: the task that asks
+    :param instance: id of its try, which nobody can choose
+    :param series: tells the tries that go on waiting for the same from those after the task was cleared
+    :param policy: what a decision needs, None: whatever Airflow permits
+    :param evidence: what was known of the version, e.g. the gate's figures
+    :param expires_at: until when somebody may decide, None: for ever
+    :param made_by: DAG and run id of what registered or validated the version: whoever triggered one of them made it
+    """
+
+    model: str
+    version: int
+    place: Place
+    instance: str
+    series: str = ""
+    purpose: Purpose = "promotion"
+    digest: str = ""
+    policy: PolicyConfig | None = None
+    timezone: str = "UTC"
+    evidence: Mapping[str, str] = field(default_factory=dict)
+    validated_at: datetime | None = None
+    expires_at: datetime | None = None
+    reason: str = ""
+    made_by: tuple[tuple[str, str], ...] = ()
+    id: str = field(default_factory=lambda: secrets.token_hex(8))
+    at: datetime = field(default_factory=utc_now)
+
+    def continues(self, other: "Ask") -> bool:
+        """Whether this is an earlier ask's question, asked by the same task: the person need not answer twice."""
+        same = (self.version, self.place, self.purpose) == (other.version, other.place, other.purpose)
+        return same and (self.instance == other.instance or (bool(self.series) and self.series == other.series))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what the ledger stores."""
+        policy = self.policy.model_dump(mode="json", exclude_defaults=True) if self.policy is not None else None
+        return {
+            **asdict(self.place),
+            "ask": self.id,
+            "model": self.model,
+            "version": self.version,
+            "instance": self.instance,
+            "series": self.series,
+            "purpose": self.purpose,
+            "digest": self.digest,
+            "policy": policy,
+            "timezone": self.timezone,
+            "evidence": dict(self.evidence),
+            "validated_at": self.validated_at.isoformat() if self.validated_at else None,
+            "expires_at": self.expires_at.isoformat() if self.expires_at else None,
+            "reason": self.reason,
+            "made_by": [list(run) for run in self.made_by],
+            "at": self.at.isoformat(),
+        }
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> Self:
+        """Return the ask that the ledger stores."""
+        names = ("dag_id", "run_id", "task_id", "map_index")
+        fields = {name: value for name, value in content.items() if name not in (*names, "ask")}
+        policy = content["policy"]
+        return cls(**{
+            **fields,
+            "id": content["ask"],
+            "place": Place(**{name: content[name] for name in names}),
+            "policy": PolicyConfig.model_validate(policy) if policy is not None else None,
+            "validated_at": _optional_time(content["validated_at"]),
+            "expires_at": _optional_time(content["expires_at"]),
+            "made_by": tuple((str(dag_id), str(run_id)) for dag_id, run_id in content["made_by"]),
+            "at": _time(content["at"]),
+        })  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decided:
+    """What somebody decided on an ask.
+
+    :param ask: the ask's id
+    :param decision: who decided what, when, why, and what the policy said
+    :param requested_by: who triggered the run, as Airflow's login tells: empty for a schedule, None: unknown
+    :param id: the same when it is delivered twice
+    """
+
+    ask: str
+    decision: Decision
+    requested_by: str | None = None
+    id: str = field(default_factory=lambda: secrets.token_hex(8))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what the ledger stores."""
+        return {
+            "ask": self.ask,
+            "id": self.id,
+            "decision": self.decision.to_dict(),
+            "requested_by": storable(self.requested_by) if self.requested_by is not None else None,
+        }
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> Self:
+        """Return what the ledger stores."""
+        return cls(
+            ask=str(content["ask"]),
+            id=str(content["id"]),
+            decision=Decision.from_dict(content["decision"]),
+            requested_by=content["requested_by"],
+        )
+
+
+@dataclass(frozen=True)
+class Numbered(Generic[Statement]):
+    """A statement and the entry that holds it."""
+
+    number: int
+    digest: str
+    what: Statement
+
+
+@dataclass
+class Statements:
+    """What the statements of a ledger say together.
+
+    :param validations: the last one of each version
+    :param by_run: the version that a run of Airflow validated last, by DAG and run id
+    :param validated_by: the runs of Airflow that validated a version
+    :param asks: by id, as they were asked last
+    :param instances: the ask of each task instance
+    :param decided: the decision that holds, by ask
+    :param late: decisions that came after it
+    :param first_validation: the first entry that holds a validation
+    :param ids: of all decisions
+    """
+
+    validations: dict[int, Numbered[Validation]] = field(default_factory=dict)
+    by_run: dict[tuple[str, str], int] = field(default_factory=dict)
+    validated_by: dict[int, set[tuple[str, str]]] = field(default_factory=dict)
+    asks: dict[str, Ask] = field(default_factory=dict)
+    instances: dict[str, str] = field(default_factory=dict)
+    decided: dict[str, Numbered[Decided]] = field(default_factory=dict)
+    late: list[Numbered[Decided]] = field(default_factory=list)
+    first_validation: int | None = None
+    ids: set[str] = field(default_factory=set)
+
+    @classmethod
+    def of(cls, entries: Iterable[tuple[int, str, str, Mapping[str, Any]]]) -> Self:
+        """Return what entries say.
+
+        :param entries: number, digest, kind and statement of each, in order
+        """
+        found = cls()
+        for number, digest, kind, content in entries:
+            if kind == VALIDATED:
+                validation = Validation.from_dict(content)
+                found.validations[validation.version] = Numbered(number, digest, validation)
+                if validation.dag_id is not None and validation.run_id is not None:
+                    run = (validation.dag_id, validation.run_id)
+                    found.by_run[run] = validation.version
+                    found.validated_by.setdefault(validation.version, set()).add(run)
+                found.first_validation = number if found.first_validation is None else found.first_validation
+            elif kind == ASKED:
+                found._add_ask(Ask.from_dict(content))
+            elif (decided := Decided.from_dict(content)).id not in found.ids:
+                found.ids.add(decided.id)
+                found._add_decided(Numbered(number, digest, decided))
+        return found
+
+    def _add_ask(self, ask: Ask) -> None:
+        first = self.asks.get(ask.id)
+        # a later try goes on with what was asked: it cannot ask about something else under the same id
+        self.asks[ask.id] = ask if first is None else replace(first, instance=ask.instance)
+        self.instances[ask.instance] = ask.id
+
+    def _add_decided(self, item: Numbered[Decided]) -> None:
+        if item.what.ask not in self.asks:
+            return
+        if item.what.ask in self.decided:
+            self.late.append(item)
+        else:
+            self.decided[item.what.ask] = item
+
+    def last_ask(self, place: Place, purpose: Purpose = "promotion") -> Ask | None:
+        """Return what a task asked last, None when it asked nothing."""
+        return next((ask for ask in reversed(self.asks.values()) if (ask.place, ask.purpose) == (place, purpose)), None)
+
+    def versions_asked(self, place: Place) -> set[int]:
+        """Return every version that a task ever asked about, also in a run of the same id that was deleted."""
+        return {ask.version for ask in self.asks.values() if ask.place == place}
+
+    def ask_of(self, instance: str) -> Ask | None:
+        """Return what a try of a task asked, None when it asked nothing."""
+        ask = self.instances.get(instance)
+        return self.asks[ask] if ask is not None else None
+
+
+def _time(text: str) -> datetime:
+    return datetime.fromisoformat(text).astimezone(UTC)
+
+
+def _optional_time(text: str | None) -> datetime | None:
+    return _time(text) if text else None
