@@ -76,12 +76,14 @@ with DAG(
         approval_task_id=APPROVAL if POLICY.require_second_person else None,
         integrity=CONFIG.integrity,
         notifications=CONFIG.notifications,
-        airflow_conn_id=CONFIG.connections.airflow_api,
         **REGISTRY,
     )
     if POLICY.require_second_person:
         approval = RollbackApprovalOperator(
-            task_id=APPROVAL, expires_after=timedelta(hours=POLICY.expires_after_hours), **REGISTRY
+            task_id=APPROVAL,
+            policy=POLICY.effective_policy,
+            expires_after=timedelta(hours=POLICY.expires_after_hours),
+            **REGISTRY,
         )
         chain(check, approval, rollback)
     else:

@@ -3,7 +3,6 @@
 from airflow.plugins_manager import AirflowPlugin
 
 from model_registry.links import ModelVersionLink
-from model_registry.marks import MarkListener
 from model_registry.middleware import ApprovalMiddleware
 from model_registry.web import PREFIX, ModelPages, page_url
 
@@ -12,9 +11,8 @@ class ModelRegistryPlugin(AirflowPlugin):
     """Faces of the model registry in Airflow."""
 
     name = "model_registry"
-    listeners = [MarkListener()]  # noqa: RUF012 -- Airflow reads lists from the class
-    fastapi_root_middlewares = [  # noqa: RUF012
-        {"name": "The door of approvals", "middleware": ApprovalMiddleware, "args": [], "kwargs": {}}
+    fastapi_root_middlewares = [  # noqa: RUF012 -- Airflow reads lists from the class
+        {"name": "Decisions on approvals", "middleware": ApprovalMiddleware, "args": [], "kwargs": {}}
     ]
     operator_extra_links = [ModelVersionLink()]  # noqa: RUF012
     fastapi_apps = [{"app": ModelPages(), "url_prefix": PREFIX, "name": "Models"}]  # noqa: RUF012

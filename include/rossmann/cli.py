@@ -16,7 +16,7 @@ from typing import Annotated, Any
 
 import typer
 
-from include.lifecycle.errors import BadInputError, RetrainError
+from include.lifecycle.errors import BadInputError, GateFailedError, RetrainError
 from include.lifecycle.text import one_line, storable
 from include.rossmann.config import Booster, RossmannConfig, load_config
 
@@ -120,7 +120,11 @@ def validate(
     """Score the registered version's backtest member on the holdout and apply the gate."""
     from include.rossmann.steps.validate import validate as run
 
-    emit(run(load_config(), run_id=run_id, version=version))
+    try:
+        emit(run(load_config(), run_id=run_id, version=version))
+    except GateFailedError as error:
+        emit(dict(error.result or {}))
+        raise
 
 
 @app.command(rich_help_panel=STEPS)
@@ -133,6 +137,14 @@ def check(
     from include.rossmann.steps.check import check as run
 
     emit(run(load_config(), version=version_number(version)))
+
+
+@app.command(rich_help_panel=PEOPLE)
+def init() -> None:
+    """Make the model's names in MLflow before anybody else can; says whose they are."""
+    from include.rossmann.people import init as run
+
+    say(run(load_config()))
 
 
 @app.command(rich_help_panel=PEOPLE)

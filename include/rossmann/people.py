@@ -9,12 +9,12 @@ from include.lifecycle.decisions import OPERATING_SYSTEM, Decision, Door, Outcom
 from include.lifecycle.errors import BadInputError
 from include.lifecycle.limits import CLIENT_LIMITS
 from include.lifecycle.messages import confirm, confirm_decision, confirm_reconciliation
-from include.lifecycle.policy import Facts, blackout_end, require, validated_at
+from include.lifecycle.names import claim
+from include.lifecycle.policy import Facts, blackout_end, require
 from include.lifecycle.registry import ModelRegistry
 from include.lifecycle.retention import RETENTION_REASON, report
 from include.lifecycle.stages import STAGING
 from include.lifecycle.text import says_something
-from include.lifecycle.versions import VersionInfo
 from include.rossmann import ledger_commands
 from include.rossmann.config import RossmannConfig
 from include.rossmann.ledger_commands import anchored
@@ -35,7 +35,8 @@ def promote(config: RossmannConfig, version: int | None, reason: str) -> list[st
     decision = decided(Outcome.APPROVED, reason)
     info = registry.version(model, chosen)
     if info.stage == STAGING:
-        decision = permitted(config, decision, info)
+        at = registry.ledger(model).read().validated_at(chosen)
+        decision = permitted(config, decision, chosen, Facts(validated_at=at))
     return anchored(registry, model, confirm(registry.promote(model, chosen, decision)))
 
 
@@ -88,6 +89,13 @@ def retention(config: RossmannConfig, *, delete: bool = False) -> list[str]:
     return lines if delete else [*lines, "Nothing was changed: add --delete to delete"]
 
 
+def init(config: RossmannConfig) -> list[str]:
+    """Make the model's names in MLflow before anybody else can, and check that they belong to this login."""
+    lifecycle = config.lifecycle
+    experiments = (lifecycle.experiment, f"{lifecycle.experiment}-predictions")
+    return claim(open_registry(config), lifecycle.model, experiments)
+
+
 def seal(config: RossmannConfig, version: int) -> list[str]:
     """Record the digests of the artifacts of a version that was registered without them."""
     registry = open_registry(config)
@@ -106,17 +114,17 @@ def decided(outcome: Outcome, reason: str) -> Decision:
     return Decision(outcome, user=user, user_source=OPERATING_SYSTEM, reason=reason.strip(), door=Door.CLI)
 
 
-def permitted(config: RossmannConfig, decision: Decision, info: VersionInfo) -> Decision:
+def permitted(config: RossmannConfig, decision: Decision, version: int, facts: Facts) -> Decision:
     """Return the approval with what the policy says of it.
 
     :raises BadInputError: when the policy is not met, or a blackout is in force: a command cannot wait for its end
     """
     policy, timezone = config.lifecycle.approval.policy, config.lifecycle.schedule.timezone
-    decision = require(policy, decision, Facts(validated_at=validated_at(info.tags)))
+    decision = require(policy, decision, facts)
     if end := blackout_end(policy, timezone):
         until = f"{end.astimezone(ZoneInfo(timezone)):%Y-%m-%d %H:%M} ({timezone})"
         raise BadInputError(
-            f"A blackout is in force until {until}: promote version {info.version} then, or approve it in Airflow,"
+            f"A blackout is in force until {until}: promote version {version} then, or approve it in Airflow,"
             " where the promotion waits for that"
         )
     return decision

@@ -1,9 +1,8 @@
 """Whose request it is that reaches Airflow's API server, as Airflow itself finds it."""
 
+from collections.abc import MutableMapping
 from dataclasses import dataclass
 from typing import Any
-
-from model_registry.mark_requests import Scope
 
 
 @dataclass(frozen=True)
@@ -12,30 +11,15 @@ class Caller:
 
     :param name: the user's name
     :param roles: their roles; None where the auth manager shows none
-    :param user: the auth manager's own object
+    :param id: what Airflow keeps as the author of a note
     """
 
     name: str
     roles: tuple[str, ...] | None
-    user: Any
-
-    def may(self, dag_id: str, *, answer: bool = False) -> bool:
-        """Tell whether Airflow lets the user change tasks of a DAG. It has no permission for a single task.
-
-        :param dag_id: the DAG
-        :param answer: ask for answers in Required Actions instead
-        """
-        from airflow.api_fastapi.app import get_auth_manager
-        from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity, DagDetails
-        from airflow.models import DagModel
-
-        entity = DagAccessEntity.HITL_DETAIL if answer else DagAccessEntity.TASK_INSTANCE
-        details = DagDetails(id=dag_id, team_name=DagModel.get_team_name(dag_id))
-        manager = get_auth_manager()
-        return bool(manager.is_authorized_dag(method="PUT", access_entity=entity, details=details, user=self.user))
+    id: str
 
 
-async def caller_of(scope: Scope) -> Caller | None:
+async def caller_of(scope: MutableMapping[str, Any]) -> Caller | None:
     """Return who sent a request, None when nobody is logged in.
 
     :param scope: the request
@@ -49,7 +33,7 @@ async def caller_of(scope: Scope) -> Caller | None:
         user = await get_user(request, None, await bearer_scheme(request))
     except HTTPException:
         return None
-    return Caller(str(user.get_name()), roles_of(user), user)
+    return Caller(str(user.get_name()), roles_of(user), str(user.get_id()))
 
 
 def roles_of(user: Any) -> tuple[str, ...] | None:

@@ -13,7 +13,14 @@ from requests.exceptions import RequestException
 
 from include.lifecycle.containers import ContainerLimits
 from include.lifecycle.text import one_line
-from model_registry.contract import StepOutput, data_environment, step_failure, step_words, typed_environment
+from model_registry.contract import (
+    GATE_FAILED,
+    StepOutput,
+    data_environment,
+    step_failure,
+    step_words,
+    typed_environment,
+)
 from model_registry.exceptions import StepFailedError, StepRefusedError
 from model_registry.hooks import MLflowRegistryHook
 from model_registry.processes import Lines
@@ -166,6 +173,8 @@ class ContainerStepOperator(DockerOperator):
             for receive in lines:
                 receive.finish()
             code = int(cli.wait(container)["StatusCode"])
+            if code in (0, GATE_FAILED):
+                output.record_validation(context, self.mlflow_conn_id)
             if code == 0:
                 return output.result()
             raise self._failure(code, output.sentence, cli.inspect_container(container)["State"])

@@ -9,12 +9,15 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from airflow.sdk import BaseHook
+from airflow.sdk import BaseHook, Context
 from airflow.sdk.exceptions import AirflowNotFoundException
 from airflow.sdk.log import mask_secret
 
-from include.lifecycle.text import storable
-from model_registry.exceptions import StepFailedError, StepRefusedError
+from include.lifecycle.statements import IN_AIRFLOW_ENV, Validation
+from include.lifecycle.tags import FAILED, PASSED
+from include.lifecycle.text import one_line, storable
+from model_registry.exceptions import StepFailedError, StepRefusedError, told_to_airflow
+from model_registry.hooks import MLflowRegistryHook
 
 BAD_INPUT = 2
 GATE_FAILED = 3
@@ -57,7 +60,7 @@ def typed_environment(step: str, env: Mapping[str, Any]) -> dict[str, str]:
             raise StepRefusedError(
                 f"Step {step}: {name} is longer than {MAX_VARIABLE} bytes: give a shorter text in the form"
             )
-    return {name: storable(text) for name, text in typed.items()}
+    return {**{name: storable(text) for name, text in typed.items()}, IN_AIRFLOW_ENV: "1"}
 
 
 def step_failure(step: str, said: str, code: int | None = None) -> StepFailedError | StepRefusedError:
@@ -84,6 +87,24 @@ class StepOutput:
         self._last = ""
         self.sentence = ""
 
+    def record_validation(self, context: Context, mlflow_conn_id: str) -> None:
+        """Enter in the promotion ledger what the step's gate said, where its result tells: the step has no key to it.
+
+        :param context: context of the task that ran the step
+        :param mlflow_conn_id: connection of the MLflow server
+        """
+        said = (self._parsed() or {}).get("validation")
+        if said is None:
+            return
+        ti = context["ti"]
+        try:
+            validation = _validation(said, ti.dag_id, ti.run_id)
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            sentence = one_line(str(error))
+            raise StepRefusedError(f"Step {self._step}: its result holds no validation: {sentence}") from error
+        with told_to_airflow(), MLflowRegistryHook(mlflow_conn_id).registry() as registry:
+            registry.validated(validation)
+
     def stdout(self, line: str) -> None:
         """Take a line of stdout; the last one is the result."""
         if self._last:
@@ -102,16 +123,40 @@ class StepOutput:
 
         :raises StepRefusedError: when the last line of stdout is no JSON object
         """
-        try:
-            result = json.loads(self._last)
-        except ValueError:
-            result = None
-        if not isinstance(result, dict):
+        result = self._parsed()
+        if result is None:
             raise StepRefusedError(
                 f"Step {self._step}: its last line of stdout must be one JSON object, found {self._last[:200]!r}."
             )
         self._log.info("Result: %s", self._last)
         return result
+
+    def _parsed(self) -> dict[str, Any] | None:
+        try:
+            result = json.loads(self._last)
+        except ValueError:
+            return None
+        return result if isinstance(result, dict) else None
+
+
+def _validation(said: object, dag_id: str, run_id: str) -> Validation:
+    """Return what a result says of a version, each field checked: the ledger keeps it for good, and has to be readable.
+
+    :raises ValueError: names the fields that are not what they should be
+    """
+    from pydantic import TypeAdapter, ValidationError
+
+    if not isinstance(said, Mapping):
+        raise TypeError(f"it should be an object, found {said!r}")
+    fields = {**said, "dag_id": dag_id, "run_id": run_id}
+    try:
+        TypeAdapter(Validation).validate_json(json.dumps(fields), strict=True)
+    except ValidationError as error:
+        raise ValueError("; ".join(f"{item['loc'][0]}: {item['msg']}" for item in error.errors())) from error
+    validation = Validation.from_dict(fields)
+    if not validation.model or validation.version < 1 or validation.outcome not in (PASSED, FAILED):
+        raise ValueError(f"model, version and outcome should name a version and {PASSED} or {FAILED}")
+    return validation
 
 
 DATA_ENV_PREFIXES = ("AWS_", "AZURE_", "GOOGLE_", "GCS_", "DVC_")

@@ -26,6 +26,10 @@ class NotApprovedError(AirflowFailException):
     """A promotion was asked for that nobody approved."""
 
 
+class DecisionPendingError(AirflowException):
+    """A task is marked, and the promotion ledger does not have the decision, which may still come."""
+
+
 class PolicyRefusedError(NotApprovedError):
     """The approval does not meet the model's policy."""
 

@@ -12,16 +12,26 @@ import httpx
 from airflow.sdk import BaseHook
 from airflow.sdk.log import mask_secret
 
-from include.lifecycle.environment import environment
+from include.lifecycle.environment import shared_environment
 
 if TYPE_CHECKING:
     from airflow.sdk import Connection
 
+    from include.lifecycle.config import PolicyConfig
     from include.lifecycle.integrity import IntegrityMode
     from include.lifecycle.registry import ModelRegistry
 
 API = "/api/2.0/mlflow"
+_EDITABLE = ("MetastoreBackend", "ExecutionAPISecretsBackend")
+"""Secrets backends that read Airflow's database, themselves or through the API server."""
 _TEST_TIMEOUT = 10.0
+LIMITS_OF_A_PERSON = {
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
+    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
+    "MLFLOW_HTTP_RESPECT_RETRY_AFTER_HEADER": "false",
+}
+"""Shorter than those of a task: in the API server a person waits, and can try again."""
 CONNECTION_VARIABLES = (
     "MLFLOW_TRACKING_URI",
     "MLFLOW_REGISTRY_URI",
@@ -102,6 +112,35 @@ class MLflowRegistryHook(BaseHook):
         return self._server(await self.aget_connection(self.mlflow_conn_id))
 
     @property
+    def is_editable(self) -> bool:
+        """Whether the connection lies in Airflow's database: whoever may edit connections can point it elsewhere."""
+        from airflow.sdk.execution_time.supervisor import ensure_secrets_backend_loaded
+
+        for backend in ensure_secrets_backend_loaded():
+            if type(backend).__name__ in _EDITABLE:
+                continue
+            try:
+                if backend.get_connection(conn_id=self.mlflow_conn_id):
+                    return False
+            except Exception:  # noqa: BLE001 -- a backend that does not answer vouches for nothing
+                self.log.debug("%s gives no connection %s", type(backend).__name__, self.mlflow_conn_id)
+        return True
+
+    def objection(self, policy: "PolicyConfig | None") -> str:
+        """Return why no promotion under a policy may go through this connection, empty when it may.
+
+        :param policy: what the approval needs
+        """
+        if policy is None or not (policy.approvers or policy.four_eyes) or not self.is_editable:
+            return ""
+        return (
+            f"The connection {self.mlflow_conn_id!r} lies in Airflow's database, where whoever may edit connections can"
+            " point it to another server, and that server would say who approved. With approvers or four eyes define it"
+            f" as AIRFLOW_CONN_{self.mlflow_conn_id.upper()} in the environment of API server and workers, or in a"
+            " secrets backend."
+        )
+
+    @property
     def tracking_uri(self) -> str:
         """The tracking URI, without credentials."""
         return self.server.uri
@@ -111,7 +150,9 @@ class MLflowRegistryHook(BaseHook):
         return self.server.environment()
 
     @contextmanager
-    def registry(self, *, integrity: "IntegrityMode" = "when_recorded") -> Iterator["ModelRegistry"]:
+    def registry(
+        self, *, integrity: "IntegrityMode" = "when_recorded", limits: Mapping[str, str] | None = None
+    ) -> Iterator["ModelRegistry"]:
         """Yield the model registry.
 
         MLflow's client reads its credentials and time limits from the environment at every call, so they
@@ -119,11 +160,13 @@ class MLflowRegistryHook(BaseHook):
         environment sets none.
 
         :param integrity: ``required`` promotes nothing whose artifacts have no recorded digests
+        :param limits: time limits, over those of the environment
         """
         from include.lifecycle.limits import bounded_requests
         from include.lifecycle.registry import ModelRegistry
 
-        with environment({**dict.fromkeys(CONNECTION_VARIABLES), **self.environment()}), bounded_requests():
+        values = {**dict.fromkeys(CONNECTION_VARIABLES), **self.environment(), **(limits or {})}
+        with shared_environment(values), bounded_requests():
             yield ModelRegistry(tracking_uri=self.tracking_uri, integrity=integrity)
 
     def version_url(self, model_name: str, version: int | str) -> str:

@@ -35,7 +35,6 @@ def release_tasks(config: LifecycleConfig, *, version: str | int) -> ReleaseTask
     registry: dict[str, Any] = {
         "model_name": config.model,
         "mlflow_conn_id": config.connections.mlflow,
-        "airflow_conn_id": config.connections.airflow_api,
         "notifications": config.notifications,
     }
     rules: dict[str, Any] = {"policy": config.approval.policy, "timezone": config.schedule.timezone}
@@ -70,7 +69,7 @@ def release_tasks(config: LifecycleConfig, *, version: str | int) -> ReleaseTask
     confirm = ConfirmPromotionOperator(
         task_id="confirm",
         model_name=config.model,
-        version=staged,
+        approval_task_id="await_approval",
         promote_task_id="promote",
         mlflow_conn_id=config.connections.mlflow,
         notifications=config.notifications,

@@ -1,5 +1,6 @@
 """Operators of a rollback: a second person's approval, and the move itself."""
 
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -9,25 +10,17 @@ from airflow.providers.standard.operators.hitl import HITLOperator
 from airflow.sdk import BaseOperator, Context, Param
 
 from include.lifecycle.config import NotificationConfig, PolicyConfig
-from include.lifecycle.decisions import AIRFLOW_RUN, AIRFLOW_RUN_UNVERIFIED, UNKNOWN, Decision, Door, Outcome
+from include.lifecycle.decisions import AIRFLOW_RUN_UNVERIFIED, UNKNOWN, Decision, Door, Outcome
 from include.lifecycle.policy import Facts, require
 from include.lifecycle.stages import PRODUCTION
+from include.lifecycle.statements import Ask, Decided, as_reason
 from include.lifecycle.text import one_line, says_something
-from model_registry.airflow_api import TaskKey
-from model_registry.approvals import (
-    APPROVE,
-    REASON,
-    REJECT,
-    Recorded,
-    as_reason,
-    decision_of_response,
-    recorded_by,
-    verified_response,
-)
+from model_registry.approvals import APPROVE, REASON, REJECT, place_of, series_of
 from model_registry.assets import emit_promotion, promotions_of
 from model_registry.exceptions import (
     ApprovalExpiredError,
     ApprovalRejectedError,
+    DecisionPendingError,
     LifecycleRefusedError,
     NotApprovedError,
     decided_otherwise,
@@ -36,35 +29,39 @@ from model_registry.exceptions import (
 from model_registry.hooks import MLflowRegistryHook
 from model_registry.links import ModelVersionLink
 from model_registry.notifications import Notifications, rolled_back, tells
-from model_registry.operators import AIRFLOW_API_CONN
-from model_registry.policies import requested_by, verified_requester
-from model_registry.values import constant, rendered_text, rendered_version
+from model_registry.policies import requested_by
+from model_registry.values import constant, known_operator, rendered_text, rendered_version
 
 if TYPE_CHECKING:
+    from include.lifecycle.entries import LedgerState
     from include.lifecycle.integrity import IntegrityMode
     from include.lifecycle.registry import ModelRegistry
+
+PATIENCE_SECONDS = 20.0
+"""How long an answered task waits for the API server to enter the answer in the ledger."""
 
 
 class ModelRollbackOperator(BaseOperator):
     """Put a version back into Production that was there before, for the reason given with the run.
 
     Whoever triggered the run decides, unless ``approval_task_id`` names a task in which a second person
-    approves. The policy is applied to that decision. The version has to have been in Production, as the
+    approves. The version is the one that was asked for, as the promotion ledger has it: that of the run's form (or,
+    where that names none, the champion before), or the one that the second person saw; no XCom chooses it. The policy
+    is applied to the decision. The version has to have been in Production, as the
     promotion ledger tells, and its artifacts have to be those that were registered; the version that was in
     Production is archived with the reason. A version that is there already changes nothing.
 
     :param model_name: registered model (templated)
-    :param version: version to bring back (templated)
+    :param version: version to bring back (templated): of a run that no login triggered, and what the link leads to
     :param reason_param: parameter of the run that holds the reason
     :param policy: what the decision needs
     :param approval_task_id: the ``RollbackApprovalOperator`` in which a second person approves
     :param integrity: ``required`` refuses a version without recorded digests
     :param notifications: the notifiers that are told
     :param mlflow_conn_id: connection of the MLflow server
-    :param airflow_conn_id: connection to Airflow's own API: shows that who triggered or approved was logged in
     """
 
-    template_fields: Sequence[str] = ("model_name", "version")
+    template_fields: Sequence[str] = ("model_name", "version", "mlflow_conn_id", "approval_task_id", "reason_param")
     operator_extra_links = (ModelVersionLink(),)
     ui_color = "#f9d6d5"
 
@@ -79,7 +76,6 @@ class ModelRollbackOperator(BaseOperator):
         integrity: "IntegrityMode" = "when_recorded",
         notifications: Sequence[NotificationConfig] = (),
         mlflow_conn_id: str = MLflowRegistryHook.default_conn_name,
-        airflow_conn_id: str | None = AIRFLOW_API_CONN,
         **kwargs: Any,
     ) -> None:
         super().__init__(**promotions_of(model_name, kwargs))
@@ -97,51 +93,92 @@ class ModelRollbackOperator(BaseOperator):
         self.integrity = integrity
         self.notifications = Notifications(notifications, self.task_id)
         self.mlflow_conn_id = mlflow_conn_id
-        self.airflow_conn_id = airflow_conn_id
         self.version_url = ""
 
     @tells(rolled_back)
     def execute(self, context: Context) -> dict[str, Any]:
         """Move the version and return what was done."""
-        model = rendered_text(self.task_id, "model_name", self.model_name)
-        version = rendered_version(self.task_id, self.version)
-        hook = MLflowRegistryHook(self.mlflow_conn_id)
-        self.version_url = hook.version_url(model, version)
-        decision = self._decision(context, model, version)
         from include.lifecycle.messages import confirm
 
+        model = rendered_text(self.task_id, "model_name", self.model_name)
+        hook = MLflowRegistryHook(self.mlflow_conn_id)
+        if objection := hook.objection(self.policy):
+            raise LifecycleRefusedError(f"Nothing is rolled back. {objection}")
         with told_to_airflow(), hook.registry(integrity=self.integrity) as registry:
-            self._check_not_overtaken(context, registry, model, version)
-            done = registry.rollback(model, version, decision)
+            state = registry.ledger(model).read()
+            ask = state.statements.last_ask(place_of(context, self.approval_task_id), "rollback")
+            version = self._version(registry, state, model, ask)
+            self.version, self.version_url = version, hook.version_url(model, version)
+            decision = self._decision(context, state, ask, model, version)
+            self._check_not_overtaken(context, registry, model, version, ask)
+            approved = ask is not None and ask.id in state.statements.decided
+            done = registry.rollback(model, version, decision, ask=ask.id if ask is not None and approved else "")
         for sentence in confirm(done):
             self.log.info("%s", sentence)
         emit_promotion(context, done.event)
         return done.to_dict()
 
-    def _decision(self, context: Context, model: str, version: int) -> Decision:
+    def _version(self, registry: "ModelRegistry", state: "LedgerState", model: str, ask: Ask | None) -> int:
+        """Return the version that was asked for."""
+        if ask is None:
+            return rendered_version(self.task_id, self.version)
+        if (used := state.used(ask.id)) is not None:  # by an earlier try: the champion before is another one now
+            return used.version
+        if ask.version:
+            return ask.version
+        before = registry.previous_champion(model)
+        if before is None:
+            raise LifecycleRefusedError(f"No former champion of {model!r} is left to roll back to.")
+        told = str(self.version).strip()
+        if told.isdecimal() and int(told) != before.version:
+            raise LifecycleRefusedError(
+                f"Whoever triggered this run asked for the champion before, version {before.version} of {model!r}, and"
+                f" the run is about version {told}: somebody edited its XComs, something else went live meanwhile, or"
+                " the DAG takes its version from another field than `version`. Nothing is moved: trigger it again."
+            )
+        return before.version
+
+    def _decision(self, context: Context, state: "LedgerState", ask: Ask | None, model: str, version: int) -> Decision:
         """Return the decision of who triggered the run or, where asked for, of the second person.
 
         :raises LifecycleRefusedError: when the policy is not met, with the rule and the remedy
         """
-        asked = decision_of_run(context, self.reason_param, self.airflow_conn_id)
-        self.log.info("Asked for by %s (%s): %s", asked.user, asked.user_source, one_line(asked.reason))
-        requester = asked.user if asked.user_is_verified else None
-        decision = asked
+        decided = state.statements.decided.get(ask.id) if ask is not None else None
+        said = decided.what if decided is not None else None
         if self.approval_task_id is not None:
-            approved = self._approval(context, self.approval_task_id, model, version)
-            why = (
-                f"{asked.reason} (asked for by {one_line(asked.user, 80)}; approved: {approved.reason or 'no reason'})"
+            return self._second_person(context, ask, said, model, version)
+        decision = said.decision if said is not None else decision_of_run(context, self.reason_param)
+        if not says_something(decision.reason):
+            raise LifecycleRefusedError(
+                f"The run has no {self.reason_param}: trigger it again and say why, it is kept."
             )
-            decision = replace(approved, reason=as_reason(why))
-        with told_to_airflow():
-            return require(self.policy, decision, Facts(requested_by=requester))
+        self.log.info("Asked for by %s (%s): %s", decision.user, decision.user_source, one_line(decision.reason))
+        return require(self.policy, decision, Facts(requested_by=said.requested_by if said is not None else None))
 
-    def _check_not_overtaken(self, context: Context, registry: "ModelRegistry", model: str, version: int) -> None:
+    def _second_person(
+        self, context: Context, ask: Ask | None, said: Decided | None, model: str, version: int
+    ) -> Decision:
+        if ask is None or said is None:
+            raise NotApprovedError(
+                f"Nobody approved the rollback of {model!r} to version {version}, as the promotion ledger knows. Clear"
+                f" {self.approval_task_id} to ask again."
+            )
+        approved = said.decision
+        if approved.outcome is not Outcome.APPROVED:
+            raise NotApprovedError(decided_otherwise(model, version, approved))
+        asker = one_line(said.requested_by or requested_by(context) or UNKNOWN, 80)
+        why = f"{ask.reason} (asked for by {asker}; approved: {approved.reason or 'no reason'})"
+        decision = require(self.policy, approved, Facts(requested_by=said.requested_by))
+        return replace(decision, reason=as_reason(why))
+
+    def _check_not_overtaken(
+        self, context: Context, registry: "ModelRegistry", model: str, version: int, ask: Ask | None
+    ) -> None:
         """Check that nothing else came into Production since the rollback was asked for, as when an old run is cleared.
 
         :raises LifecycleRefusedError: when something did
         """
-        ti, asked = context["ti"], _asked_at(context)
+        ti, asked = context["ti"], ask.at if ask is not None else _asked_at(context)
         later = [
             event
             for event in registry.history(model)
@@ -153,37 +190,23 @@ class ModelRollbackOperator(BaseOperator):
                 f" version {later[-1].version} came into Production since: if it is still wanted, trigger it again."
             )
 
-    def _approval(self, context: Context, task_id: str, model: str, version: int) -> Decision:
-        recorded = recorded_by(context, task_id)
-        if recorded is None or recorded.decision is None or (recorded.model, recorded.version) != (model, version):
-            raise NotApprovedError(
-                f"Nobody approved the rollback to version {version} of {model!r}: a second person answers {task_id}"
-                f" under Required Actions; marking it success approves nothing. Clear {task_id} to ask again."
-            )
-        if recorded.decision.outcome is not Outcome.APPROVED:
-            raise NotApprovedError(decided_otherwise(model, version, recorded.decision))
-        ti = context["ti"]
-        dag = self.get_dag()
-        task = dag.task_dict.get(task_id) if dag is not None else None
-        retries = (task.retries or 0) if task is not None else 0
-        key = TaskKey(ti.dag_id, ti.run_id, task_id)
-        return verified_response(recorded.decision, key, retries, self.airflow_conn_id)
-
 
 class RollbackApprovalOperator(HITLOperator):
-    """Ask a second person, under Required Actions, to approve a rollback.
+    """Ask a second person to approve a rollback, under Required Actions.
 
-    The request shows the version beside the one in Production, the reason and who asked. Approve ends as
-    success; Reject, and no answer in time, end as failed without a retry.
+    The request shows the version beside the one in Production, the reason and who asked, and is entered in the
+    promotion ledger. Approve ends as success; Reject, and no answer in time, end as failed without a retry. To mark it
+    success or failed is to answer as well.
 
     :param model_name: registered model (templated)
     :param version: version to bring back (templated)
     :param reason_param: parameter of the run that holds the reason
+    :param policy: what the answer needs; give ``ModelRollbackOperator`` the same
     :param expires_after: how long the second person has
     :param mlflow_conn_id: connection of the MLflow server
     """
 
-    template_fields: Sequence[str] = ("model_name", "version")
+    template_fields: Sequence[str] = ("model_name", "version", "mlflow_conn_id")
     operator_extra_links = (ModelVersionLink(),)
     ui_color = "#fdebd0"
 
@@ -193,6 +216,7 @@ class RollbackApprovalOperator(HITLOperator):
         model_name: str,
         version: str | int,
         reason_param: str = REASON,
+        policy: PolicyConfig | None = None,
         expires_after: timedelta = timedelta(days=1),
         mlflow_conn_id: str = MLflowRegistryHook.default_conn_name,
         **kwargs: Any,
@@ -201,11 +225,14 @@ class RollbackApprovalOperator(HITLOperator):
         form = Param("", help_text, source="task", type="string", title="Reason", maxLength=1000)
         kwargs["params"] = {REASON: form}  # the DAG's own are not part of the answer
         super().__init__(subject="Roll back?", options=[APPROVE, REJECT], response_timeout=expires_after, **kwargs)
+        known_operator(self)
         constant(self.task_id, "model_name", model_name)
         constant(self.task_id, "version", version)
         self.model_name = model_name
         self.version = version
         self.reason_param = reason_param
+        self.policy = policy
+        self.expires_after = expires_after
         self.mlflow_conn_id = mlflow_conn_id
         self.version_url = ""
 
@@ -216,26 +243,60 @@ class RollbackApprovalOperator(HITLOperator):
         model, version = self._version()
         # Jinja is done by now: what the registry and the form hold is text, and stays so
         self.subject = f"Roll {model} back to version {version}?"
-        notes = {"Reason": _reason_of(context, self.reason_param), "Asked for by": requested_by(context) or UNKNOWN}
+        reason = as_reason((context.get("params") or {}).get(self.reason_param))
+        ask = Ask(
+            model=model,
+            version=version,
+            place=place_of(context),
+            instance=str(context["ti"].id),
+            series=series_of(context, self.retries or 0),
+            purpose="rollback",
+            policy=self.policy,
+            expires_at=datetime.now(UTC) + self.expires_after,
+            reason=reason,
+        )
+        notes = {"Reason": reason, "Asked for by": requested_by(context) or UNKNOWN}
         with told_to_airflow(), MLflowRegistryHook(self.mlflow_conn_id).registry() as registry:
             self.body = render_review(registry, model, version, notes=notes)
+            ask = registry.ask(ask)
+            answered = registry.ledger(model).read().statements.decided.get(ask.id)
+        if answered is not None:  # a try before this one was answered
+            return self._end(ask, answered.what)
         return super().execute(context)
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> Any:
         """End the wait.
 
-        :param event: the response, or that nobody answered in time
+        :param event: the response, of which the ledger tells who gave it, or that nobody answered in time
         """
         model, version = self._version()
-        ti = context["ti"]
         if "error" in event:
             raise ApprovalExpiredError(
                 f"Expired: nobody approved the rollback of {model!r} to version {version} in time."
             )
-        decision = decision_of_response(event, dag_id=ti.dag_id, run_id=ti.run_id)
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        with told_to_airflow(), MLflowRegistryHook(self.mlflow_conn_id).registry() as registry:
+            while True:
+                said = registry.ledger(model).read().statements
+                ask = said.ask_of(str(context["ti"].id))
+                if ask is not None and (answered := said.decided.get(ask.id)) is not None:
+                    return self._end(ask, answered.what)
+                if time.monotonic() > deadline:
+                    break
+                time.sleep(1)
+        raise DecisionPendingError(
+            f"The rollback of {model!r} to version {version} was answered, and the promotion ledger does not have the"
+            " answer: Airflow's API server enters it as soon as MLflow answers there, where it runs with the plugin of"
+            " this package."
+        )
+
+    def _end(self, ask: Ask, said: Decided) -> dict[str, Any]:
+        decision = said.decision
         if decision.outcome is not Outcome.APPROVED:
-            raise ApprovalRejectedError(f"Rejected: {one_line(decision.user, 80)} refused the rollback to {version}.")
-        return Recorded(model, version, decision).to_xcom()
+            raise ApprovalRejectedError(
+                f"Rejected: {one_line(decision.user, 80)} refused the rollback to {ask.version}."
+            )
+        return {"model": ask.model, "version": ask.version, **decision.to_dict()}
 
     def _version(self) -> tuple[str, int]:
         model = rendered_text(self.task_id, "model_name", self.model_name)
@@ -244,25 +305,18 @@ class RollbackApprovalOperator(HITLOperator):
         return model, version
 
 
-def decision_of_run(context: Context, reason_param: str, conn_id: str | None) -> Decision:
-    """Return the decision that somebody made by triggering this run with a reason.
+def decision_of_run(context: Context, reason_param: str) -> Decision:
+    """Return the decision that somebody made who triggered this run, of whom no login is known.
 
     :param context: context of a task of the run
     :param reason_param: parameter that holds the reason
-    :param conn_id: connection to Airflow's API, without which the user's name counts as not verified
-    :raises LifecycleRefusedError: when there is no reason
     """
-    reason = _reason_of(context, reason_param)
-    if not says_something(reason):
-        raise LifecycleRefusedError(f"The run has no {reason_param}: trigger it again and say why, it is kept.")
-    ti = context["ti"]
-    told, verified = requested_by(context), verified_requester(context, conn_id)
-    source = AIRFLOW_RUN if verified else AIRFLOW_RUN_UNVERIFIED
+    ti, told = context["ti"], requested_by(context)
     return Decision(
         Outcome.APPROVED,
         user=told or UNKNOWN,
-        user_source=source if told else UNKNOWN,
-        reason=reason,
+        user_source=AIRFLOW_RUN_UNVERIFIED if told else UNKNOWN,
+        reason=as_reason((context.get("params") or {}).get(reason_param)),
         door=Door.FORM,
         at=_asked_at(context),
         dag_id=ti.dag_id,
@@ -275,7 +329,3 @@ def _asked_at(context: Context) -> datetime:
     now = datetime.now(UTC)
     told = getattr(context.get("dag_run"), "run_after", None)
     return min(now, told) if isinstance(told, datetime) else now
-
-
-def _reason_of(context: Context, reason_param: str) -> str:
-    return as_reason((context.get("params") or {}).get(reason_param))

@@ -1,29 +1,42 @@
 """The sensor that waits for a person to decide on a candidate."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from airflow.sdk import BaseSensorOperator, Context, Param, PokeReturnValue
 from airflow.sdk.exceptions import AirflowSkipException
 from airflow.sdk.execution_time.hitl import upsert_hitl_detail
 
 from include.lifecycle.config import NotificationConfig, Occasion, PolicyConfig
-from include.lifecycle.decisions import Decision, Outcome, decide_wait
+from include.lifecycle.decisions import Decision, Outcome, decide_wait, shown_state
 from include.lifecycle.policy import Facts
-from include.lifecycle.text import one_line
-from model_registry.airflow_api import AirflowApi, TaskKey
-from model_registry.approvals import APPROVE, MAX_REASON, REASON, REJECT, Recorded, decision_of_response, tries_asked
-from model_registry.exceptions import ApprovalExpiredError, ApprovalRejectedError, told_to_airflow
+from include.lifecycle.statements import MAX_REASON, Ask
+from include.lifecycle.text import markdown, one_line
+from model_registry.approvals import APPROVE, REASON, REJECT, desk_objection, place_of, series_of
+from model_registry.exceptions import (
+    ApprovalExpiredError,
+    ApprovalRejectedError,
+    LifecycleRefusedError,
+    told_to_airflow,
+)
 from model_registry.hooks import MLflowRegistryHook
 from model_registry.links import ModelVersionLink
 from model_registry.notifications import Notifications
-from model_registry.operators import AIRFLOW_API_CONN
-from model_registry.policies import REQUEST_KEY, facts_of, known_timezone, request_content
+from model_registry.policies import known_timezone, requested_by
 from model_registry.triggers import ModelApprovalTrigger
-from model_registry.values import constant, rendered_text, rendered_version
+from model_registry.values import constant, known_operator, rendered_text, rendered_version
 
+if TYPE_CHECKING:
+    from include.lifecycle.entries import LedgerState
+    from include.lifecycle.registry import ModelRegistry
+    from include.lifecycle.versions import VersionInfo
+
+LOOK_AGAIN = timedelta(hours=1)
+"""How often a deferred wait looks at the ledger in any case."""
+LOOK_SOON = timedelta(seconds=5)
+"""When it looks again after an answer that the ledger does not have yet."""
 _REASON_FORM = Param(
     "",
     type="string",
@@ -34,31 +47,42 @@ _REASON_FORM = Param(
 
 @dataclass(frozen=True)
 class _Found:
-    """What a look at the registry showed.
+    """What a look at the registry and its ledger showed.
 
-    :param body: what a reviewer is shown
-    :param facts: what the policy looks at
+    :param ask: what is asked, None where the wait ended before it asked
     :param decision: how the wait ends, None while it goes on
+    :param first: nobody was asked this before
+    :param seen: stage and tags of the version
+    :param body: what a reviewer is shown, empty where the task asked before in this try
+    :param objection: why nobody can approve it here, empty when somebody can
+    :param exists: whether there is such a version
     """
 
     model: str
     version: int
-    body: str = ""
-    facts: Facts = field(default_factory=Facts)
+    ask: Ask | None = None
     decision: Decision | None = None
+    first: bool = False
+    seen: str = ""
+    body: str = ""
+    objection: str = ""
+    exists: bool = True
 
 
 class ModelApprovalSensor(BaseSensorOperator):
     """Wait until a person approves or rejects a version that is in Staging.
 
-    The doors: marking this task success or failed; Approve or Reject under Required Actions, where the
-    candidate's figures stand beside Production's; and what happens outside, such as a promotion by command
-    line or by hand in MLflow. Approved ends as success, with the decision as XCom. Rejected and expired end
-    as failed, without a retry. Superseded (the version left Staging meanwhile) ends as skipped.
+    It enters in the promotion ledger what it asks. The doors: marking this task success or failed; Approve or Reject
+    under Required Actions, where the candidate's figures stand beside Production's; and what happens outside, such as
+    a promotion by command line or by hand in MLflow. Approved ends as success. Rejected and expired end as failed,
+    without a retry. Superseded (the version left Staging meanwhile) ends as skipped. What this task ends as, and what
+    it leaves as XCom, is for people: a promotion asks the ledger, in which Airflow's API server enters who decided.
 
     The form under Required Actions asks for a reason. What an approval needs is said by ``policy``: it is shown to
-    the reviewer, applied at the door where the plugin is loaded in Airflow's API server, and applied again by the
+    the reviewer, held against a decision in Airflow's API server, which needs this package's plugin, and again by the
     promotion. Without one, an approval without a reason is taken as well.
+
+    A run that validated a version asks about that version and no other.
 
     :param model_name: registered model (templated)
     :param version: version that waits (templated): the one that an earlier task of the run staged
@@ -72,10 +96,9 @@ class ModelApprovalSensor(BaseSensorOperator):
     :param remind_before: how long before it expires the notification ``expiring`` is sent, when deferrable
     :param notifications: the notifiers that are told
     :param mlflow_conn_id: connection of the MLflow server
-    :param airflow_conn_id: connection to Airflow's own API, optional
     """
 
-    template_fields = ("model_name", "version")
+    template_fields = ("model_name", "version", "mlflow_conn_id")
     operator_extra_links = (ModelVersionLink(),)
     ui_color = "#fdebd0"
 
@@ -93,7 +116,6 @@ class ModelApprovalSensor(BaseSensorOperator):
         remind_before: timedelta | None = None,
         notifications: Sequence[NotificationConfig] = (),
         mlflow_conn_id: str = MLflowRegistryHook.default_conn_name,
-        airflow_conn_id: str | None = AIRFLOW_API_CONN,
         **kwargs: Any,
     ) -> None:
         if expires_after <= timedelta(0) or poll_seconds <= 0:
@@ -102,6 +124,7 @@ class ModelApprovalSensor(BaseSensorOperator):
         kwargs.setdefault("timeout", expires_after + timedelta(days=1))
         kwargs.setdefault("mode", "reschedule")
         super().__init__(poke_interval=poll_seconds, **kwargs)
+        known_operator(self)
         constant(self.task_id, "model_name", model_name)
         constant(self.task_id, "version", version)
         self.model_name = model_name
@@ -114,159 +137,196 @@ class ModelApprovalSensor(BaseSensorOperator):
         self.remind_before = remind_before if remind_before and remind_before < expires_after else None
         self.notifications = Notifications(notifications, self.task_id)
         self.mlflow_conn_id = mlflow_conn_id
-        self.airflow_conn_id = airflow_conn_id
         self.version_url = ""
 
     def execute(self, context: Context) -> Any:
         """Ask, then wait."""
         if not self.deferrable:
             return super().execute(context)
-        expires_at = datetime.now(UTC) + self.expires_after
-        found = self._look(context, expires_at)
-        if found.decision is not None:
-            return self._end(context, found.model, found.version, found.decision)
-        ti = context["ti"]
-        # Where Airflow starts the task a second time, writing the request again would erase a response.
-        response = self._earlier_response(context)
-        if response is not None:
-            decision = decision_of_response(response, dag_id=ti.dag_id, run_id=ti.run_id)
-            return self._end(context, found.model, found.version, decision)
-        self._announce(context, found, expires_at)
-        upsert_hitl_detail(
-            ti_id=ti.id,
-            options=[APPROVE, REJECT],
-            subject=f"Put version {found.version} of {found.model} into Production?",
-            body=found.body,
-            params={REASON: _REASON_FORM.serialize()},
-        )
-        model, version = found.model, found.version
-        self.log.info("Waiting for a decision on version %d of %s until %s", version, model, expires_at)
-        self.log.info("Approve or reject it under Required Actions, or mark this task: the note is the reason")
-        self.notifications.send(context, "waiting", model, version, url=self.version_url)
-        self._wait(context, model, version, expires_at, remind=True)
-        return None
+        return self._wait_or_end(context)
 
-    def _wait(self, context: Context, model: str, version: int, expires_at: datetime, *, remind: bool) -> None:
-        """Defer until the wait ends or, once, until it is time to remind people of it."""
-        remind_at = expires_at - self.remind_before if remind and self.remind_before else None
-        self.defer(
-            trigger=ModelApprovalTrigger(
-                model_name=model,
-                version=version,
-                ti_id=str(context["ti"].id),
-                mlflow_conn_id=self.mlflow_conn_id,
-                poll_seconds=self.poke_interval,
-                expires_at=expires_at.isoformat(),
-                remind_at=remind_at.isoformat() if remind_at else None,
-            ),
-            method_name="execute_complete",
-        )
+    def execute_complete(self, context: Context, event: Mapping[str, Any], *, remind: bool = False) -> Any:
+        """Look again.
 
-    def execute_complete(self, context: Context, event: Mapping[str, Any]) -> dict[str, Any]:
-        """End the wait.
-
-        :param event: the trigger's decision, or the response given under Required Actions
+        :param event: the trigger's, or the response given under Required Actions: it tells nothing that is believed
+        :param remind: it was to come back when it is time to remind people
         """
-        ti = context["ti"]
-        model = rendered_text(self.task_id, "model_name", self.model_name)
-        version = rendered_version(self.task_id, self.version)
-        self.version_url = MLflowRegistryHook(self.mlflow_conn_id).version_url(model, version)
-        if "remind" in event:
-            expires_at = datetime.fromisoformat(event["remind"])
-            until = f"it expires at {expires_at:%Y-%m-%d %H:%M} UTC"
-            self.notifications.send(context, "expiring", model, version, reason=until, url=self.version_url)
-            self._wait(context, model, version, expires_at, remind=False)
-        if "decision" in event:
-            decision = Decision.from_dict(event["decision"])
-        else:
-            decision = decision_of_response(event, dag_id=ti.dag_id, run_id=ti.run_id)
-        return self._end(context, model, version, decision)
+        return self._wait_or_end(context, answered="chosen_options" in event, remind=remind)
 
     def poke(self, context: Context) -> PokeReturnValue:
         """Look once, when not deferrable."""
-        first = context["ti"].get_first_reschedule_date(context)
-        expires_at = (first or datetime.now(UTC)) + self.expires_after
-        found = self._look(context, expires_at)
-        if found.decision is None:
-            self._announce(context, found, expires_at)
-            if first is None:
-                self.notifications.send(context, "waiting", found.model, found.version, url=self.version_url)
-            return PokeReturnValue(is_done=False)
-        ended = self._end(context, found.model, found.version, found.decision)
-        return PokeReturnValue(is_done=True, xcom_value=ended)
+        found = self._look(context)
+        if found.decision is not None:
+            return PokeReturnValue(is_done=True, xcom_value=self._end(context, found, found.decision))
+        if found.first:
+            self._tell(context, found, "waiting")
+        return PokeReturnValue(is_done=False)
 
-    def _announce(self, context: Context, found: _Found, expires_at: datetime) -> None:
-        """Leave on which version a decision is asked for, and for the door what an approval needs.
+    def _wait_or_end(self, context: Context, *, answered: bool = False, remind: bool = False) -> Any:
+        found = self._look(context)
+        if found.decision is not None:
+            return self._end(context, found, found.decision)
+        if found.ask is None:  # a look that does not end the wait has asked
+            raise RuntimeError("nothing was asked")
+        ti, ask, now = context["ti"], found.ask, datetime.now(UTC)
+        if found.body:
+            upsert_hitl_detail(
+                ti_id=ti.id,
+                options=[APPROVE, REJECT],
+                subject=f"Put version {found.version} of {found.model} into Production?",
+                body=found.body,
+                params={REASON: _REASON_FORM.serialize()},
+            )
+        if found.first and (objection := found.objection):
+            self.log.error("%s", objection)
+        if found.first:
+            self.log.info(
+                "Waiting for a decision on version %d of %s until %s", found.version, found.model, ask.expires_at
+            )
+            self.log.info("Approve or reject it under Required Actions, or mark this task: the note is the reason")
+            self._tell(context, found, "waiting")
+        expires_at = ask.expires_at or now + self.expires_after
+        remind_at = expires_at - self.remind_before if self.remind_before else None
+        if remind and remind_at is not None and now >= remind_at:
+            self._tell(context, found, "expiring", reason=f"it expires at {expires_at:%Y-%m-%d %H:%M} UTC")
+        # the API server enters an answer in the ledger when it is committed, or soon after
+        look_at = now + (LOOK_SOON if answered else LOOK_AGAIN)
+        reminds = remind_at is not None and now < remind_at <= look_at
+        if remind_at is not None and reminds:
+            look_at = remind_at
+        self.defer(
+            trigger=ModelApprovalTrigger(
+                model_name=found.model,
+                version=found.version,
+                ti_id=str(ti.id),
+                mlflow_conn_id=self.mlflow_conn_id,
+                poll_seconds=self.poke_interval,
+                expires_at=expires_at.isoformat(),
+                remind_at=look_at.isoformat(),
+                seen=found.seen,
+            ),
+            method_name="execute_complete",
+            kwargs={"remind": reminds},
+        )
+        return None
 
-        Without it a mark of this task approves nothing: nobody was asked about this version.
-        """
-        ti = context["ti"]
-        ti.xcom_push(key="return_value", value=Recorded(found.model, found.version).to_xcom())
-        ti.xcom_push(key=self.operator_extra_links[0].xcom_key, value=self.version_url)
-        if self.policy is not None:
-            content = request_content(found.model, found.version, self.policy, self.timezone, found.facts, expires_at)
-            ti.xcom_push(key=REQUEST_KEY, value=content)
-
-    def _look(self, context: Context, expires_at: datetime) -> _Found:
-        """Return what the registry shows, and what a reviewer is shown while the wait goes on."""
+    def _look(self, context: Context) -> _Found:
+        """Return what registry and ledger show; enter in the ledger what is asked, while the wait goes on."""
         from include.lifecycle.errors import VersionNotFoundError
-        from include.lifecycle.review import METRICS, render_policy, render_review
 
         model = rendered_text(self.task_id, "model_name", self.model_name)
         version = rendered_version(self.task_id, self.version)
         hook = MLflowRegistryHook(self.mlflow_conn_id)
         self.version_url = hook.version_url(model, version)
+        context["ti"].xcom_push(key=self.operator_extra_links[0].xcom_key, value=self.version_url)
         with told_to_airflow(), hook.registry() as registry:
+            state = registry.ledger(model).read()
+            self._check_own(context, state, model, version)
             try:
                 info = registry.version(model, version)
             except VersionNotFoundError:
-                return _Found(model, version, decision=decide_wait(None, {}, expires_at=expires_at))
-            decision = decide_wait(info.stage, info.tags, expires_at=expires_at)
-            if decision is not None:
-                return _Found(model, version, decision=decision)
-            facts, body = Facts(), ""
-            if self.policy is not None:
-                facts = facts_of(context, self.policy, self.airflow_conn_id, info.tags)
-            if self.deferrable:  # Required Actions, which shows it, lists deferred tasks only
-                metrics = METRICS if self.review_metrics is None else self.review_metrics
-                body = render_review(registry, model, version, metrics=metrics)
-                if self.policy is not None:
-                    body += f"\n{render_policy(self.policy, self.timezone, facts)}"
-        return _Found(model, version, body, facts)
+                info = None
+            ask = self._question(context, state, model, version, info)
+            before = state.statements.last_ask(ask.place)
+            asked = before if before is not None and ask.continues(before) else None
+            ask = asked or ask
+            decision = self._decided(state, ask, info)
+            seen = shown_state(info.stage if info is not None else None, info.tags if info is not None else {})
+            if asked is None and decision is not None and decision.outcome is Outcome.APPROVED:
+                # it went live before this look: the tasks behind find in the ledger what this run is about
+                asked = registry.ask(ask)
+            if decision is not None or info is None:
+                return _Found(model, version, asked, decision, seen=seen, exists=info is not None)
+            new_try = asked is None or asked.instance != str(context["ti"].id)
+            objection = (hook.objection(self.policy) or desk_objection()) if new_try else ""
+            body = self._body(context, registry, ask, objection) if self.deferrable and new_try else ""
+            if new_try:
+                ask = registry.ask(replace(ask, instance=str(context["ti"].id)))
+        return _Found(model, version, ask, first=asked is None, seen=seen, body=body, objection=objection)
 
-    def _earlier_response(self, context: Context) -> dict[str, Any] | None:
-        """Return a response to this request that was not followed, from this try or those it retries."""
-        ti = context["ti"]
-        try:
-            api = AirflowApi.from_connection(self.airflow_conn_id)
-            if api is None:
-                return None
-            with api:
-                task = TaskKey(ti.dag_id, ti.run_id, ti.task_id)
-                tries = tries_asked(ti.try_number, ti.max_tries, self.retries or 0)
-                found = (api.response(task, number) for number in tries)
-                return next((response for response in found if response is not None), None)
-        except Exception as error:  # noqa: BLE001 -- Airflow's API is a help here, never a condition
-            self.log.warning("An earlier response could not be read: %s", type(error).__name__)
-            return None
+    def _check_own(self, context: Context, state: "LedgerState", model: str, version: int) -> None:
+        """Check that a run which validated a version asks about no other, whatever its XComs say meanwhile."""
+        own = state.statements.by_run.get((context["ti"].dag_id, context["ti"].run_id))
+        if own is not None and own != version:
+            raise LifecycleRefusedError(
+                f"This run validated version {own} of {model!r}, and was told to ask about version"
+                f" {version}: somebody edited its XComs. Clear the task that registers, and what follows."
+            )
 
-    def _end(self, context: Context, model: str, version: int, decision: Decision) -> dict[str, Any]:
+    def _question(
+        self, context: Context, state: "LedgerState", model: str, version: int, info: "VersionInfo | None"
+    ) -> Ask:
+        from include.lifecycle.events import Event
+        from include.lifecycle.stages import STAGING
+        from include.lifecycle.tags import ARTIFACTS_DIGEST
+
+        said = state.statements.validations.get(version)
+        shown = Event.of(model, version, STAGING, STAGING, Decision(Outcome.APPROVED))
+        shown = shown.with_evidence(info.tags if info is not None else {}, said.what if said is not None else None)
+        return Ask(
+            model=model,
+            version=version,
+            place=place_of(context),
+            instance=str(context["ti"].id),
+            series=series_of(context, self.retries or 0),
+            digest=info.tags.get(ARTIFACTS_DIGEST, "") if info is not None else "",
+            policy=self.policy,
+            timezone=self.timezone,
+            evidence=shown.evidence,
+            validated_at=state.validated_at(version),
+            expires_at=datetime.now(UTC) + self.expires_after,
+            made_by=tuple(sorted(self._made_by(state, version, info))),
+        )
+
+    @staticmethod
+    def _made_by(state: "LedgerState", version: int, info: "VersionInfo | None") -> set[tuple[str, str]]:
+        from include.lifecycle.tags import AIRFLOW_DAG_ID, AIRFLOW_RUN_ID
+
+        tags = info.tags if info is not None else {}
+        registered = (tags.get(AIRFLOW_DAG_ID, ""), tags.get(AIRFLOW_RUN_ID, ""))
+        validated = state.statements.validated_by.get(version, set())
+        return {*validated, registered} if all(registered) else set(validated)
+
+    def _decided(self, state: "LedgerState", ask: Ask, info: "VersionInfo | None") -> Decision | None:
+        if (item := state.statements.decided.get(ask.id)) is not None:
+            return item.what.decision
+        standing = state.standing(ask.version)
+        return decide_wait(
+            info.stage if info is not None else None,
+            standing.as_decision() if standing is not None else None,
+            expires_at=ask.expires_at or datetime.now(UTC) + self.expires_after,
+        )
+
+    def _body(self, context: Context, registry: "ModelRegistry", ask: Ask, objection: str) -> str:
+        """Return what a reviewer is shown."""
+        from include.lifecycle.review import METRICS, render_policy, render_review
+
+        metrics = METRICS if self.review_metrics is None else self.review_metrics
+        body = render_review(registry, ask.model, ask.version, metrics=metrics)
+        if self.policy is not None:
+            facts = Facts(requested_by=requested_by(context), validated_at=ask.validated_at)
+            body += f"\n{render_policy(self.policy, self.timezone, facts)}"
+        return f"**Nobody can approve it here.** {markdown(objection)}\n\n{body}" if objection else body
+
+    def _end(self, context: Context, found: _Found, decision: Decision) -> dict[str, Any]:
         """Leave the decision as XCom and end in the state that shows it."""
-        ti = context["ti"]
+        ti, model, version = context["ti"], found.model, found.version
         if decision.run_id is None:
             decision = replace(decision, dag_id=ti.dag_id, run_id=ti.run_id)
-        result = Recorded(model, version, decision).to_xcom()
+        result = {"model": model, "version": version, **decision.to_dict()}
         ti.xcom_push(key="return_value", value=result)
         reason = f": {one_line(decision.reason)}" if decision.reason else ""
         who = f"version {version} of {model!r} was {decision.outcome} by {one_line(decision.user, 80)}{reason}"
         if decision.outcome is Outcome.APPROVED:
             self.log.info("Approved: %s", who)
             return result
+        told = {"user": decision.user, "reason": decision.reason}
+        if found.exists:
+            self._record(model, version, decision)
         if decision.outcome is Outcome.SUPERSEDED:
-            self._tell(context, model, version, decision)
+            self._tell(context, found, "superseded", **told)
             raise AirflowSkipException(f"Superseded: version {version} of {model!r}: {one_line(decision.reason)}.")
-        self._record(model, version, decision)
-        self._tell(context, model, version, decision)
+        self._tell(context, found, cast("Occasion", decision.outcome.value), **told)
         if decision.outcome is Outcome.EXPIRED:
             raise ApprovalExpiredError(
                 f"Expired: version {version} of {model!r}: {decision.reason}. Production stays as it was;"
@@ -274,13 +334,11 @@ class ModelApprovalSensor(BaseSensorOperator):
             )
         raise ApprovalRejectedError(f"Rejected: {who}. Production stays as it was.")
 
-    def _tell(self, context: Context, model: str, version: int, decision: Decision) -> None:
-        event = cast("Occasion", decision.outcome.value)
-        told = {"user": decision.user, "reason": decision.reason, "url": self.version_url}
-        self.notifications.send(context, event, model, version, **told)
+    def _tell(self, context: Context, found: _Found, event: Occasion, **told: str) -> None:
+        self.notifications.send(context, event, found.model, found.version, url=self.version_url, **told)
 
     def _record(self, model: str, version: int, decision: Decision) -> None:
-        """Record the decision on the version at once; what fails here is left to ``RecordDecisionOperator``."""
+        """Write the decision on the version at once; what fails here is left to ``RecordDecisionOperator``."""
         try:
             with MLflowRegistryHook(self.mlflow_conn_id).registry() as registry:
                 registry.record_decision(model, version, decision)

@@ -9,7 +9,14 @@ from typing import Any
 from airflow.sdk import BaseOperator, Context
 
 from include.lifecycle.keys import KEY_ENV
-from model_registry.contract import StepOutput, data_environment, step_failure, step_words, typed_environment
+from model_registry.contract import (
+    GATE_FAILED,
+    StepOutput,
+    data_environment,
+    step_failure,
+    step_words,
+    typed_environment,
+)
 from model_registry.hooks import CONNECTION_VARIABLES, MLflowRegistryHook
 from model_registry.processes import ChildProcess
 
@@ -66,7 +73,7 @@ class PipelineStepOperator(BaseOperator):
         self.data_conn_id = data_conn_id
         self._child: ChildProcess | None = None
 
-    def execute(self, context: Context) -> dict[str, Any]:  # noqa: ARG002
+    def execute(self, context: Context) -> dict[str, Any]:
         """Run the step and return its result."""
         cwd = Path(self.cwd) if self.cwd else PROJECT_ROOT
         command = [self.python or sys.executable, "-m", self.module, *self.step]
@@ -74,6 +81,8 @@ class PipelineStepOperator(BaseOperator):
         output = StepOutput(self.log, self.step[0])
         self._child = ChildProcess(command, environment=self._environment(cwd), cwd=cwd)
         code = self._child.run(output.stdout, output.stderr)
+        if code in (0, GATE_FAILED):
+            output.record_validation(context, self.mlflow_conn_id)
         if code == 0:
             return output.result()
         raise self._failure(code, output.sentence)

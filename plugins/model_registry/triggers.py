@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -13,10 +13,12 @@ from airflow.sdk.execution_time.hitl import get_hitl_detail_content_detail
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 from asgiref.sync import sync_to_async
 
-from include.lifecycle.decisions import decide_wait
+from include.lifecycle.decisions import shown_state
 from model_registry.hooks import API, MLflowRegistryHook
 
 _TIMEOUT = 20.0
+_SOON = timedelta(seconds=1)
+_LOOK = TriggerEvent({"look": True})  # type: ignore[no-untyped-call]
 log = logging.getLogger(__name__)
 
 
@@ -25,11 +27,10 @@ class RegistryUnavailableError(Exception):
 
 
 class ModelApprovalTrigger(BaseTrigger):
-    """Wait until the registry shows how the wait for a decision on a version ends.
+    """Wait until there is something to look at: the version's stage or tags changed, or a time has come.
 
-    It fires one event, either ``{"decision": ...}`` or, for a response in Required Actions that came before
-    the task was deferred, the event that Airflow makes of a response. As long as MLflow does not answer, it
-    goes on waiting: a person can still decide.
+    It decides nothing. Its one event, ``{"look": true}``, makes the task look at the registry and the promotion ledger.
+    As long as MLflow does not answer, it goes on waiting: a person can still decide.
 
     :param model_name: registered model
     :param version: version that waits
@@ -37,7 +38,8 @@ class ModelApprovalTrigger(BaseTrigger):
     :param mlflow_conn_id: connection of the MLflow server; its credentials are not stored with the trigger
     :param poll_seconds: seconds between two looks
     :param expires_at: when the wait expires, ISO 8601; absolute, so a restart does not prolong it
-    :param remind_at: when to come back once with ``{"remind": expires_at}``, for a notification; None: never
+    :param remind_at: when the task wants to look in any case; None: not before it expires
+    :param seen: stage and tags as the task saw them (``shown_state``); None: the task looks at once
     """
 
     def __init__(
@@ -50,6 +52,7 @@ class ModelApprovalTrigger(BaseTrigger):
         poll_seconds: float,
         expires_at: str,
         remind_at: str | None = None,
+        seen: str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)  # type: ignore[no-untyped-call]
@@ -60,29 +63,25 @@ class ModelApprovalTrigger(BaseTrigger):
         self.poll_seconds = poll_seconds
         self.expires_at = expires_at
         self.remind_at = remind_at
+        self.seen = seen
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class path and every argument."""
-        return (
-            "model_registry.triggers.ModelApprovalTrigger",
-            {
-                "model_name": self.model_name,
-                "version": self.version,
-                "ti_id": self.ti_id,
-                "mlflow_conn_id": self.mlflow_conn_id,
-                "poll_seconds": self.poll_seconds,
-                "expires_at": self.expires_at,
-                "remind_at": self.remind_at,
-            },
-        )
+        names = ("model_name", "version", "ti_id", "mlflow_conn_id", "poll_seconds", "expires_at", "remind_at", "seen")
+        return "model_registry.triggers.ModelApprovalTrigger", {name: getattr(self, name) for name in names}
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Look until the wait is over; yields one event."""
-        if response := await self._response_before_deferral():
-            yield _event(response)
+        """Wait; yields one event."""
+        if self.seen is None:
+            yield _LOOK
             return
-        expires_at = datetime.fromisoformat(self.expires_at)
-        remind_at = datetime.fromisoformat(self.remind_at) if self.remind_at else None
+        until = datetime.fromisoformat(self.expires_at)
+        if self.remind_at:
+            until = min(until, datetime.fromisoformat(self.remind_at))
+        if (answered := await self._answered_before_deferral()) is not None:
+            # each look is later than the one before: the ledger may never get that answer, without this plugin
+            now = datetime.now(UTC)
+            until = min(until, now + max(_SOON, now - answered))
         available = True
         # made once: to make a client holds up every trigger of the process for tens of milliseconds
         client: httpx.AsyncClient | None = None
@@ -99,14 +98,10 @@ class ModelApprovalTrigger(BaseTrigger):
                 if not available:
                     log.info("MLflow answers again")
                 available = True
-                decision = decide_wait(stage, tags, expires_at=expires_at)
-                if decision is not None:
-                    yield _event({"decision": decision.to_dict()})
+                if shown_state(stage, tags) != self.seen or datetime.now(UTC) >= until:
+                    yield _LOOK
                     return
-            if remind_at is not None and datetime.now(UTC) >= remind_at:
-                yield _event({"remind": self.expires_at})
-                return
-            left = ((remind_at or expires_at) - datetime.now(UTC)).total_seconds()
+            left = (until - datetime.now(UTC)).total_seconds()
             await asyncio.sleep(min(self.poll_seconds, left) if left > 0 else self.poll_seconds)
 
     async def _client(self) -> httpx.AsyncClient:
@@ -129,8 +124,8 @@ class ModelApprovalTrigger(BaseTrigger):
             raise RegistryUnavailableError(f"HTTP status {answer.status_code}")
         return version.get("current_stage") or "None", {tag["key"]: tag["value"] for tag in version.get("tags", [])}
 
-    async def _response_before_deferral(self) -> dict[str, Any] | None:
-        """Return a response that came between the request for action and the deferral: nobody else reads it."""
+    async def _answered_before_deferral(self) -> datetime | None:
+        """Return when a response came before the deferral, which resumes nobody; None when there is none."""
         try:
             detail: HITLDetailResponse | None = await sync_to_async(get_hitl_detail_content_detail)(
                 ti_id=UUID(self.ti_id)
@@ -138,19 +133,9 @@ class ModelApprovalTrigger(BaseTrigger):
         except Exception as error:  # noqa: BLE001 -- outside a triggerer, or Airflow's API is away: the wait goes on
             log.debug("No response could be read: %s", _short(error))
             return None
-        if detail is None or not detail.response_received or not detail.chosen_options:
+        if detail is None or not detail.response_received:
             return None
-        user = detail.responded_by_user
-        return {
-            "chosen_options": list(detail.chosen_options),
-            "params_input": detail.params_input or {},
-            "responded_at": detail.responded_at,
-            "responded_by_user": {"id": user.id, "name": user.name} if user else None,
-        }
-
-
-def _event(payload: dict[str, Any]) -> TriggerEvent:
-    return TriggerEvent(payload)  # type: ignore[no-untyped-call]
+        return detail.responded_at or datetime.now(UTC)
 
 
 def _json(answer: httpx.Response) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import re
 
+from model_registry.effects import APPROVAL_OPERATORS
 from model_registry.exceptions import LifecycleRefusedError
 
 
@@ -12,6 +13,18 @@ def constant(task_id: str, name: str, value: object) -> None:
     """
     if value is None or value == "":
         raise ValueError(f"{task_id}: {name} must not be empty")
+
+
+def known_operator(operator: object) -> None:
+    """Check that Airflow's API server knows an operator that asks: it sees the class's name alone.
+
+    :raises ValueError: for a subclass, whose marks it would not see
+    """
+    if type(operator).__name__ not in APPROVAL_OPERATORS:
+        raise ValueError(
+            f"{type(operator).__name__}: marks of a subclass are not seen in Airflow's API server, which knows"
+            f" {' and '.join(sorted(APPROVAL_OPERATORS))}: use one of them"
+        )
 
 
 def rendered_text(task_id: str, name: str, value: object) -> str:

@@ -8,7 +8,7 @@ from model_registry.recording import RecordDecisionOperator
 from model_registry.sensors import ModelApprovalSensor
 
 MODEL = {"model_name": "churn-classifier"}
-VERSION = {"version": "{{ params.version }}"}  # its tag validation.outcome says "passed"
+VERSION = {"version": "{{ params.version }}"}  # the ledger knows that it passed its gate: ModelRegistry.validated
 
 with DAG(
     dag_id="example_other_model",

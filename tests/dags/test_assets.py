@@ -25,7 +25,7 @@ with DAG(dag_id="asset_producer", schedule=None, start_date=pendulum.datetime(20
 
 with DAG(dag_id="asset_rollback", schedule=None, start_date=pendulum.datetime(2026, 1, 1),
          params={"version": Param(1, type="integer"), "reason": Param("bad figures", type="string")}):
-    ModelRollbackOperator(task_id="rollback", model_name="MODEL", version="{{ params.version }}", airflow_conn_id=None)
+    ModelRollbackOperator(task_id="rollback", model_name="MODEL", version="{{ params.version }}")
 """
 CONSUMER = """
 import pendulum

@@ -1,5 +1,6 @@
 """Airflow's own API application with its database, and a run of the example whose approval waits."""
 
+import itertools
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,16 +9,18 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import httpx
-import pytest
-
-from model_registry import airflow_api
+from include.lifecycle.config import PolicyConfig
+from include.lifecycle.statements import Ask, Place, Statements
+from model_registry.hooks import MLflowRegistryHook
 from tests.airflow_home import PASSWORD, example_bag
 
 DAG = "example_other_model"
 APPROVAL = "await_approval"
 GROUPED = Path(__file__).parent / "dags" / "grouped_approval.py"
-EVENTS = ("approval_mark", "approval_note", "approval_response", "approval_refused")
+ATTACKS = GROUPED.with_name("attacks.py")
+MODEL = "churn-classifier"
+EVENTS = ("approval_pending", "approval_decided", "approval_refused", "approval_foreign")
+_versions = itertools.count(1)
 
 
 @contextmanager
@@ -30,18 +33,18 @@ def api_client() -> Iterator[Any]:
 
     DagBundlesManager().sync_bundles_to_db()
     sync_bag_to_db(example_bag(), "examples", None)
-    grouped = DagBag(dag_folder=str(GROUPED), bundle_path=GROUPED.parent, bundle_name="examples")
-    assert grouped.import_errors == {}
-    sync_bag_to_db(grouped, "examples", None)
+    for file in (GROUPED, ATTACKS):
+        bag = DagBag(dag_folder=str(file), bundle_path=file.parent, bundle_name="examples")
+        assert bag.import_errors == {}
+        sync_bag_to_db(bag, "examples", None)
     with TestClient(create_app(apps="core")) as client:
         yield client
 
 
-def reach(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let what a task asks of Airflow's API reach this application: only the network between them is missing."""
-    network = httpx.Client
-    transport = client._transport
-    monkeypatch.setattr(airflow_api.httpx, "Client", lambda **options: network(transport=transport, **options))
+def said() -> Statements:
+    """What the ledger of the example's model was told."""
+    with MLflowRegistryHook().registry() as registry:
+        return registry.ledger(MODEL).read().statements
 
 
 class Run:
@@ -100,41 +103,29 @@ class Run:
     def mark(self, user: str, body: Any, path: str | None = None) -> int:
         return int(self.patch(user, body, path).status_code)
 
-    def ask(self, policy: dict[str, Any] | None = None, **fields: Any) -> None:
-        """Leave what the sensor leaves when it asks."""
-        content = {
-            "model": "churn-classifier",
-            "version": 7,
-            "policy": policy or {},
-            "timezone": "UTC",
-            "requested_by": "anna",
-            "validated_at": datetime.now(UTC).isoformat(),
-            "expires_at": (datetime.now(UTC) + timedelta(days=7)).isoformat(),
+    def ask(self, policy: dict[str, Any] | None = None, task_id: str = "", **fields: Any) -> Ask:
+        """Enter in the ledger what the sensor enters when it asks, about a version that nobody asked about before."""
+        instance = self.instance(task_id)
+        place = Place(dag_id=self.dag_id, run_id=self.run_id, task_id=instance.task_id, map_index=instance.map_index)
+        wanted: dict[str, Any] = {
+            "version": next(_versions),
+            "policy": PolicyConfig.model_validate(policy or {}),
+            "validated_at": datetime.now(UTC),
+            "expires_at": datetime.now(UTC) + timedelta(days=7),
             **fields,
         }
-        self.leave("approval_request", content)
+        with MLflowRegistryHook().registry() as registry:
+            return registry.ask(Ask(model=MODEL, place=place, instance=str(instance.id), **wanted))
 
-    def leave(self, key: str, value: Any) -> None:
-        """Leave an XCom of the approval."""
-        from airflow.models.xcom import XComModel
-        from airflow.utils.session import create_session
-
-        with create_session() as session:
-            XComModel.set(
-                key,
-                value,
-                dag_id=self.dag_id,
-                task_id=self.task_id,
-                run_id=self.run_id,
-                serialize=False,
-                session=session,
-            )
-
-    def xcom(self, key: str) -> Any:
-        """What the approval has as XCom, as the API tells it."""
-        path = f"{self.approval}/xcomEntries/{key}?deserialize=false&stringify=false"
-        answer = self.client.get(path, headers={"Authorization": f"Bearer {self.token('anna')}"})
-        return answer.json()["value"] if answer.status_code == 200 else None
+    def decided(self, task_id: str = "") -> tuple[str, str, str, str] | None:
+        """What the ledger has as the decision on the ask: outcome, user, reason, door."""
+        statements = said()
+        ask = statements.ask_of(str(self.instance(task_id).id))
+        item = statements.decided.get(ask.id) if ask is not None else None
+        if item is None:
+            return None
+        found = item.what.decision
+        return str(found.outcome), found.user, found.reason, str(found.door)
 
     def ask_in_required_actions(self) -> None:
         """Ask as a human-in-the-loop task does."""

@@ -4,6 +4,7 @@ import json
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -57,12 +58,16 @@ class Task:
     run_id: str = "manual__2026-01-01T00:00:00+00:00"
     try_number: int = 1
     max_tries: int = 0
+    map_index: int = -1
     id: uuid.UUID = field(default_factory=uuid.uuid4)
     states: dict[str, str] = field(default_factory=dict)
     xcoms: dict[tuple[str, str], Any] = field(default_factory=dict)
     dag_run: Any = field(
         default_factory=lambda: SimpleNamespace(
-            run_type="scheduled", triggering_user_name=None, consumed_asset_events=[]
+            run_type="scheduled",
+            triggering_user_name=None,
+            consumed_asset_events=[],
+            start_date=datetime(2026, 1, 1, tzinfo=UTC),
         )
     )
 
@@ -112,7 +117,7 @@ def api_client(airflow_db: None) -> Iterator[Any]:
 
 
 @pytest.fixture
-def run(api_client: Any) -> Any:
+def run(api_client: Any, mlflow: str) -> Any:
     """A run of the example whose approval waits."""
     from tests.plugins.api_server import Run
 

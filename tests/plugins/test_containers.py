@@ -4,6 +4,7 @@ The steps are statements that ``python -m timeit`` runs, in the trainer image or
 """
 
 import contextlib
+import json
 import os
 import threading
 import time
@@ -17,6 +18,8 @@ from docker.errors import DockerException
 from include.lifecycle.containers import ContainerConfig, ContainerLimits
 from model_registry.containers import LABEL, ContainerStepOperator
 from model_registry.exceptions import StepFailedError, StepRefusedError
+from tests.plugins.asking import ledger
+from tests.validations import validation
 
 IMAGE = os.environ.get("RETRAIN_TEST_IMAGE", "rossmann-trainer:latest")
 LIMITS = ContainerLimits(memory="128m", cpus=0.5, scratch="8m", processes=64)
@@ -78,11 +81,13 @@ def test_a_step_gets_its_environment_and_nothing_more(
     step: Any, context: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("AIRFLOW__CORE__FERNET_KEY", "a secret")
+    monkeypatch.setenv("RETRAIN_LEDGER_KEY", "k" * 64)
     typed = "$(touch /tmp/pwned); {{ 7 * 7 }} 'q'"
     result = step(TELL, env={"RETRAIN_NOTE": typed, "LEFT_OUT": None}).execute(context)
     assert result["env"]["RETRAIN_NOTE"] == typed
     assert result["env"]["MLFLOW_TRACKING_PASSWORD"] == "pw-of-mlflow"
-    assert not {"LEFT_OUT", "AIRFLOW__CORE__FERNET_KEY"} & result["env"].keys()
+    assert not {"LEFT_OUT", "AIRFLOW__CORE__FERNET_KEY", "RETRAIN_LEDGER_KEY"} & result["env"].keys()
+    assert result["env"]["RETRAIN_IN_AIRFLOW"] == "1"
     assert result["uid"] != 0
     assert result["root"] == "Read-only file system"
     assert result["scratch"] is None
@@ -131,6 +136,28 @@ def test_exit_codes(step: Any, context: Any, code: int, error: type[Exception], 
     said = f"import os, sys; print('error: the reason', file=sys.stderr); sys.stderr.flush(); os._exit({code})"
     with pytest.raises(error, match=message):
         step(said).execute(context)
+
+
+@pytest.mark.parametrize(("code", "passed"), [(0, True), (3, False)])
+def test_what_the_gate_said_is_in_the_ledger(
+    step: Any, context: Any, mlflow: str, model: str, code: int, passed: bool
+) -> None:
+    result = json.dumps({"validation": validation(model, 1, passed=passed).to_dict()})
+    operator = step(f"import os, sys; print({result!r}); sys.stdout.flush(); os._exit({code})")
+    if passed:
+        operator.execute(context)
+    else:
+        with pytest.raises(StepRefusedError, match="Production stays"):
+            operator.execute(context)
+    found = ledger(model).statements.validations[1].what
+    assert (found.passed, found.dag_id, found.run_id) == (passed, context["ti"].dag_id, context["ti"].run_id)
+
+
+def test_a_validation_that_is_none_is_refused(step: Any, context: Any, mlflow: str, model: str) -> None:
+    result = json.dumps({"validation": {"model": model, "version": 1}})
+    with pytest.raises(StepRefusedError, match="its result holds no validation"):
+        step(f"import os, sys; print({result!r}); sys.stdout.flush(); os._exit(0)").execute(context)
+    assert ledger(model).statements.validations == {}
 
 
 def test_out_of_memory_names_the_limit(step: Any, context: Any) -> None:

@@ -17,18 +17,20 @@ from typing import Any
 import pytest
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException, TaskDeferred
 
+from include.lifecycle import decisions
 from include.lifecycle.config import LifecycleConfig, NotificationConfig, validate_section
-from include.lifecycle.decisions import Decision, Door, Outcome
+from include.lifecycle.decisions import Door, Outcome, shown_state
 from include.lifecycle.errors import BadInputError
+from include.lifecycle.registry import ModelRegistry
 from model_registry import notifications, sensors
-from model_registry.approvals import Recorded
 from model_registry.confirmations import ConfirmPromotionOperator
 from model_registry.notifications import Notifications, rolled_back, tells
 from model_registry.operators import ModelStageOperator
 from model_registry.recording import RecordDecisionOperator
 from model_registry.sensors import ModelApprovalSensor
 from tests.plugins import notifiers
-from tests.registry_server import add_version
+from tests.plugins.asking import approve, ask, decide, ledger, reject
+from tests.registry_server import add_version, tags_of
 
 HERE = "tests.plugins.notifiers"
 HOSTILE = "<b>{{ 7*7 }}</b>\r\nBcc: evil@example.com\x00 & more"
@@ -177,37 +179,58 @@ def waiting(task: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 def sensor(model: str, version: int, **more: Any) -> ModelApprovalSensor:
     return ModelApprovalSensor(
-        task_id="await_approval",
-        model_name=model,
-        version=str(version),
-        airflow_conn_id=None,
-        notifications=[configured()],
-        **more,
+        task_id="await_approval", model_name=model, version=str(version), notifications=[configured()], **more
     )
 
 
+def waits(wait: ModelApprovalSensor, task: Any, **looked: Any) -> TaskDeferred:
+    """Have the sensor ask, or look again, and return how it goes on waiting."""
+    with pytest.raises(TaskDeferred) as raised:
+        wait.execute_complete(task.context, {}, **looked) if looked else wait.execute(task.context)
+    return raised.value
+
+
+def reject_it(task: Any, model: str) -> None:
+    """Have somebody reject what the task asked."""
+    asked = ledger(model).statements.ask_of(str(task.id))
+    assert asked is not None
+    decide(asked, Outcome.REJECTED, user="eve", reason="no good")
+
+
+def let_pass(hours: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the clock of the sensor, and of the life cycle's rules, be ahead."""
+
+    class Ahead(datetime):
+        @classmethod
+        def now(cls, tz: Any = None) -> Any:
+            return datetime.now(tz) + timedelta(hours=hours)
+
+    monkeypatch.setattr(sensors, "datetime", Ahead)
+    monkeypatch.setattr(decisions, "utc_now", lambda: Ahead.now(UTC))
+
+
 def test_waiting_then_expiring_once_then_expired(
-    mlflow: str, model: str, waiting: Any, told: list[dict[str, Any]]
+    mlflow: str, model: str, waiting: Any, told: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     version = add_version(mlflow, model, stage="Staging")
-    wait = sensor(model, version, expires_after=timedelta(hours=30), remind_before=timedelta(hours=24))
-    with pytest.raises(TaskDeferred) as asked:
-        wait.execute(waiting.context)
-    trigger: Any = asked.value.trigger
-    expires_at = datetime.fromisoformat(trigger.expires_at)
-    assert expires_at - datetime.fromisoformat(trigger.remind_at) == timedelta(hours=24)
-    with pytest.raises(TaskDeferred) as again:
-        wait.execute_complete(waiting.context, {"remind": trigger.expires_at})
-    second: Any = again.value.trigger
-    assert (second.expires_at, second.remind_at) == (trigger.expires_at, None), "reminded once, and not prolonged"
-    decision = Decision(Outcome.EXPIRED, reason="nobody decided", door=Door.EXPIRY)
+    wait = sensor(model, version, expires_after=timedelta(hours=30), remind_before=timedelta(minutes=29 * 60 + 30))
+    asked: Any = waits(wait, waiting)
+    expires_at = datetime.fromisoformat(asked.trigger.expires_at)
+    assert expires_at - datetime.fromisoformat(asked.trigger.remind_at) == timedelta(hours=29.5)
+    assert asked.kwargs == {"remind": True}
+    let_pass(1, monkeypatch)
+    again: Any = waits(wait, waiting, remind=True)
+    assert (again.trigger.expires_at, again.kwargs) == (asked.trigger.expires_at, {"remind": False}), "not prolonged"
+    waits(wait, waiting, remind=False)
+    let_pass(31, monkeypatch)
     with pytest.raises(AirflowFailException):
-        wait.execute_complete(waiting.context, {"decision": decision.to_dict()})
-    assert events(told) == [
-        ("waiting", str(version), "unknown", ""),
-        ("expiring", str(version), "unknown", f"it expires at {expires_at:%Y-%m-%d %H:%M} UTC"),
-        ("expired", str(version), "unknown", "nobody decided"),
+        wait.execute_complete(waiting.context, {})
+    assert [item[:3] for item in events(told)] == [
+        ("waiting", str(version), "unknown"),
+        ("expiring", str(version), "unknown"),
+        ("expired", str(version), "unknown"),
     ]
+    assert told[1]["reason"] == f"it expires at {expires_at:%Y-%m-%d %H:%M} UTC"
     assert {item["url"] for item in told} == {f"{mlflow}/#/models/{model}/versions/{version}"}
 
 
@@ -222,23 +245,31 @@ def test_rejected_and_superseded(
     mlflow: str, model: str, waiting: Any, told: list[dict[str, Any]], outcome: str, error: type[Exception]
 ) -> None:
     version = add_version(mlflow, model, stage="Staging")
-    decision = Decision(Outcome(outcome), "eve", "audit", "no good", Door.REQUIRED_ACTIONS)
+    waits(sensor(model, version), waiting)
+    told.clear()
+    if outcome == "rejected":
+        reject_it(waiting, model)
+    else:
+        add_version(mlflow, model, stage="Staging")
+        ModelRegistry(tracking_uri=mlflow).supersede(model)
     with pytest.raises(error):
-        sensor(model, version).execute_complete(waiting.context, {"decision": decision.to_dict()})
-    assert events(told) == [(outcome, str(version), "eve", "no good")]
+        sensor(model, version).execute_complete(waiting.context, {})
+    ((event, number, user, reason),) = events(told)
+    assert (event, number) == (outcome, str(version))
+    if outcome == "rejected":
+        assert (user, reason) == ("eve", "no good")
 
 
 def test_the_decision_is_on_the_version_before_anybody_is_told(
     mlflow: str, model: str, waiting: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tests.registry_server import tags_of
-
     version = add_version(mlflow, model, stage="Staging")
+    waits(sensor(model, version), waiting)
     seen: list[dict[str, str]] = []
     monkeypatch.setattr(notifiers.Recording, "notify", lambda *_: seen.append(tags_of(mlflow, model, version)))
-    decision = Decision(Outcome.REJECTED, "eve", "audit", "no good", Door.REQUIRED_ACTIONS)
+    reject_it(waiting, model)
     with pytest.raises(AirflowFailException):
-        sensor(model, version).execute_complete(waiting.context, {"decision": decision.to_dict()})
+        sensor(model, version).execute_complete(waiting.context, {})
     assert [tags["decision.outcome"] for tags in seen] == ["rejected"]
 
 
@@ -254,18 +285,12 @@ def promotion(model: str, version: int, **more: Any) -> ModelStageOperator:
     )
 
 
-def approve(task: Any, model: str, version: int, outcome: Outcome = Outcome.APPROVED) -> None:
-    decision = Decision(outcome, "eve", "audit", "good", Door.REQUIRED_ACTIONS)
-    task.xcoms["await_approval", "return_value"] = Recorded(model, version, decision).to_xcom()
-    task.states["await_approval"] = "success"
-
-
 def test_promoted_once_and_not_by_staging(mlflow: str, model: str, task: Any, told: list[dict[str, Any]]) -> None:
     version = add_version(mlflow, model)
     ModelStageOperator(
         task_id="stage", model_name=model, version=version, stage="Staging", notifications=[configured()]
     ).execute(task.context)
-    approve(task, model, version)
+    approve(task, model, version, user="eve")
     for _ in range(2):
         promotion(model, version).execute(task.context)
     assert events(told) == [("promoted", str(version), "eve", "good")]
@@ -273,7 +298,7 @@ def test_promoted_once_and_not_by_staging(mlflow: str, model: str, task: Any, to
 
 def test_a_refused_promotion(mlflow: str, model: str, task: Any, told: list[dict[str, Any]]) -> None:
     version = add_version(mlflow, model, stage="Staging")
-    approve(task, model, version, Outcome.REJECTED)
+    reject(task, model, version)
     with pytest.raises(AirflowFailException):
         promotion(model, version).execute(task.context)
     ((event, number, _, reason),) = events(told)
@@ -288,16 +313,16 @@ def test_a_promotion_that_was_marked_green_by_hand(
     confirm = ConfirmPromotionOperator(
         task_id="confirm",
         model_name=model,
-        version=version,
+        approval_task_id="await_approval",
         promote_task_id="promote",
         notifications=[configured()],
     )
+    approve(task, model, version)
     with pytest.raises(AirflowFailException):
         confirm.execute(task.context)
     ((event, number, _, reason),) = events(told)
     assert (event, number) == ("refused", str(version))
     assert "was marked success without running" in reason
-    approve(task, model, version)
     promotion(model, version).execute(task.context)
     told.clear()
     confirm.execute(task.context)
@@ -306,28 +331,32 @@ def test_a_promotion_that_was_marked_green_by_hand(
 
 def test_mlflow_being_away_is_no_refusal(task: Any, connect: Any, told: list[dict[str, Any]]) -> None:
     connect("mlflow_default", host="127.0.0.1", port=9)
-    approve(task, "m", 1)
     with pytest.raises(Exception, match="MLflow"):
         promotion("m", 1).execute(task.context)
     assert told == []
 
 
-@pytest.mark.parametrize(("door", "expected"), [(None, ["rejected"]), (Door.REQUIRED_ACTIONS, [])])
+@pytest.mark.parametrize(("door", "expected"), [(Door.MARK, ["rejected"]), (Door.REQUIRED_ACTIONS, [])])
 def test_a_mark_is_told_where_it_is_recorded_and_nothing_twice(
-    mlflow: str, model: str, task: Any, told: list[dict[str, Any]], door: Door | None, expected: list[str]
+    mlflow: str, model: str, task: Any, told: list[dict[str, Any]], door: Door, expected: list[str]
 ) -> None:
     version = add_version(mlflow, model, stage="Staging")
-    decision = Decision(Outcome.REJECTED, "eve", "audit", "no", door) if door else None
-    task.xcoms["await_approval", "return_value"] = Recorded(model, version, decision).to_xcom()
-    task.states["await_approval"] = "failed"
-    RecordDecisionOperator(
-        task_id="record",
-        model_name=model,
-        approval_task_id="await_approval",
-        airflow_conn_id=None,
-        notifications=[configured()],
-    ).execute(task.context)
+    reject(task, model, version, door=door)
+    record = RecordDecisionOperator(
+        task_id="record", model_name=model, approval_task_id="await_approval", notifications=[configured()]
+    )
+    record.execute(task.context)
     assert [item["event"] for item in told] == expected
+
+
+def test_what_was_not_decided_is_not_told(mlflow: str, model: str, task: Any, told: list[dict[str, Any]]) -> None:
+    ask(task, model, add_version(mlflow, model, stage="Staging"))
+    record = RecordDecisionOperator(
+        task_id="record", model_name=model, approval_task_id="await_approval", notifications=[configured()]
+    )
+    with pytest.raises(AirflowSkipException):
+        record.execute(task.context)
+    assert told == []
 
 
 def test_an_operator_of_a_rollback_needs_one_line(told: list[dict[str, Any]]) -> None:
@@ -403,28 +432,30 @@ def test_mail_through_the_smtp_provider(connect: Any, monkeypatch: pytest.Monkey
     assert '<a href="http://mlflow/#/models/m/versions/3">' in body.get_content()
 
 
-def test_the_trigger_reminds_once_and_then_waits_on(mlflow: str, model: str) -> None:
+def test_the_trigger_comes_back_when_it_is_time_to_remind_and_when_it_expires(mlflow: str, model: str) -> None:
     import asyncio
 
     from model_registry.triggers import ModelApprovalTrigger
 
     version = add_version(mlflow, model, stage="Staging")
-    now = datetime.now(UTC)
+    tags = tags_of(mlflow, model, version)
+    began = datetime.now(UTC)
     arguments: dict[str, Any] = {"model_name": model, "version": version, "ti_id": "x", "poll_seconds": 60.0}
-    arguments |= {"mlflow_conn_id": "mlflow_default", "expires_at": (now + timedelta(seconds=3)).isoformat()}
+    arguments |= {"mlflow_conn_id": "mlflow_default", "expires_at": (began + timedelta(seconds=6)).isoformat()}
+    arguments |= {"seen": shown_state("Staging", tags)}
 
     async def first(trigger: ModelApprovalTrigger) -> Any:
         async for event in trigger.run():
-            return event.payload
+            return event.payload, (datetime.now(UTC) - began).total_seconds()
         return None
 
     async def both() -> list[Any]:
-        remind_at = (now + timedelta(seconds=1)).isoformat()
-        made = ModelApprovalTrigger(**arguments, remind_at=remind_at)
+        made = ModelApprovalTrigger(**arguments, remind_at=(began + timedelta(seconds=1)).isoformat())
         path, stored = made.serialize()
         assert ModelApprovalTrigger(**stored).serialize() == (path, stored)
         return [await first(made), await first(ModelApprovalTrigger(**arguments))]
 
-    reminded, ended = asyncio.run(asyncio.wait_for(both(), 30))
-    assert reminded == {"remind": arguments["expires_at"]}
-    assert ended["decision"]["outcome"] == "expired"
+    (reminded, early), (ended, late) = asyncio.run(asyncio.wait_for(both(), 60))
+    assert reminded == ended == {"look": True}
+    assert early >= 1
+    assert late >= 6

@@ -1,9 +1,8 @@
 """The operators of a rollback on a real MLflow server: who decides, what comes back, what is refused."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from types import SimpleNamespace
+import threading
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -11,154 +10,338 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from include.lifecycle.config import PolicyConfig
 from include.lifecycle.decisions import Decision, Door, Outcome
-from include.lifecycle.registry import ModelRegistry
-from model_registry.approvals import APPROVE, REJECT, Recorded
+from model_registry import rollback as operators
 from model_registry.exceptions import (
     ApprovalExpiredError,
     ApprovalRejectedError,
+    DecisionPendingError,
     LifecycleRefusedError,
     NotApprovedError,
 )
 from model_registry.rollback import ModelRollbackOperator, RollbackApprovalOperator
-from tests.airflow_home import PASSWORD
-from tests.plugins.api_server import Run, reach
+from tests.plugins.api_server import APPROVAL, Run
+from tests.plugins.asking import ask, decide, ledger
+from tests.plugins.rollbacks import (
+    ALONE,
+    BY_TWO,
+    FILLED_IN,
+    MODEL,
+    REASON,
+    context,
+    know_forms,
+    promoted,
+    rollback,
+    trigger,
+    triggered,
+)
 from tests.registry_server import add_version, stage_of, tags_of
 
-APPROVAL = "await_approval"
-API = "airflow_api_default"
 SECOND = PolicyConfig(four_eyes=True)
+HITL = "airflow.providers.standard.operators.hitl.HITLOperator.execute"
 
 
 @pytest.fixture
 def two(mlflow: str, model: str) -> str:
     """A model whose version 2 replaced version 1 in Production."""
-    registry = ModelRegistry(tracking_uri=mlflow)
-    for version in (add_version(mlflow, model, stage="Staging"), add_version(mlflow, model, stage="Staging")):
-        registry.promote(model, version, Decision(Outcome.APPROVED, reason="good"))
+    promoted(mlflow, model)
     return model
 
 
-def context(task: Any, reason: object = "2 oversells", user: str | None = "ana", at: datetime | None = None) -> Any:
-    run = SimpleNamespace(
-        triggering_user_name=user, run_type="manual", consumed_asset_events=[], run_after=at or datetime.now(UTC)
-    )
-    return {**task.context, "params": {"reason": reason, "version": None}, "dag_run": run}
-
-
-def rollback(model: str, version: object = 1, **arguments: Any) -> ModelRollbackOperator:
-    arguments = {"airflow_conn_id": None, **arguments}
-    return ModelRollbackOperator(task_id="rollback", model_name=model, version=version, **arguments)  # type: ignore[arg-type]
-
-
-@dataclass
-class Desk:
-    """A run that somebody triggered in Airflow's own API application, and its task."""
-
-    run: Run
-    task: Any
-    user: str
-
-    @property
-    def context(self) -> Any:
-        return context(self.task, user=self.user)
-
-    def answer(self, model: str, user: str = "ben", outcome: Outcome = Outcome.APPROVED, version: int = 1) -> None:
-        """Have somebody answer the run's approval under Required Actions, about the version that was asked."""
-        self.run.ask_in_required_actions()
-        option = APPROVE if outcome is Outcome.APPROVED else REJECT
-        assert self.run.answer(user, option, "confirmed").status_code == 200
-        leave_answer(self.task, model, user, outcome, version)
-
-
 @pytest.fixture
-def triggered(api_client: Any, connect: Any, monkeypatch: pytest.MonkeyPatch, task: Any) -> Callable[[str], Desk]:
-    """Have a user trigger a run in Airflow; its API tells the task who did, and who answered."""
-    connect("airflow_api_default", host="airflow", login="anna", password=PASSWORD)
-    reach(api_client, monkeypatch)
-
-    def trigger(user: str) -> Desk:
-        run = Run(api_client, user=user)
-        return Desk(run, replace(task, dag_id=run.dag_id, run_id=run.run_id), user)
-
-    return trigger
+def client(api_client: Any, mlflow: str) -> Any:
+    """Airflow's own API application, which knows the forms of rollbacks."""
+    know_forms()
+    return api_client
 
 
-def test_whoever_triggers_the_run_decides_and_the_bad_version_is_archived_with_the_reason(
-    mlflow: str, two: str, triggered: Callable[[str], Desk]
+def promote_another(mlflow: str, model: str, task: Any = None) -> int:
+    """Promote one more version, in the run of a task where one is given, and return its number."""
+    run = {"dag_id": task.dag_id, "run_id": task.run_id} if task is not None else {}
+    return promoted(mlflow, model, 1, **run)[0]
+
+
+# ---- in Airflow's API server: to trigger the run is to decide ----
+
+
+def entered(run: Run) -> list[tuple[Any, Any]]:
+    """What the ledger was asked and told in a run, as it was asked."""
+    said = ledger(MODEL).statements
+    asks = [item for item in said.asks.values() if item.place.run_id == run.run_id]
+    return [(item, said.decided[item.id].what if item.id in said.decided else None) for item in asks]
+
+
+@pytest.mark.parametrize(("conf", "version"), [({"version": 3}, 3), ({"version": None}, 0), ({}, 0)])
+@pytest.mark.parametrize(("user", "roles"), [("anna", ("admin",)), ("ben", ("op",))])
+def test_whoever_triggers_a_run_asks_and_decides(
+    client: Any, conf: dict[str, Any], version: int, user: str, roles: tuple[str, ...]
 ) -> None:
-    desk = triggered("anna")
-    result = rollback(two, airflow_conn_id=API).execute(desk.context)
+    run = trigger(client, user, **conf)
+    ((asked, told),) = entered(run)
+    place = asked.place
+    assert (place.dag_id, place.task_id, asked.purpose, asked.version) == (ALONE, "rollback", "rollback", version)
+    decision = told.decision
+    assert (decision.outcome, decision.user, decision.roles) == (Outcome.APPROVED, user, roles)
+    assert (decision.user_source, decision.door, decision.user_is_verified) == ("airflow run", Door.FORM, True)
+    assert (decision.dag_id, decision.run_id, told.requested_by) == (ALONE, run.run_id, user)
+    assert (asked.reason, decision.reason) == (REASON, REASON)
+    assert [row[:3] for row in run.rows()] == [("approval_decided", "rollback", user)]
+
+
+@pytest.mark.parametrize(
+    ("conf", "version"),
+    [
+        ({}, 2),
+        (None, 2),
+        ({"version": 3}, 3),
+        ({"version": "3"}, 3),
+        ({"version": 3.0}, 3),
+        ({"version": None}, 0),
+        ({"version": ""}, 0),
+        ({"version": "3; x"}, None),
+        ({"version": True}, None),
+        ({"version": [3]}, None),
+        ({"version": -3}, None),
+    ],
+)
+def test_a_form_that_checks_nothing(client: Any, conf: dict[str, Any] | None, version: int | None) -> None:
+    if version is None:
+        body = {"logical_date": None, "conf": conf}
+        answer = trigger(client).request("ben", "POST", f"/api/v2/dags/{FILLED_IN}/dagRuns", body)
+        assert (answer.status_code, "version must be a number" in answer.text) == (403, True)
+        return
+    run = Run(client, FILLED_IN, "rollback", "ben", conf=conf)
+    ((asked, told),) = entered(run)
+    assert (asked.version, asked.reason, told.decision.reason) == (version, REASON, REASON)
+
+
+def test_who_may_not_trigger_it_decides_nothing(client: Any) -> None:
+    run, before = trigger(client), ledger(MODEL).next_number
+    body: dict[str, Any] = {"logical_date": None, "conf": {"reason": "because"}}
+    assert run.request("vera", "POST", f"/api/v2/dags/{ALONE}/dagRuns", body).status_code == 403
+    assert client.post(f"/api/v2/dags/{ALONE}/dagRuns", json=body).status_code == 401
+    body["conf"] = {"version": "1; DROP TABLE"}
+    assert run.request("anna", "POST", f"/api/v2/dags/{ALONE}/dagRuns", body).status_code == 400
+    assert ledger(MODEL).next_number == before
+
+
+@pytest.mark.parametrize("version", [0, 3])
+def test_a_run_made_again_under_the_same_id_is_the_decision_of_who_made_it_again(client: Any, version: int) -> None:
+    conf: dict[str, Any] = {"version": version} if version else {}
+    first = trigger(client, "anna", run_id="once", **conf)
+    assert first.request("anna", "DELETE", first.path, None).status_code == 204
+    again = trigger(client, "ben", run_id="once", **conf)
+    said = ledger(MODEL).statements
+    asked = said.last_ask(entered(again)[0][0].place, "rollback")
+    assert asked is not None
+    assert said.decided[asked.id].what.decision.user == "ben"
+    assert again.request("ben", "DELETE", again.path, None).status_code == 204
+
+
+def test_while_mlflow_is_away_no_run_is_made(client: Any, connect: Any) -> None:
+    run = trigger(client)
+    connect("mlflow_default", host="127.0.0.1", port=9)
+    runs = f"/api/v2/dags/{ALONE}/dagRuns"
+    body: dict[str, Any] = {"logical_date": None, "conf": {}, "dag_run_id": "while-away"}
+    answer = run.request("anna", "POST", runs, body)
+    assert answer.status_code == 503
+    assert "cannot be read now" in answer.json()["detail"]
+    assert run.request("anna", "GET", f"{runs}/while-away", None).status_code == 404
+    Run(client)  # that of another DAG is made: to trigger it decides nothing
+
+
+def test_where_a_second_person_decides_to_trigger_it_is_no_decision(client: Any) -> None:
+    run = trigger(client, "anna", BY_TWO, version=1)
+    assert (entered(run), run.rows()) == ([], [])
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_what_was_triggered_is_rolled_back(mlflow: str, client: Any, task: Any, named: bool) -> None:
+    old, bad = promoted(mlflow, MODEL)
+    conf: dict[str, Any] = {"version": old} if named else {}
+    run = trigger(client, "ben", **conf)
+    task = replace(task, task_id="rollback", dag_id=ALONE, run_id=run.run_id)
+    policy = PolicyConfig(approvers=("role:op",))
+    result = rollback(MODEL, bad if named else old, policy=policy).execute(context(task, user="ben"))
+    assert (result["version"], result["archived"], result["user"], result["reason"]) == (old, [bad], "ben", REASON)
+    assert (stage_of(mlflow, MODEL, old), stage_of(mlflow, MODEL, bad)) == ("Production", "Archived")
+
+
+# ---- the operator ----
+
+
+def test_whoever_triggered_the_run_decides_and_the_bad_version_is_archived_with_the_reason(
+    mlflow: str, two: str, task: Any
+) -> None:
+    asked = triggered(task, two)
+    result = rollback(two).execute(context(task))
     assert (result["from"], result["to"], result["archived"], result["user"]) == ("Archived", "Production", [2], "anna")
     assert [stage_of(mlflow, two, version) for version in (1, 2)] == ["Production", "Archived"]
-    event = ModelRegistry(tracking_uri=mlflow).history(two)[-1]
-    assert (event.user, event.user_source, event.door, event.reason) == (
-        "anna",
-        "airflow run",
-        Door.FORM,
-        "2 oversells",
-    )
-    assert (event.entry, event.run_id) == (result["ledger_entry"], desk.run.run_id)
+    event = ledger(two).events[-1]
+    assert (event.user, event.user_source, event.door, event.reason, event.ask) == (
+        "anna", "airflow run", Door.FORM, REASON, asked.id,
+    )  # fmt: skip
+    assert (event.entry, event.run_id) == (result["ledger_entry"], task.run_id)
     assert "rolled back to version 1 by anna (form): 2 oversells" in tags_of(mlflow, two, 2)["rollback.reason"]
-    again = rollback(two, airflow_conn_id=API).execute(desk.context)
+    again = rollback(two).execute(context(task))
     assert (again["changed"], again["ledger_entry"]) == (False, result["ledger_entry"])
+
+
+@pytest.mark.parametrize("told", [3, "", "nonsense"])
+def test_the_version_is_the_forms_whatever_an_xcom_says(mlflow: str, two: str, task: Any, told: object) -> None:
+    promote_another(mlflow, two)
+    triggered(task, two, 1)
+    operator = rollback(two)
+    operator.version = told  # type: ignore[assignment]
+    assert operator.execute(context(task))["version"] == 1
+    assert operator.version_url.endswith("/versions/1")
+
+
+def test_the_reason_and_the_user_are_the_forms_whatever_the_run_says(two: str, task: Any) -> None:
+    triggered(task, two)
+    result = rollback(two).execute(context(task, "edited", user="eve"))
+    assert (result["user"], result["reason"]) == ("anna", REASON)
+
+
+def test_without_a_version_the_champion_before_comes_back_and_a_retry_goes_no_further(
+    mlflow: str, two: str, task: Any
+) -> None:
+    promote_another(mlflow, two)
+    triggered(task, two, 0)
+    result = rollback(two, 2).execute(context(task))
+    assert (result["version"], result["archived"]) == (2, [3])
+    for told in (1, 2, 3):
+        again = rollback(two, told).execute(context(task))
+        assert (again["version"], again["changed"], again["ledger_entry"]) == (2, False, result["ledger_entry"])
+    assert stage_of(mlflow, two, 2) == "Production"
+
+
+@pytest.mark.parametrize("told", [1, "3"])
+def test_what_another_version_was_checked_for_is_not_the_champion_before(
+    mlflow: str, two: str, task: Any, told: object
+) -> None:
+    third = promote_another(mlflow, two)
+    triggered(task, two, 0)
+    with pytest.raises(LifecycleRefusedError, match=f"the champion before, version 2 .* is about version {told}"):
+        rollback(two, told).execute(context(task))
+    assert stage_of(mlflow, two, third) == "Production"
+
+
+def test_without_a_champion_before_there_is_nothing_to_roll_back_to(mlflow: str, model: str, task: Any) -> None:
+    promote_another(mlflow, model)
+    triggered(task, model, 0)
+    with pytest.raises(LifecycleRefusedError, match=r"No former champion of .* is left"):
+        rollback(model).execute(context(task))
 
 
 def test_a_run_that_was_overtaken_is_not_followed_when_somebody_clears_it_later(
     mlflow: str, two: str, task: Any
 ) -> None:
+    triggered(task, two)
+    rollback(two).execute(context(task))
+    third = promote_another(mlflow, two)
+    for pretends in (None, datetime.now(UTC) + timedelta(days=1)):  # what the run says of itself changes nothing
+        with pytest.raises(LifecycleRefusedError, match=f"version {third} came into Production since: .* it again"):
+            rollback(two).execute(context(task, at=pretends))
+    assert stage_of(mlflow, two, third) == "Production"
+    another = replace(task, run_id="another")
+    triggered(another, two)
+    assert rollback(two).execute(context(another))["archived"] == [third]
+
+
+@pytest.mark.parametrize("version", [0, 1])
+def test_what_was_asked_for_is_done_once(mlflow: str, two: str, task: Any, version: int) -> None:
+    triggered(task, two, version)
+    rollback(two).execute(context(task))
+    third = promote_another(mlflow, two, task)
+    with pytest.raises(LifecycleRefusedError, match="its approval was used in entry"):
+        rollback(two).execute(context(task))
+    assert stage_of(mlflow, two, third) == "Production"
+
+
+def test_a_run_that_no_login_triggered_is_overtaken_too(mlflow: str, two: str, task: Any) -> None:
     asked = datetime.now(UTC)
-    rollback(two).execute(context(task, at=asked))
-    registry = ModelRegistry(tracking_uri=mlflow)
-    third = add_version(mlflow, two, stage="Staging")
-    registry.promote(two, third, Decision(Outcome.APPROVED, reason="better"))
-    with pytest.raises(LifecycleRefusedError, match=f"version {third} came into Production since: .* trigger it again"):
+    third = promote_another(mlflow, two)
+    with pytest.raises(LifecycleRefusedError, match=f"version {third} came into Production since"):
         rollback(two).execute(context(task, at=asked))
     assert stage_of(mlflow, two, third) == "Production"
-    assert rollback(two).execute(context(task))["archived"] == [third]
 
 
 def test_a_name_that_no_login_shows_is_kept_as_not_verified(mlflow: str, two: str, task: Any) -> None:
     assert rollback(two).execute(context(task))["user"] == "ana"
-    tags = tags_of(mlflow, two, 1)
-    assert tags["decision.user_source"] == "airflow run, unverified"
+    assert tags_of(mlflow, two, 1)["decision.user_source"] == "airflow run, unverified"
     assert rollback(two, 2).execute(context(task, user=None))["user"] == "unknown"
 
 
-def test_a_missing_ca_file_of_the_optional_connection_ends_nothing(
-    mlflow: str, two: str, task: Any, connect: Any
-) -> None:
-    connect(API, host="https://airflow", login="a", password="b", extra={"ca_bundle": "/nowhere/ca.pem"})
-    assert rollback(two, airflow_conn_id=API).execute(context(task))["changed"]
-    assert tags_of(mlflow, two, 1)["decision.user_source"] == "airflow run, unverified"
+@pytest.mark.parametrize("told", ["", None, "nonsense"])
+def test_a_run_that_no_login_triggered_names_a_version(two: str, task: Any, told: object) -> None:
+    operator = rollback(two)
+    operator.version = told  # type: ignore[assignment]
+    with pytest.raises(LifecycleRefusedError, match=r"version (is empty|must be a number)"):
+        operator.execute(context(task))
 
 
 @pytest.mark.parametrize("reason", ["", "  \n ", None, 7, "\u3164\u115f", "\u200b", "..."])
-def test_without_a_reason_nothing_moves(mlflow: str, two: str, task: Any, reason: object) -> None:
+@pytest.mark.parametrize("login", [True, False])
+def test_without_a_reason_nothing_moves(mlflow: str, two: str, task: Any, reason: Any, login: bool) -> None:
+    if login:
+        triggered(task, two, reason=reason if isinstance(reason, str) else "")
     with pytest.raises(LifecycleRefusedError, match="The run has no reason: trigger it again and say why"):
-        rollback(two).execute(context(task, reason))
+        rollback(two).execute(context(task, REASON if login else reason))
     assert stage_of(mlflow, two, 2) == "Production"
 
 
-def test_only_a_former_champion_comes_back(mlflow: str, two: str, task: Any) -> None:
+@pytest.mark.parametrize("login", [True, False])
+def test_only_a_former_champion_comes_back(mlflow: str, two: str, task: Any, login: bool) -> None:
     never = add_version(mlflow, two)
-    with pytest.raises(LifecycleRefusedError, match="was never in Production: rollback can take 1"):
-        rollback(two, never).execute(context(task))
-    with pytest.raises(LifecycleRefusedError, match="has no version 9"):
-        rollback(two, 9).execute(context(task))
+    for version, told in ((never, "was never in Production: rollback can take 1"), (9, "has no version 9")):
+        if login:
+            triggered(task, two, version)
+        with pytest.raises(LifecycleRefusedError, match=told):
+            rollback(two, version).execute(context(task))
 
 
-def test_the_policy_of_rollbacks_holds(mlflow: str, two: str, triggered: Callable[[str], Desk]) -> None:
-    policy = PolicyConfig(approvers=("user:anna",))
-    by_anna, by_ben = triggered("anna"), triggered("ben")
-    with pytest.raises(AirflowFailException, match="Approvers"):
-        rollback(two, policy=policy).execute(by_anna.context)  # without a connection nothing shows who it was
-    with pytest.raises(AirflowFailException, match="ben is not among the approvers"):
-        rollback(two, policy=policy, airflow_conn_id=API).execute(by_ben.context)
+@pytest.mark.parametrize(
+    ("approvers", "refused"),
+    [
+        (("user:anna",), None),
+        (("role:admin",), None),
+        (("role:op", "user:anna"), None),
+        (("role:op", "user:ben"), "anna is not among the approvers"),
+        (("user:admin", "role:anna"), "anna is not among the approvers"),
+    ],
+)
+def test_the_policy_is_met_by_the_forms_login(
+    mlflow: str, two: str, task: Any, approvers: tuple[str, ...], refused: str | None
+) -> None:
+    triggered(task, two, roles=("admin",))
+    operator = rollback(two, policy=PolicyConfig(approvers=approvers))
+    if refused is None:
+        assert operator.execute(context(task))["changed"]
+        assert ledger(two).events[-1].policy == "approvers met, reason met"
+        return
+    with pytest.raises(AirflowFailException, match=refused):
+        operator.execute(context(task))
     assert stage_of(mlflow, two, 2) == "Production"
-    assert rollback(two, policy=policy, airflow_conn_id=API).execute(by_anna.context)["changed"]
+
+
+@pytest.mark.parametrize("approver", ["user:ana", "role:admin"])
+def test_the_policy_is_not_met_by_a_name_that_no_login_shows(mlflow: str, two: str, task: Any, approver: str) -> None:
+    with pytest.raises(AirflowFailException, match="that ana approved is not verified"):
+        rollback(two, policy=PolicyConfig(approvers=(approver,))).execute(context(task))
+    assert stage_of(mlflow, two, 2) == "Production"
+
+
+@pytest.mark.parametrize(
+    "other", [{"run_id": "another"}, {"dag_id": "another"}, {"task_id": "another"}, {"map_index": 1}]
+)
+def test_what_was_decided_elsewhere_decides_nothing_here(two: str, task: Any, other: dict[str, Any]) -> None:
+    triggered(task, two)
+    with pytest.raises(AirflowFailException, match="Approvers are user:anna"):
+        rollback(two, policy=PolicyConfig(approvers=("user:anna",))).execute(context(replace(task, **other)))
 
 
 def test_digests_can_be_required(mlflow: str, two: str, task: Any) -> None:
+    triggered(task, two)
     with pytest.raises(LifecycleRefusedError, match="registered without digests"):
         rollback(two, integrity="required").execute(context(task))
     assert stage_of(mlflow, two, 2) == "Production"
@@ -167,60 +350,105 @@ def test_digests_can_be_required(mlflow: str, two: str, task: Any) -> None:
 # ---- a second person ----
 
 
-def leave_answer(task: Any, model: str, user: str, outcome: Outcome = Outcome.APPROVED, version: int = 1) -> None:
-    """Leave the XCom that the approval leaves; Airflow's users may edit it."""
-    decision = Decision(outcome, user, "required_actions", "confirmed", Door.REQUIRED_ACTIONS)
-    task.xcoms[APPROVAL, "return_value"] = Recorded(model, version, decision).to_xcom()
-    task.states[APPROVAL] = "success"
+def second(model: str, task: Any, version: int = 1, **decided: Any) -> None:
+    """Ask a second person, who answers unless ``outcome`` is None; anna triggered the run."""
+    asked = ask(task, model, version, purpose="rollback", reason=REASON, policy=SECOND)
+    task.states[APPROVAL], task.task_id = "success", "rollback"
+    decided = {"outcome": Outcome.APPROVED, "user": "ben", "reason": "confirmed", "requested_by": "anna"} | decided
+    if decided["outcome"] is not None:
+        decide(asked, decided.pop("outcome"), **decided)
 
 
-def with_a_second_person(model: str) -> ModelRollbackOperator:
-    return rollback(model, policy=SECOND, approval_task_id=APPROVAL, airflow_conn_id=API)
+def by_two(model: str, **arguments: Any) -> ModelRollbackOperator:
+    return rollback(model, policy=SECOND, approval_task_id=APPROVAL, **arguments)
 
 
-def test_a_second_person_approves(mlflow: str, two: str, triggered: Callable[[str], Desk]) -> None:
-    desk = triggered("anna")
-    desk.answer(two)
-    assert with_a_second_person(two).execute(desk.context)["user"] == "ben"
+def test_a_second_person_approves(mlflow: str, two: str, task: Any) -> None:
+    second(two, task)
+    result = by_two(two).execute(context(task, "edited", user="eve"))
+    assert (result["user"], ledger(two).events[-1].policy) == ("ben", "reason met, four eyes met")
     reason = tags_of(mlflow, two, 1)["decision.reason"]
     assert reason == "2 oversells (asked for by anna; approved: confirmed)"
 
 
-def test_one_person_is_not_two(mlflow: str, two: str, triggered: Callable[[str], Desk]) -> None:
-    desk = triggered("anna")
-    desk.answer(two, user="anna")
-    with pytest.raises(AirflowFailException, match="triggered this run"):
-        with_a_second_person(two).execute(desk.context)
+def test_the_second_person_chose_the_version_and_no_xcom(mlflow: str, two: str, task: Any) -> None:
+    promote_another(mlflow, two)
+    second(two, task, 1)
+    assert by_two(two, version=2).execute(context(task))["version"] == 1
+
+
+@pytest.mark.parametrize(
+    ("decided", "told"),
+    [
+        ({"user": "anna"}, "anna triggered this run"),
+        ({"user": "ANNA "}, "triggered this run"),
+        ({"requested_by": None}, "who triggered the run is unknown"),
+        ({"user_source": "operating system, unverified"}, "that ben approved is not verified"),
+        ({"reason": "\u3164"}, "A reason is required"),
+    ],
+)
+def test_one_person_is_not_two(mlflow: str, two: str, task: Any, decided: dict[str, Any], told: str) -> None:
+    second(two, task, **decided)
+    with pytest.raises(AirflowFailException, match=told):
+        by_two(two).execute(context(task, user="carl"))
     assert stage_of(mlflow, two, 2) == "Production"
 
 
-@pytest.mark.parametrize("answered", [None, "anna"])
-def test_what_airflow_does_not_confirm_is_nobodys_approval(
-    mlflow: str, two: str, triggered: Callable[[str], Desk], answered: str | None
-) -> None:
-    desk = triggered("anna")
-    if answered:
-        desk.answer(two, user=answered)
-    leave_answer(desk.task, two, "ben")  # an XCom: anybody may have edited it
-    with pytest.raises(AirflowFailException, match="Four eyes"):
-        with_a_second_person(two).execute(desk.context)
+def test_a_run_that_nobody_triggered_has_no_first_person(two: str, task: Any) -> None:
+    second(two, task, requested_by="")
+    assert by_two(two).execute(context(task))["user"] == "ben"
+
+
+@pytest.mark.parametrize("asked", [None, "nobody answered", "a promotion", "another task", "another run"])
+def test_an_xcom_and_a_state_approve_nothing(mlflow: str, two: str, task: Any, asked: str | None) -> None:
+    approval = Decision(Outcome.APPROVED, "ben", "airflow login", "confirmed", Door.REQUIRED_ACTIONS)
+    task.xcoms[APPROVAL, "return_value"] = {"model": two, "version": 1, **approval.to_dict()}
+    task.xcoms[APPROVAL, "return_value"]["decision"] = approval.to_dict()
+    task.states[APPROVAL] = "success"
+    if asked == "nobody answered":
+        second(two, task, outcome=None)
+    elif asked == "a promotion":
+        decide(ask(task, two, 1), user="ben", requested_by="anna")
+    elif asked == "another task":
+        decide(ask(task, two, 1, "another", purpose="rollback"), user="ben", requested_by="anna")
+    elif asked == "another run":
+        second(two, replace(task, run_id="another"))
+    with pytest.raises(NotApprovedError, match=r"Nobody approved the rollback .* to version 1.* Clear await_approval"):
+        by_two(two).execute(context(task))
     assert stage_of(mlflow, two, 2) == "Production"
 
 
-@pytest.mark.parametrize("left", ["nothing", "another version", "a rejection"])
-def test_a_mark_or_another_answer_approves_nothing(
-    mlflow: str, two: str, triggered: Callable[[str], Desk], left: str
-) -> None:
-    desk = triggered("anna")
-    desk.task.states[APPROVAL] = "success"
-    if left == "another version":
-        desk.answer(two, version=2)
-    elif left == "a rejection":
-        desk.answer(two, outcome=Outcome.REJECTED)
-    told = "was rejected by ben" if left == "a rejection" else "Nobody approved the rollback to version 1"
-    with pytest.raises(NotApprovedError, match=told):
-        with_a_second_person(two).execute(desk.context)
+def test_a_rejection_stays_one(mlflow: str, two: str, task: Any) -> None:
+    second(two, task, outcome=Outcome.REJECTED)
+    with pytest.raises(NotApprovedError, match="was rejected by ben"):
+        by_two(two).execute(context(task))
     assert stage_of(mlflow, two, 2) == "Production"
+
+
+def test_who_triggered_it_is_not_enough_where_a_second_person_decides(mlflow: str, two: str, task: Any) -> None:
+    triggered(task, two)
+    with pytest.raises(NotApprovedError, match="Nobody approved the rollback"):
+        by_two(two).execute(context(task))
+    assert stage_of(mlflow, two, 2) == "Production"
+
+
+def test_an_approval_is_used_once(mlflow: str, two: str, task: Any) -> None:
+    second(two, task)
+    done = by_two(two).execute(context(task))
+    again = by_two(two).execute(context(task))
+    assert (again["changed"], again["ledger_entry"]) == (False, done["ledger_entry"])
+    third = promote_another(mlflow, two, task)
+    with pytest.raises(LifecycleRefusedError, match="its approval was used in entry"):
+        by_two(two).execute(context(task))
+    assert stage_of(mlflow, two, third) == "Production"
+
+
+def test_an_approval_that_was_overtaken_is_not_followed(mlflow: str, two: str, task: Any) -> None:
+    second(two, task)
+    third = promote_another(mlflow, two)
+    with pytest.raises(LifecycleRefusedError, match=f"version {third} came into Production since"):
+        by_two(two).execute(context(task))
+    assert stage_of(mlflow, two, third) == "Production"
 
 
 def test_four_eyes_need_a_task_that_asks() -> None:
@@ -230,17 +458,28 @@ def test_four_eyes_need_a_task_that_asks() -> None:
         rollback("m", "")
 
 
-def ask(model: str) -> RollbackApprovalOperator:
-    return RollbackApprovalOperator(task_id=APPROVAL, model_name=model, version="1")
+# ---- the task that asks the second person ----
 
 
-def test_the_second_person_sees_version_and_reason_as_text(
-    two: str, task: Any, mlflow: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # Airflow's part of it needs the process that supervises a task; the system tests have one
-    monkeypatch.setattr("airflow.providers.standard.operators.hitl.HITLOperator.execute", lambda *_: None)
-    operator = ask(two)
-    operator.execute(context(task, "<b>bad</b> {{ conn.secret }} [x](http://evil)"))
+@pytest.fixture
+def asking(task: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The task that asks, whose operator leaves Airflow's part out: that needs the process which supervises a task."""
+    monkeypatch.setattr(HITL, lambda *_: "waits")
+    task.task_id = APPROVAL
+    return task
+
+
+def asks(model: str, **arguments: Any) -> RollbackApprovalOperator:
+    arguments = {"version": "1", "policy": SECOND, **arguments}
+    return RollbackApprovalOperator(task_id=APPROVAL, model_name=model, **arguments)
+
+
+RESPONSE = {"chosen_options": ["Approve"], "responded_by_user": {"id": "eve", "name": "eve"}, "params_input": {}}
+
+
+def test_the_second_person_sees_version_and_reason_as_text(two: str, asking: Any) -> None:
+    operator = asks(two)
+    assert operator.execute(context(asking, "<b>bad</b> {{ conn.secret }} [x](http://evil)")) == "waits"
     assert operator.subject == f"Roll {two} back to version 1?"
     assert "Approval puts it in the place of version 2" in str(operator.body)
     assert "Asked for by | ana" in str(operator.body)
@@ -248,18 +487,103 @@ def test_the_second_person_sees_version_and_reason_as_text(
         assert markup not in str(operator.body)
 
 
-def test_the_second_persons_answer(two: str, task: Any, mlflow: str) -> None:
-    response = {
-        "chosen_options": ["Approve"],
-        "params_input": {"reason": "yes"},
-        "responded_at": datetime(2026, 1, 1, tzinfo=UTC),
-        "responded_by_user": {"id": "1", "name": "ben"},
-    }
-    recorded = Recorded.from_xcom(ask(two).execute_complete(task.context, response))
-    assert recorded is not None
-    assert recorded.decision is not None
-    assert (recorded.version, recorded.decision.user, recorded.decision.reason) == (1, "ben", "yes")
-    with pytest.raises(ApprovalRejectedError, match="ben refused"):
-        ask(two).execute_complete(task.context, {**response, "chosen_options": ["Reject"]})
+def test_what_is_asked_is_in_the_ledger(two: str, asking: Any) -> None:
+    asks(two, expires_after=timedelta(hours=3)).execute(context(asking))
+    asked = ledger(two).statements.ask_of(str(asking.id))
+    assert asked is not None
+    assert (asked.version, asked.purpose, asked.policy, asked.reason) == (1, "rollback", SECOND, REASON)
+    assert asked.expires_at is not None
+    assert timedelta(hours=2.9) < asked.expires_at - datetime.now(UTC) < timedelta(hours=3)
+
+
+@pytest.mark.parametrize("claimed", ["Approve", "Reject"])
+def test_the_second_persons_answer_is_the_ledgers(two: str, asking: Any, claimed: str) -> None:
+    response = {**RESPONSE, "chosen_options": [claimed]}
+    asks(two).execute(context(asking))
+    asked = ledger(two).statements.ask_of(str(asking.id))
+    assert asked is not None
+    decide(asked, user="ben", reason="yes")
+    result = asks(two).execute_complete(context(asking), response)
+    assert (result["model"], result["version"], result["outcome"], result["user"]) == (two, 1, "approved", "ben")
+
+
+@pytest.mark.parametrize("claimed", ["Approve", "Reject"])
+def test_a_refusal_is_the_ledgers(two: str, asking: Any, claimed: str) -> None:
+    asks(two).execute(context(asking))
+    asked = ledger(two).statements.ask_of(str(asking.id))
+    assert asked is not None
+    decide(asked, Outcome.REJECTED, user="ben")
+    with pytest.raises(ApprovalRejectedError, match="ben refused the rollback to 1"):
+        asks(two).execute_complete(context(asking), {**RESPONSE, "chosen_options": [claimed]})
+
+
+def test_nobody_answers_in_time(two: str, asking: Any) -> None:
+    asks(two).execute(context(asking))
     with pytest.raises(ApprovalExpiredError, match="in time"):
-        ask(two).execute_complete(task.context, {"error": "timed out", "error_type": "timeout"})
+        asks(two).execute_complete(context(asking), {"error": "timed out", "error_type": "timeout"})
+
+
+def test_an_answer_that_the_ledger_does_not_have_yet(two: str, asking: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    asks(two).execute(context(asking))
+    monkeypatch.setattr(operators, "PATIENCE_SECONDS", 0.0)
+    with pytest.raises(DecisionPendingError, match="the promotion ledger does not have the answer") as raised:
+        asks(two).execute_complete(context(asking), RESPONSE)
+    assert not isinstance(raised.value, AirflowFailException), "the next try may find it"
+    monkeypatch.setattr(operators, "PATIENCE_SECONDS", 30.0)
+    asked = ledger(two).statements.ask_of(str(asking.id))
+    assert asked is not None
+    later = threading.Timer(1.0, decide, [asked], {"user": "ben"})
+    later.start()
+    assert asks(two).execute_complete(context(asking), RESPONSE)["user"] == "ben"
+    later.join()
+
+
+@pytest.mark.parametrize(("outcome", "told"), [(Outcome.APPROVED, None), (Outcome.REJECTED, "ben refused")])
+def test_a_try_after_one_that_was_answered_asks_nobody_again(
+    two: str, asking: Any, outcome: Outcome, told: str | None
+) -> None:
+    asks(two, retries=2).execute(context(asking))
+    asked = ledger(two).statements.ask_of(str(asking.id))
+    assert asked is not None
+    decide(asked, outcome, user="ben")
+    again = replace(asking, id="a later try", try_number=2, max_tries=2)
+    if told is None:
+        assert asks(two, retries=2).execute(context(again))["user"] == "ben"
+    else:
+        with pytest.raises(ApprovalRejectedError, match=told):
+            asks(two, retries=2).execute(context(again))
+
+
+def test_a_task_that_was_cleared_asks_again(two: str, asking: Any) -> None:
+    asks(two, retries=2).execute(context(asking))
+    first = ledger(two).statements.ask_of(str(asking.id))
+    assert first is not None
+    decide(first, user="ben")
+    cleared = replace(asking, id="after it was cleared", try_number=2, max_tries=3)
+    assert asks(two, retries=2).execute(context(cleared)) == "waits"
+    cleared.task_id = "rollback"
+    with pytest.raises(NotApprovedError, match="Nobody approved the rollback"):
+        by_two(two).execute(context(cleared))
+
+
+@pytest.mark.parametrize("door", [Door.MARK, Door.REQUIRED_ACTIONS])
+def test_a_second_person_in_airflow(mlflow: str, client: Any, asking: Any, door: Door) -> None:
+    old, bad = promoted(mlflow, MODEL)
+    run = trigger(client, "anna", BY_TWO, version=old)
+    task = replace(asking, id=run.instance().id, dag_id=BY_TWO, run_id=run.run_id)
+    asks(MODEL, version=old).execute(context(task, user="anna"))
+    run.ask_in_required_actions()
+
+    def answer(user: str) -> int:
+        if door is Door.MARK:
+            return run.mark(user, {"new_state": "success", "note": "confirmed"})
+        return int(run.answer(user, "Approve", "confirmed").status_code)
+
+    assert answer("anna") == 403
+    assert [told for _, told in entered(run)] == [None]
+    assert answer("ben") == 200
+    back = replace(task, task_id="rollback")
+    result = by_two(MODEL, version=bad).execute(context(back, user="anna"))
+    assert (result["version"], result["archived"], result["user"]) == (old, [bad], "ben")
+    assert result["reason"] == "2 oversells (asked for by anna; approved: confirmed)"
+    assert ledger(MODEL).events[-1].door is door

@@ -12,7 +12,7 @@ import pytest
 
 from tests.airflow_home import prepare
 
-SECRETS = ("pw-of-mlflow-Zq7", "pw-of-airflow-Xr8", "pw-of-git-Wt9", "key-of-the-remote-Vu6")
+SECRETS = ("pw-of-mlflow-Zq7", "pw-of-git-Wt9", "key-of-the-remote-Vu6", "9d" * 32)
 STEP = """
 import json, logging, os, sys
 logging.basicConfig(stream=sys.stderr)
@@ -47,7 +47,15 @@ def sigterm() -> Iterator[None]:
 
 
 def test_a_fake_password_is_found_nowhere(
-    mlflow: str, model: str, connect: Any, airflow_db: None, sigterm: None, tmp_path: Path, capfd: Any, caplog: Any
+    mlflow: str,
+    model: str,
+    connect: Any,
+    airflow_db: None,
+    sigterm: None,
+    tmp_path: Path,
+    capfd: Any,
+    caplog: Any,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     from airflow.dag_processing.bundles.manager import DagBundlesManager
     from airflow.dag_processing.dagbag import DagBag, sync_bag_to_db
@@ -58,11 +66,11 @@ def test_a_fake_password_is_found_nowhere(
     from include.lifecycle.registry import ModelRegistry
     from tests.registry_server import add_version
 
+    monkeypatch.setenv("RETRAIN_LEDGER_KEY", SECRETS[3])
     parts = urlsplit(mlflow)
     connect("mlflow_default", host=parts.hostname, port=parts.port, login="bot", password=SECRETS[0])
-    connect("airflow_api_default", host="127.0.0.1", port=9, login="bot", password=SECRETS[1])
-    extra = {"env": {"AWS_SECRET_ACCESS_KEY": SECRETS[3]}}
-    connect("rossmann_data", host="https://git.example.org/d.git", login="bot", password=SECRETS[2], extra=extra)
+    extra = {"env": {"AWS_SECRET_ACCESS_KEY": SECRETS[2]}}
+    connect("rossmann_data", host="https://git.example.org/d.git", login="bot", password=SECRETS[1], extra=extra)
     (tmp_path / "careless_step.py").write_text(STEP, encoding="utf-8")
     registry = ModelRegistry(tracking_uri=mlflow)
     first, _ = (add_version(mlflow, model, stage="Staging") for _ in range(2))

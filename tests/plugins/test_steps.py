@@ -5,15 +5,18 @@ import logging
 import os
 import re
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
-from airflow.sdk.exceptions import AirflowFailException, AirflowTaskTimeout
+from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowTaskTimeout
 
 from model_registry.contract import data_environment
-from model_registry.exceptions import StepFailedError, StepRefusedError
+from model_registry.exceptions import RegistryFailedError, StepFailedError, StepRefusedError
 from model_registry.steps import PROJECT_ROOT, PipelineStepOperator
+from tests.plugins.asking import ledger
+from tests.validations import validation
 
 STEP = """
 import json, os, sys, time
@@ -28,6 +31,9 @@ elif what == "exit":
     sys.exit(int(sys.argv[2]))
 elif what == "say":
     print(sys.argv[2])
+    if len(sys.argv) > 3:
+        print("error: not below 0.1", file=sys.stderr)
+        sys.exit(int(sys.argv[3]))
 elif what == "killed":
     os.kill(os.getpid(), 9)
 elif what == "sleep":
@@ -58,6 +64,7 @@ def test_a_step_receives_environment_and_arguments_and_no_secret_of_airflow(
     monkeypatch.setenv("AIRFLOW__CORE__FERNET_KEY", "a secret")
     monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", "t0ken-of-the-worker")
     monkeypatch.setenv("RETRAIN_LEDGER_KEY", "k" * 64)
+    monkeypatch.setenv("RETRAIN_LEDGER_KEY_FILE", "/run/secrets/ledger")
     connect("data", host="https://git.example.com/data.git", login="bot", password="pw-of-git")
     typed = "$(rm -rf /); {{ conn.mlflow }} 'quoted' \"twice\""
     result = execute(
@@ -74,7 +81,8 @@ def test_a_step_receives_environment_and_arguments_and_no_secret_of_airflow(
     assert environment["PYTHONPATH"].split(os.pathsep)[0] == module["cwd"]
     assert not [name for name in environment if name.startswith("AIRFLOW")]
     assert "MLFLOW_TRACKING_TOKEN" not in environment, "a login that is not the connection's"
-    assert "RETRAIN_LEDGER_KEY" not in environment, "steps write no ledger"
+    assert not [name for name in environment if name.startswith("RETRAIN_LEDGER")], "steps write no ledger"
+    assert environment["RETRAIN_IN_AIRFLOW"] == "1", "its task writes it"
 
 
 @pytest.mark.parametrize(
@@ -96,6 +104,110 @@ def test_a_failure_is_one_sentence_and_says_what_to_do(
         execute(PipelineStepOperator(step=arguments, **module))
     assert "\n" not in str(raised.value)
     assert isinstance(raised.value, AirflowFailException) is (error is StepRefusedError)
+
+
+# ---- what its gate said ----
+
+
+def said(name: str, **fields: Any) -> dict[str, Any]:
+    """What a step's result says of a version, with fields of its own."""
+    found = validation(name, 1, data_version="d1", rows=7, digest="d" * 64, at=datetime(2026, 1, 1, tzinfo=UTC))
+    return {**found.to_dict(), **fields}
+
+
+@pytest.fixture
+def validates(module: dict[str, Any], mlflow: str, task: Any) -> Callable[..., Any]:
+    """Run a step whose result holds a validation, and which ends with an exit code."""
+
+    def run(content: object, code: int = 0) -> Any:
+        result = json.dumps({"version": 1, "validation": content})
+        return PipelineStepOperator(step=["say", result, str(code)], **module).execute(task.context)
+
+    return run
+
+
+def test_what_the_gate_said_is_in_the_ledger_with_the_run_that_asked_it(
+    model: str, task: Any, validates: Callable[..., Any]
+) -> None:
+    result = validates(said(model, dag_id="another", run_id="another"))
+    assert result["version"] == 1
+    found = ledger(model).statements.validations[1].what
+    assert (found.passed, found.metric, found.value, found.threshold) == (True, "rmspe", "0.09", "0.1")
+    assert (found.data_version, found.rows, found.digest, found.at.year) == ("d1", 7, "d" * 64, 2026)
+    assert (found.dag_id, found.run_id) == (task.dag_id, task.run_id)
+
+
+def test_a_gate_that_failed_is_in_the_ledger_too(model: str, task: Any, validates: Callable[..., Any]) -> None:
+    failed = validation(model, 1, passed=False)
+    with pytest.raises(StepRefusedError, match=r"not below 0\.1\. Production stays"):
+        validates(failed.to_dict(), 3)
+    found = ledger(model).statements.validations[1].what
+    assert (found.passed, found.failed, found.run_id) == (False, failed.failed, task.run_id)
+
+
+@pytest.mark.parametrize("code", [1, 2, 7])
+def test_a_step_that_broke_off_said_nothing(model: str, validates: Callable[..., Any], code: int) -> None:
+    with pytest.raises(AirflowException, match=r"not below 0\.1"):
+        validates(said(model), code)
+    assert ledger(model).statements.validations == {}
+
+
+@pytest.mark.parametrize("code", [0, 3])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"at": "yesterday"},
+        {"at": None},
+        {"at": "0001-01-01T00:00:00+14:00"},
+        {"failed": 5},
+        {"failed": "text"},
+        {"version": "1"},
+        {"version": 0},
+        {"version": True},
+        {"version": None},
+        {"version": [1]},
+        {"model": 5},
+        {"model": ""},
+        {"outcome": "maybe"},
+        {"rows": "many"},
+        {"value": 0.09},
+        {"digest": None},
+        {"nonsense": 1},
+    ],
+    ids=str,
+)
+def test_a_validation_that_is_none_is_refused_and_not_entered(
+    model: str, validates: Callable[..., Any], wrong: dict[str, Any], code: int
+) -> None:
+    with pytest.raises(StepRefusedError, match="Step say: its result holds no validation: ") as raised:
+        validates(said(model, **wrong), code)
+    assert "\n" not in str(raised.value)
+    assert ledger(model).statements.validations == {}
+
+
+@pytest.mark.parametrize("content", [[], "passed", 5, True, {}, {"outcome": "passed"}])
+def test_something_else_in_its_place_is_refused(validates: Callable[..., Any], content: object) -> None:
+    with pytest.raises(StepRefusedError, match="its result holds no validation"):
+        validates(content)
+
+
+def test_a_result_without_a_validation_enters_nothing(module: dict[str, Any]) -> None:
+    for result in ({"version": 1}, {"validation": None}):
+        assert execute(PipelineStepOperator(step=["say", json.dumps(result)], **module)) == result
+
+
+def test_a_gate_whose_word_the_ledger_cannot_take_now_is_tried_again(
+    model: str, validates: Callable[..., Any], connect: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    connect("mlflow_default", host="127.0.0.1", port=9)
+    for code in (0, 3):
+        with pytest.raises(RegistryFailedError) as raised:
+            validates(said(model), code)
+        assert not isinstance(raised.value, AirflowFailException)
+
+
+# ---- its log, its arguments ----
 
 
 def test_the_log_has_every_line_of_the_step(module: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterator
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,11 +13,18 @@ from include.lifecycle import tags as tag
 from include.lifecycle.decisions import Decision, Door, Outcome
 from include.lifecycle.registry import ModelRegistry
 from tests.airflow_home import PASSWORD, example_bag
-from tests.registry_server import add_version
+from tests.registry_server import add_version, mlflow_server
 
 DAG = "example_other_model"
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>{{ 7*7 }} javascript:alert(1) \u202egnp.exe"
 ROOT = "/model-registry"
+
+
+@pytest.fixture(scope="module")
+def mlflow_url(mlflow_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A server of these tests' own: the page reads every model that has a ledger."""
+    with mlflow_server(tmp_path_factory.mktemp("pages"), mlflow_template) as url:
+        yield url
 
 
 @pytest.fixture(scope="module")

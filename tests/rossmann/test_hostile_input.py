@@ -15,6 +15,7 @@ from include.lifecycle.text import storable
 from include.rossmann.cli import app, run_cli
 from tests.hostile import HOSTILE, MEGABYTE
 from tests.rossmann.conftest import write_config
+from tests.validations import validation
 
 MODEL = "rossmann-ensemble"
 TEXTS = pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE.keys())
@@ -55,8 +56,8 @@ def registry(mlflow_uri: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
 
 def staged(registry: ModelRegistry, *, live: bool = False) -> int:
     run_id = registry.client.create_run("0").info.run_id
-    tags = {tag.VALIDATION_OUTCOME: tag.PASSED}
-    version = int(registry.client.create_model_version(MODEL, f"runs:/{run_id}/model", run_id, tags=tags).version)
+    version = int(registry.client.create_model_version(MODEL, f"runs:/{run_id}/model", run_id).version)
+    registry.validated(validation(MODEL, version))
     registry.stage(MODEL, version)
     if live:
         registry.promote(MODEL, version, Decision(Outcome.APPROVED, door=Door.MARK))

@@ -22,6 +22,7 @@ from include.rossmann import ledger_commands, people
 from include.rossmann.cli import app
 from include.rossmann.config import load_config
 from tests.rossmann.conftest import write_config
+from tests.validations import validation
 
 MODEL = "rossmann-ensemble"
 ROOT = Path(__file__).parents[2]
@@ -44,8 +45,8 @@ def promote(registry: ModelRegistry) -> Callable[..., int]:
 
     def promote(reason: str = "looks right", to_stage: str = "Production") -> int:
         run_id = registry.client.create_run("0").info.run_id
-        tags = {"validation.outcome": "passed", "validation.metric": "rmspe", "validation.value": "0.0931"}
-        version = int(registry.client.create_model_version(MODEL, f"runs:/{run_id}/model", run_id, tags=tags).version)
+        version = int(registry.client.create_model_version(MODEL, f"runs:/{run_id}/model", run_id).version)
+        registry.validated(validation(MODEL, version, value="0.0931"))
         registry.stage(MODEL, version)
         if to_stage == "Production":
             registry.promote(MODEL, version, Decision(Outcome.APPROVED, "ana", "test", reason, Door.MARK))
@@ -79,7 +80,7 @@ def test_every_confirmation_ends_with_an_anchor_that_verifies(registry, promote,
     arguments = [part for text in found for part in ("--anchor", text)]
     (shown, head) = command("history", "--verify", *arguments, "--anchors", str(file)).splitlines()
     assert shown == (
-        "The promotion ledger of rossmann-ensemble is whole: 14 entries in 1 MLflow run, anchors of 3 agree"
+        "The promotion ledger of rossmann-ensemble is whole: 17 entries in 1 MLflow run, anchors of 3 agree"
     )
     assert head == confirmations[-1][-1]
     assert [anchor.digest[:16] for anchor in kept.read(file, MODEL)] == [text.partition(":")[2] for text in found]
@@ -90,7 +91,7 @@ def test_a_confirmation_does_not_fail_for_its_anchor(promote, monkeypatch, tmp_p
     monkeypatch.setenv("RETRAIN_LEDGER_ANCHORS", str(tmp_path))
     lines = people.promote(load_config(), None, "better")
     assert lines[0] == "Model version 1 is now in Production"
-    assert lines[-1].startswith("Ledger entry 3, digest ")
+    assert lines[-1].startswith("Ledger entry 4, digest ")
     assert f"was not kept in {tmp_path}" in caplog.text
 
 
@@ -98,7 +99,7 @@ def test_a_ledger_that_was_cut_fails_the_verification(registry, promote, capsys)
     promote()
     state = registry.ledger(MODEL).read()
     text = f"{state.next_number}:{state.head}"
-    with pytest.raises(LedgerDamagedError, match=r"is not what was written: entry 4 was there once and is missing"):
+    with pytest.raises(LedgerDamagedError, match=r"is not what was written: entry 5 was there once and is missing"):
         ledger_commands.verify(registry, MODEL, [text], None)
     done = run("history", "--verify", "--anchor", text)
     assert done.returncode == 2
@@ -159,11 +160,11 @@ def test_a_ledger_from_before_the_key_is_sealed_once(registry, promote, monkeypa
     with pytest.raises(BadInputError, match="before there was a ledger key"):
         people.rollback(load_config(), 1, "2 oversells")
     sealed, vouched, last = command("seal-ledger").splitlines()
-    assert "entries 0 to 7 are taken on trust" in sealed
+    assert "entries 0 to 9 are taken on trust" in sealed
     assert vouched.endswith("vouches for: 1 (ana), 2 (ana)")
-    assert last.startswith("Every later entry needs the key. Ledger entry 7, digest ")
+    assert last.startswith("Every later entry needs the key. Ledger entry 9, digest ")
     assert people.rollback(load_config(), 1, "2 oversells")[0] == "Model version 1 is now in Production"
-    assert "10 entries in 1 MLflow run, signed, no anchor" in command("history", "--verify")
+    assert "12 entries in 1 MLflow run, signed, no anchor" in command("history", "--verify")
     with pytest.raises(BadInputError, match="nothing that was written without a key"):
         app(["seal-ledger"], standalone_mode=False)
     monkeypatch.delenv("RETRAIN_LEDGER_KEY")

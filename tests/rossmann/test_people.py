@@ -14,6 +14,7 @@ from include.lifecycle.errors import BadInputError, PolicyNotMetError
 from include.lifecycle.registry import ModelRegistry
 from include.rossmann import people
 from include.rossmann.config import RossmannConfig, load_config
+from tests.validations import validation
 
 MODEL = "rossmann-ensemble"
 
@@ -33,9 +34,9 @@ def staged(registry: ModelRegistry) -> int:
 def add(registry: ModelRegistry, *, age: timedelta = timedelta(0), live: bool = False) -> int:
     client: MlflowClient = registry.client
     run = client.create_run("0")
-    tags = {tag.VALIDATION_OUTCOME: tag.PASSED, tag.VALIDATION_TIME: (datetime.now(UTC) - age).isoformat()}
-    found = client.create_model_version(MODEL, f"runs:/{run.info.run_id}/model", run.info.run_id, tags=tags)
+    found = client.create_model_version(MODEL, f"runs:/{run.info.run_id}/model", run.info.run_id)
     version = int(found.version)
+    registry.validated(validation(MODEL, version, at=datetime.now(UTC) - age))
     registry.stage(MODEL, version)
     if live:
         registry.promote(MODEL, version, Decision(Outcome.APPROVED, door=Door.MARK))
@@ -88,6 +89,9 @@ def test_old_evidence_is_refused(registry: ModelRegistry, configured: Any) -> No
     old, new = add(registry, age=timedelta(days=3)), add(registry, age=timedelta(days=1))
     with pytest.raises(PolicyNotMetError, match="3 days old, at most 2 days"):
         people.promote(config, old, "looks right")
+    registry.client.set_model_version_tag(MODEL, str(old), tag.VALIDATION_TIME, datetime.now(UTC).isoformat())
+    with pytest.raises(PolicyNotMetError, match="3 days old, at most 2 days"):
+        people.promote(config, old, "whatever the tag says")
     people.promote(config, new, "looks right")
 
 

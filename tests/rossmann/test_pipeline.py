@@ -13,6 +13,7 @@ from mlflow import MlflowClient
 from include.lifecycle.errors import ArtifactsChangedError, BadInputError, GateFailedError, TransitionRefusedError
 from include.lifecycle.integrity import artifact_location
 from include.lifecycle.registry import ModelRegistry
+from include.lifecycle.statements import Validation
 from include.rossmann import ledger_commands, people
 from include.rossmann.config import load_config
 from include.rossmann.metrics import rmspe
@@ -112,21 +113,51 @@ def test_a_twin_from_a_repeated_request_is_removed(retrain: Retrain) -> None:
 
 
 def test_validation_agrees_with_the_ensemble_step(retrain: Retrain) -> None:
-    assert "validation.outcome" not in ModelRegistry(MlflowClient()).version(MODEL, retrain.version).tags
+    registry = ModelRegistry(MlflowClient())
+    assert "validation.outcome" not in registry.version(MODEL, retrain.version).tags
     result = validate(load_config(), run_id=retrain.run_id)
     _, metrics, _ = run_data(retrain)
     assert result["version"] == retrain.version
     assert math.isclose(result["rmspe"], metrics["holdout_rmspe"], rel_tol=1e-9)
-    tags = ModelRegistry(MlflowClient()).version(MODEL, retrain.version).tags
+    tags = registry.version(MODEL, retrain.version).tags
     assert tags["validation.outcome"] == "passed"
     assert tags["validation.data_version"] == retrain.results["pull"]["data_version"]
+    said = registry.ledger(MODEL).read().statements.validations[retrain.version].what
+    assert said.to_dict() == result["validation"]
+    assert (said.outcome, said.digest, said.data_version) == ("passed", tags["artifacts.digest"], tags["data.version"])
+    assert (float(said.value), float(said.threshold)) == (result["rmspe"], 0.5)
+    assert said.rows
+
+
+def test_what_a_task_validates_the_task_enters_in_the_ledger(retrain: Retrain, monkeypatch: pytest.MonkeyPatch) -> None:
+    registry = ModelRegistry(MlflowClient())
+    monkeypatch.setenv("RETRAIN_IN_AIRFLOW", "1")
+    result = validate(load_config(), run_id=retrain.run_id)
+    assert registry.version(MODEL, retrain.version).tags["validation.outcome"] == "passed"
+    assert registry.ledger(MODEL).read().entries == ()
+    with pytest.raises(TransitionRefusedError, match="the promotion ledger knows no validation of it"):
+        registry.stage(MODEL, retrain.version)
+    registry.validated(Validation.from_dict(json.loads(json.dumps(result["validation"]))))
+    assert registry.stage(MODEL, retrain.version).changed
 
 
 def test_failed_gate_is_recorded_and_stops(retrain: Retrain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RETRAIN_CONFIG", str(write_config(tmp_path / "c.yaml", gate={"threshold": 0.01})))
     registry = ModelRegistry(MlflowClient())
-    with pytest.raises(GateFailedError, match=rf"version {retrain.version} failed its gate, retrain required"):
+    with pytest.raises(
+        GateFailedError, match=rf"version {retrain.version} failed its gate, retrain required"
+    ) as raised:
         validate(load_config(), version=retrain.version)
+    said = registry.ledger(MODEL).read().statements.validations[retrain.version].what
+    assert raised.value.result is not None
+    assert raised.value.result["validation"] == said.to_dict()
+    assert (raised.value.result["passed"], said.outcome) == (False, "failed")
+    registry.client.set_model_version_tag(MODEL, str(retrain.version), "validation.outcome", "passed")
+    with pytest.raises(TransitionRefusedError, match="its gate failed"):
+        registry.stage(MODEL, retrain.version)
+    done = cli("validate", "--version", str(retrain.version))
+    assert done.returncode == 3
+    assert json.loads(done.stdout.strip().splitlines()[-1])["validation"]["outcome"] == "failed"
     info = registry.version(MODEL, retrain.version)
     assert info.tags["validation.outcome"] == "failed"
     assert info.tags["retrain_required"] == "true"
@@ -138,6 +169,7 @@ def test_failed_gate_is_recorded_and_stops(retrain: Retrain, tmp_path: Path, mon
     tags = registry.version(MODEL, retrain.version).tags
     assert tags["validation.outcome"] == "passed"
     assert "retrain_required" not in tags
+    assert registry.stage(MODEL, retrain.version).changed
 
 
 def test_prediction_records_which_version_made_it(validated: Retrain, tmp_path: Path) -> None:

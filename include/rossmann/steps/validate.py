@@ -2,6 +2,7 @@
 
 import logging
 import math
+import os
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -12,6 +13,7 @@ import pandas as pd
 from include.lifecycle.errors import BadInputError, GateFailedError
 from include.lifecycle.gates import evaluate_gate, record_gate
 from include.lifecycle.registry import ModelRegistry
+from include.lifecycle.statements import IN_AIRFLOW_ENV
 from include.lifecycle.versions import VersionInfo
 from include.rossmann.config import RossmannConfig
 from include.rossmann.dataset import Dataset, load_dataset, with_types
@@ -29,7 +31,7 @@ def validate(config: RossmannConfig, *, run_id: str | None = None, version: int 
     :param config: the configuration
     :param run_id: MLflow run of the retrain: its version is validated
     :param version: model version; without either the newest version
-    :return: model, version, holdout RMSPE, threshold, outcome
+    :return: model, version, holdout RMSPE, threshold, outcome, and what the promotion ledger should know of it
     :raises GateFailedError: when the version does not pass: it is tagged and stays where it is
     """
     client = connect()
@@ -52,22 +54,28 @@ def validate(config: RossmannConfig, *, run_id: str | None = None, version: int 
             training_end=training_end.date(),
             holdout_start=holdout_start.date(),
         )
-        record_gate(registry, info, result, data_version=run.tags.get("data.version", "unknown"))
+        data_version = run.tags.get("data.version", "unknown")
+        validation = record_gate(registry, info, result, data_version=data_version, rows=len(scored))
+        if not os.environ.get(IN_AIRFLOW_ENV):
+            registry.validated(validation)
+        printed = {
+            "run_id": info.run_id,
+            "model": info.model,
+            "version": info.version,
+            "rmspe": result.value if math.isfinite(result.value) else None,
+            "threshold": gate.threshold,
+            "passed": result.passed,
+            "validation": validation.to_dict(),
+        }
         if not result.passed:
             raise GateFailedError(
                 f"{info.model} version {info.version} failed its gate, retrain required:"
-                f" {'; '.join(result.failed_checks)}"
+                f" {'; '.join(result.failed_checks)}",
+                printed,
             )
         log.info("%s version %d: holdout RMSPE %.4f < %.4f", info.model, info.version, result.value, gate.threshold)
     run.finish()
-    return {
-        "run_id": info.run_id,
-        "model": info.model,
-        "version": info.version,
-        "rmspe": result.value,
-        "threshold": gate.threshold,
-        "passed": result.passed,
-    }
+    return printed
 
 
 def wanted_version(registry: ModelRegistry, model: str, run_id: str | None, version: int | None) -> VersionInfo:

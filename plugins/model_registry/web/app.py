@@ -14,6 +14,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, Response
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from include.lifecycle.keys import Keyring
 from model_registry.web import PREFIX, ModelPages
 from model_registry.web.access import may_see, readable_dags
 from model_registry.web.content import Content, plain
@@ -70,6 +71,11 @@ def create_app(source: Source | None = None) -> Callable[..., Any]:
     @app.api_route("/api/models/{name:path}", methods=READ)
     async def model_json(request: Request, user: GetUserDep, name: str, page: Page = 1) -> Response:
         return JSONResponse(plain(await _model(request, user, source, name, page)))
+
+    @app.api_route("/desk", methods=READ)
+    async def desk() -> Response:
+        """Tell anybody that decisions are taken here, and with which keys: whoever waits wants to know."""
+        return JSONResponse({"ledger_keys": Keyring.from_environment().ids})
 
     @app.api_route("/static/page.css", methods=READ)
     async def style() -> Response:

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, cast
 from airflow.sdk.exceptions import AirflowNotFoundException
 
 from include.lifecycle.config import LifecycleConfig, load_lifecycle_config
-from include.lifecycle.environment import environment
 from include.lifecycle.errors import BadInputError, ModelNotFoundError, RetrainError
 from include.lifecycle.text import one_line
+from model_registry.hooks import LIMITS_OF_A_PERSON as LIMITS
 from model_registry.hooks import MLflowRegistryHook
 
 if TYPE_CHECKING:
@@ -26,8 +26,6 @@ log = logging.getLogger(__name__)
 
 REMEMBERED_SECONDS = 5.0
 PATIENCE_SECONDS = 20.0
-LIMITS = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "5", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
-"""Shorter than those of a task: a person waits, and can load the page again."""
 READING_SECONDS = 15.0
 """For the list: each model costs a few requests. Those that are left then are named, and read on their own page."""
 
@@ -190,5 +188,5 @@ def _opened() -> Iterator[Opened]:
         server = hook.server
     except ValueError as error:
         raise PageError(503, f"MLflow cannot be reached: {one_line(str(error), 500)}.") from error
-    with hook.registry() as registry, environment(LIMITS):
+    with hook.registry(limits=LIMITS) as registry:
         yield Opened(registry, config, server.ui_url)

@@ -1,0 +1,223 @@
+"""In the API server: letters to the promotion ledger, kept in Airflow's database until they are delivered.
+
+A letter is a row of the audit log, added to the very session that a decision changes: it is committed with the change
+or not at all. It is delivered right after, in the same request; what fails then is delivered later, by whichever API
+server is first, and a letter that arrives twice counts once. It carries the ledger's key, where there is one, so that
+a row which somebody wrote into the database is no letter.
+
+| event | what it says |
+|---|---|
+| ``approval_pending`` | a decision that the ledger does not have yet |
+| ``approval_decided`` | one that it has |
+| ``approval_refused`` | a decision that was refused, and why |
+| ``approval_foreign`` | a row that no API server wrote |
+| ``approval_undeliverable`` | a decision that the ledger can never take: the API server's log says why |
+"""
+
+import json
+import logging
+import threading
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from include.lifecycle.decisions import Decision
+    from include.lifecycle.statements import Ask, Decided
+    from model_registry.callers import Caller
+
+log = logging.getLogger(__name__)
+
+PENDING, DECIDED, REFUSED, FOREIGN = "approval_pending", "approval_decided", "approval_refused", "approval_foreign"
+LOOK_SECONDS = 5.0
+"""How often an API server looks for letters that were left."""
+MAX_NOTE = 1000
+UNDELIVERABLE = "approval_undeliverable"
+_FRAME = 500
+"""Characters of an entry beside what it says."""
+_AT_ONCE = 1000
+_LETTER = "letter"
+_started = threading.Event()
+_wake = threading.Event()
+_delivering = threading.Lock()
+
+
+class _UndeliverableError(Exception):
+    """A letter that no ledger can ever take."""
+
+
+def letter(
+    task: Any,
+    caller: "Caller",
+    model: str,
+    conn_id: str,
+    ask: "Ask",
+    decision: "Decision",
+    requested_by: str | None,
+    *,
+    asks: bool = False,
+    task_id: str | None = None,
+) -> Any:
+    """Return the row that holds a decision.
+
+    :param task: Airflow's task instance or run that it is about
+    :param caller: who decided
+    :param model: whose ledger it is for
+    :param conn_id: connection of the MLflow server that holds it
+    :param ask: what was asked
+    :param decision: what was decided
+    :param requested_by: who triggered the run
+    :param asks: the ask is not in the ledger yet either
+    :param task_id: the task, where ``task`` is a run
+    :raises BadInputError: when an entry of the ledger does not hold it
+    """
+    from include.lifecycle.keys import Keyring
+    from include.lifecycle.statements import Decided
+
+    decided = Decided(ask=ask.id, decision=decision, requested_by=requested_by)
+    _fits(decided, ask if asks else None)  # else it could never be delivered
+    content = {
+        "model": model,
+        "conn_id": conn_id,
+        "ask": ask.to_dict() if asks else None,
+        "decided": decided.to_dict(),
+    }
+    return _row(PENDING, task, caller, Keyring.from_environment().sign(content, _LETTER), task_id)
+
+
+def refusal(task: Any, caller: "Caller", tried: str, reason: str, sentence: str) -> Any:
+    """Return the row that tells of a refused decision."""
+    content = {"tried": tried, "reason": reason[:MAX_NOTE], "detail": sentence}
+    roles = list(caller.roles) if caller.roles is not None else None
+    return _row(REFUSED, task, caller, {**content, "user": caller.name, "roles": roles})
+
+
+def note(rows: list[Any]) -> None:
+    """Write rows in a session of their own: the one that they are about was rolled back."""
+    from airflow.utils.session import create_session
+
+    try:
+        with create_session(scoped=False) as session:
+            session.add_all(rows)
+    except Exception:
+        log.exception("What was refused could not be noted in the audit log")
+
+
+def start() -> None:
+    """Deliver what is left from now on, in a thread; a second call changes nothing."""
+    if not _started.is_set():
+        _started.set()
+        threading.Thread(target=_deliver_for_ever, name="approval-outbox", daemon=True).start()
+
+
+def deliver_now() -> None:
+    """Deliver every letter; what fails is left, and tried again soon."""
+    try:
+        _deliver()
+    except Exception:
+        log.warning("A decision is not in the promotion ledger yet: it is delivered later", exc_info=True)
+    start()
+
+
+def _deliver_for_ever() -> None:
+    told = False
+    while True:
+        try:
+            _deliver()
+            told = False
+        except Exception as error:  # noqa: BLE001 -- MLflow or the database is away: the next look tries again
+            if not told:
+                log.warning("Decisions wait for the promotion ledger: %s: %s", type(error).__name__, str(error)[:300])
+            told = True
+        _wake.wait(LOOK_SECONDS)
+
+
+def _deliver() -> None:
+    """Deliver the letters, oldest first.
+
+    :raises Exception: the first that kept one from being delivered; those for other ledgers are delivered all the same
+    """
+    from airflow.models import Log
+    from airflow.utils.session import create_session
+    from sqlalchemy import select, update
+
+    with _delivering:
+        with create_session(scoped=False) as session:
+            query = select(Log.id, Log.extra).where(Log.event == PENDING).order_by(Log.id).limit(_AT_ONCE)
+            letters = [(number, _content(extra)) for number, extra in session.execute(query)]
+        failed: dict[tuple[str, str], Exception] = {}
+        for number, content in letters:
+            where = (str(content.get("conn_id")), str(content.get("model")))
+            if where in failed:
+                continue
+            try:
+                event = _deliver_one(content)
+            except _UndeliverableError:
+                log.exception("A decision on %s can never be entered in the promotion ledger: %s", where[1], content)
+                event = UNDELIVERABLE
+            except Exception as error:  # noqa: BLE001 -- told below
+                failed[where] = error
+                continue
+            with create_session(scoped=False) as session:
+                session.execute(update(Log).where(Log.id == number).values(event=event))
+        for first in failed.values():
+            raise first
+
+
+def _fits(decided: "Decided", ask: "Ask | None") -> None:
+    """Make sure that entries of the ledger hold a decision.
+
+    :raises BadInputError: when they do not
+    """
+    from include.lifecycle.entries import MAX_VALUE, canonical
+
+    for what in (decided.to_dict(), ask.to_dict() if ask is not None else {}):
+        canonical(what, MAX_VALUE - _FRAME)
+
+
+def _content(extra: str | None) -> dict[str, Any]:
+    try:
+        content = json.loads(extra or "{}")
+    except ValueError:
+        content = {}
+    return content if isinstance(content, dict) else {}
+
+
+def _deliver_one(content: dict[str, Any]) -> str:
+    from dataclasses import replace
+
+    from include.lifecycle.errors import BadInputError
+    from include.lifecycle.keys import Keyring
+    from include.lifecycle.statements import Ask, Decided
+    from model_registry.hooks import LIMITS_OF_A_PERSON, MLflowRegistryHook
+
+    keyring = Keyring.from_environment()
+    if "decided" not in content or (keyring and not keyring.accepts(content, _LETTER)):
+        log.error("A row of the audit log pretends to be a decision on %s: nobody with the key wrote it", content)
+        return FOREIGN
+    try:
+        decided, model, conn_id = Decided.from_dict(content["decided"]), str(content["model"]), str(content["conn_id"])
+        ask = Ask.from_dict(content["ask"]) if content["ask"] is not None else None
+        _fits(decided, ask)
+    except (AttributeError, KeyError, TypeError, ValueError, BadInputError) as error:
+        raise _UndeliverableError(f"it is no decision: {type(error).__name__}: {error}") from error
+    with MLflowRegistryHook(conn_id).registry(limits=LIMITS_OF_A_PERSON) as registry:
+        if ask is not None:
+            decided = replace(decided, ask=registry.ask(ask).id)
+        registry.decide(model, decided)
+    log.info("%s %s %s version (ask %s)", decided.decision.user, decided.decision.outcome, model, decided.ask)
+    return DECIDED
+
+
+def _row(event: str, task: Any, caller: "Caller", content: dict[str, Any], task_id: str | None = None) -> Any:
+    from airflow.models import Log
+
+    return Log(
+        event=event,
+        owner=caller.name,
+        owner_display_name=caller.name,
+        extra=json.dumps(content),
+        dag_id=task.dag_id,
+        run_id=task.run_id,
+        task_id=task_id or getattr(task, "task_id", None),
+        map_index=getattr(task, "map_index", None),
+        try_number=getattr(task, "try_number", None),
+    )
