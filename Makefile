@@ -156,6 +156,7 @@ bench: $(STAMP) ## Times of features, parsing, clicks and waits; races, kills, s
 	$(PY) tests/bench/kills.py
 	$(PY) tests/bench/replay.py
 	$(PY) tests/bench/waiting.py
+	PYTHONPATH=.:plugins $(PY) tests/bench/desk.py
 
 .PHONY: test-docker
 test-docker: $(STAMP) images ## The stack of docker-compose.yaml for real: two workers, a killed one, roles, backup (half an hour)

@@ -24,13 +24,18 @@ def main() -> int:
     logging.basicConfig(level="INFO", format="%(message)s", stream=sys.stderr)
     subprocess.run(["airflow", "db", "migrate"], check=True)
     users()
-    mlflow_login("pipeline", os.environ["MLFLOW_PIPELINE_PASSWORD"])
+    password = os.environ["MLFLOW_PIPELINE_PASSWORD"]
+    mlflow_login("pipeline", password)
+    # before anybody else, who could take a name, can log in
+    login = {"MLFLOW_TRACKING_USERNAME": "pipeline", "MLFLOW_TRACKING_PASSWORD": password}
+    command = [sys.executable, "-m", "include.rossmann", "init"]
+    subprocess.run(command, check=True, env={**os.environ, **login, "MLFLOW_TRACKING_URI": MLFLOW})
     log.info("Everything is prepared")
     return 0
 
 
 def users() -> None:
-    """Make the role Approver, the admin, and the user who reads the audit log."""
+    """Make the role Approver, and the admin."""
     from airflow.providers.fab.auth_manager.cli_commands.utils import get_application_builder
 
     with get_application_builder() as builder:
@@ -39,18 +44,12 @@ def users() -> None:
         role = manager.find_role("Approver") or manager.add_role("Approver")
         for permission in manager.find_role("Op").permissions:
             manager.add_permission_to_role(role, permission)
-        # Only an Admin may read Airflow's event log under FAB.
-        for name, title, variable in (
-            ("admin", "Admin", "AIRFLOW_ADMIN_PASSWORD"),
-            ("audit", "Admin", "AIRFLOW_AUDIT_PASSWORD"),
-        ):
-            if manager.find_user(name) is None:
-                made = manager.add_user(
-                    name, name, "user", f"{name}@example.invalid", manager.find_role(title), os.environ[variable]
-                )
-                if not made:
-                    raise SystemExit(f"error: Airflow's user {name} could not be made")
-                log.info("Airflow's user %s is made, with the role %s", name, title)
+        if manager.find_user("admin") is None:
+            password = os.environ["AIRFLOW_ADMIN_PASSWORD"]
+            role = manager.find_role("Admin")
+            if not manager.add_user("admin", "admin", "user", "admin@example.invalid", role, password):
+                raise SystemExit("error: Airflow's user admin could not be made")
+            log.info("Airflow's user admin is made, with the role Admin")
 
 
 def mlflow_login(name: str, password: str) -> None:

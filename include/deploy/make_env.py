@@ -12,7 +12,7 @@ from pathlib import Path
 SOCKET = Path("/var/run/docker.sock")
 PASSWORDS = (
     "POSTGRES_PASSWORD", "AIRFLOW_DB_PASSWORD", "MLFLOW_DB_PASSWORD", "REDIS_PASSWORD", "MLFLOW_ADMIN_PASSWORD",
-    "MLFLOW_PIPELINE_PASSWORD", "AIRFLOW_ADMIN_PASSWORD", "AIRFLOW_AUDIT_PASSWORD", "MLFLOW_SECRET_KEY",
+    "MLFLOW_PIPELINE_PASSWORD", "AIRFLOW_ADMIN_PASSWORD", "MLFLOW_SECRET_KEY",
     "AIRFLOW_JWT_SECRET", "AIRFLOW_SECRET_KEY",
 )  # fmt: skip
 SETTINGS = """\
@@ -44,6 +44,7 @@ def main(arguments: list[str]) -> int:
     file = Path(arguments[0] if arguments else ".env")
     lines = [SETTINGS, f"DOCKER_GID={SOCKET.stat().st_gid if SOCKET.exists() else 0}"]
     lines += [f"{name}={secrets.token_urlsafe(32)}" for name in PASSWORDS]
+    lines.append(f"RETRAIN_LEDGER_KEY={secrets.token_hex(32)}")
     lines.append(f"AIRFLOW_FERNET_KEY={base64.urlsafe_b64encode(os.urandom(32)).decode()}")
     try:
         descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

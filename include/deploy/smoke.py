@@ -24,6 +24,7 @@ from docker.errors import APIError, ImageNotFound
 
 from include.deploy.answers import TIMEOUT, CheckFailed, ask, ask_json, client, connection, look
 from include.lifecycle.config import LifecycleConfig, load_lifecycle_config, read_config
+from include.lifecycle.keys import KEY_ENV, Keyring
 from include.lifecycle.text import one_line
 
 PARTS = {
@@ -85,13 +86,12 @@ def checks_of(config: LifecycleConfig) -> dict[str, Callable[[], str]]:
 
     :param config: names the connections, and whether steps run in containers
     """
-    api = config.connections.airflow_api
-    checks: dict[str, Callable[[], str]] = {name: partial(part, api, *names) for name, names in PARTS.items()}
+    checks: dict[str, Callable[[], str]] = {name: partial(part, *names) for name, names in PARTS.items()}
     checks |= {
         "Redis": redis,
         "workers": workers,
-        "DAGs": partial(dags, api),
-        "page of the models": partial(page, api),
+        "DAGs": dags,
+        "decisions": desk,
         "MLflow": partial(mlflow, config.connections.mlflow),
         "artifacts": partial(artifacts, config.connections.mlflow, config.model),
         "data registry": partial(data_registry, config.connections.data),
@@ -119,9 +119,17 @@ def show(name: str, passed: bool, found: str) -> bool:
     return passed
 
 
-def part(conn_id: str, name: str, service: str) -> str:
+def api_server() -> httpx.Client:
+    """Return a client of Airflow's API server, without a login: a worker has none."""
+    url = os.environ.get("AIRFLOW__CORE__EXECUTION_API_SERVER_URL")
+    if not url:
+        raise CheckFailed("AIRFLOW__CORE__EXECUTION_API_SERVER_URL is not set: it belongs into docker-compose.yaml")
+    return client({"host": url.rstrip("/").removesuffix("/execution"), "extra": {}}, login=False)
+
+
+def part(name: str, service: str) -> str:
     """Check a part of Airflow as its API sees it."""
-    with client(connection(conn_id), login=False) as server:
+    with api_server() as server:
         found = ask_json(server, "/api/v2/monitor/health", "apiserver").get(name) or {}
     status = found.get("status") or "absent"
     beat = next((f", last heartbeat {time}" for key, time in found.items() if key.endswith("heartbeat") and time), "")
@@ -130,48 +138,51 @@ def part(conn_id: str, name: str, service: str) -> str:
     return f"{status}{beat}"
 
 
-def airflow(conn_id: str) -> httpx.Client:
-    """Return a client of Airflow's API that is logged in."""
-    found = connection(conn_id)
-    login = {"username": found.get("login"), "password": found.get("password")}
-    with client(found, login=False) as server:
-        token = ask_json(server, "/auth/token", "apiserver", method="POST", json=login)["access_token"]
-    server = client(found, login=False)
-    server.headers["Authorization"] = f"Bearer {token}"
-    return server
+def known_dags() -> tuple[dict[str, bool], list[tuple[str, str]]]:
+    """Return the DAGs that Airflow knows, and whether they are paused; files it cannot read, with their error."""
+    from airflow.models.dag import DagModel
+    from airflow.models.errors import ParseImportError
+    from airflow.utils.session import create_session
+    from sqlalchemy import select
+
+    with create_session() as session:
+        found = session.execute(select(DagModel.dag_id, DagModel.is_paused).where(DagModel.is_stale.is_(False)))
+        errors = session.execute(select(ParseImportError.filename, ParseImportError.stacktrace))
+        known = {dag_id: bool(paused) for dag_id, paused in found}
+        return known, [(str(file), str(trace)) for file, trace in errors]
 
 
-def dags(conn_id: str) -> str:
+def dags() -> str:
     """Check that Airflow knows the DAG of every file, and that none of them is broken."""
     folder = Path(os.environ.get("AIRFLOW__CORE__DAGS_FOLDER") or "dags")
     expected = sorted(file.stem for file in folder.glob("*.py"))
-    with airflow(conn_id) as server:
-        errors = ask_json(server, "/api/v2/importErrors", "apiserver")["import_errors"]
-        found = ask_json(server, "/api/v2/dags", "apiserver", params={"limit": 100})["dags"]
-    if errors:
-        last = str(errors[0].get("stack_trace")).strip().splitlines()[-1]
-        raise CheckFailed(
-            f"{errors[0].get('filename')} cannot be read ({last}): mend the file and build the image anew"
-        )
-    known = {dag["dag_id"]: dag for dag in found if not dag.get("is_stale")}
+    known, errors = known_dags()
+    for file, trace in errors[:1]:
+        last = trace.strip().splitlines()[-1]
+        raise CheckFailed(f"{file} cannot be read ({last}): mend the file and build the image anew")
     if missing := [dag_id for dag_id in expected if dag_id not in known]:
         raise CheckFailed(f"Airflow does not know {', '.join(missing)}: {look('dag-processor')}")
-    return ", ".join(f"{dag_id} (paused)" if known[dag_id].get("is_paused") else dag_id for dag_id in expected)
+    return ", ".join(f"{dag_id} (paused)" if known[dag_id] else dag_id for dag_id in expected)
 
 
-def page(conn_id: str) -> str:
-    """Check the plugin in the API server: the one that shows the models and knows who marked an approval."""
-    with airflow(conn_id) as server:
-        answer = ask(server, "/model-registry/api/models", "apiserver")
+def desk() -> str:
+    """Check the plugin in the API server, which enters in the promotion ledger who decided, and that it has the key."""
+    with api_server() as server:
+        answer = ask(server, "/model-registry/desk", "apiserver")
     # Airflow answers an address that it does not know with the page of its own interface.
     if answer.status_code == 404 or "json" not in answer.headers.get("content-type", ""):
         raise CheckFailed(
-            "the API server has not loaded the plugin, so nobody's marks count: run airflow plugins there"
+            "the API server has not loaded the plugin, so marks and answers approve nothing: run airflow plugins there"
         )
     if not answer.is_success:
         said = one_line(answer.text, 200)
         raise CheckFailed(f"it answers with HTTP status {answer.status_code} ({said}): {look('apiserver')}")
-    return f"{len(answer.json()['models'])} models"
+    there, here = answer.json().get("ledger_keys"), Keyring.from_environment().ids
+    if there != here:
+        raise CheckFailed(
+            f"API server and worker have other ledger keys ({there} and {here}): give both the same {KEY_ENV}"
+        )
+    return f"taken by the API server, ledger key {here[0]}" if here else "taken by the API server, no ledger key"
 
 
 def celery() -> Any:

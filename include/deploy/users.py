@@ -13,7 +13,7 @@ import sys
 from include.deploy.init import mlflow_login
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-RESERVED = frozenset({"admin", "audit", "pipeline"})
+RESERVED = frozenset({"admin", "pipeline"})
 
 
 def main(arguments: list[str]) -> int:

@@ -10,13 +10,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from include.lifecycle.keys import KEY_FILE_ENV
 from include.local_stack.airflow_api import AirflowApi
-from include.local_stack.credentials import Credentials, password_file
+from include.local_stack.credentials import Credentials, ledger_key_file, password_file
 from include.local_stack.ports import HOST
 from include.local_stack.processes import Processes
 
 # Three boosters train side by side; one more lets an approved promotion pass beside a training night.
 PARALLELISM = 4
+_PATIENCE, _PATIENCE_IN_REQUESTS = 60, 15
+"""Seconds to wait for SQLite's one writer. The API server writes its audit log in the event loop, where a wait may hold
+up the very request that it waits for."""
 _PREFIX = "airflow-"
 _API_SERVER = "airflow-api-server"
 COMPONENTS = ("api-server", "scheduler", "dag-processor", "triggerer")
@@ -78,9 +82,7 @@ class AirflowServer:
             "CORE__SIMPLE_AUTH_MANAGER_USERS": ",".join(f"{user}:{role}" for user, role in users.items()),
             "CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(password_file(self.state_dir)),
             "CORE__EXECUTION_API_SERVER_URL": f"{self.url}/execution/",
-            # SQLite has one writer at a time: wait for it rather than show an error after 5 s. No longer than this:
-            # Airflow writes its audit log in the event loop, where a wait may hold up the request that it waits for.
-            "DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home / 'airflow.db'}?timeout=15",
+            "DATABASE__SQL_ALCHEMY_CONN": self._database(_PATIENCE),
             "API__HOST": HOST,
             "API__PORT": str(self.port),
             "API__BASE_URL": self.url,
@@ -100,14 +102,6 @@ class AirflowServer:
                 "port": int(mlflow_port),
                 "schema": "http",
             },
-            "AIRFLOW_API_DEFAULT": {
-                "conn_type": "http",
-                "host": HOST,
-                "port": self.port,
-                "schema": "http",
-                "login": self.credentials.user,
-                "password": self.credentials.password,
-            },
         }
         return {
             "AIRFLOW_HOME": str(home),
@@ -115,6 +109,7 @@ class AirflowServer:
             **{f"AIRFLOW_CONN_{name}": json.dumps(value) for name, value in connections.items()},
             "PYTHONPATH": str(self.project),
             "RETRAIN_DATA_REGISTRY": data_registry,
+            **({KEY_FILE_ENV: str(key)} if (key := ledger_key_file(self.state_dir)).exists() else {}),
         }
 
     def migrate(self, processes: Processes, environment: Mapping[str, str]) -> None:
@@ -138,11 +133,16 @@ class AirflowServer:
             "triggerer": ["--skip-serve-logs"],
         }
         for component in COMPONENTS:
+            patience = _PATIENCE_IN_REQUESTS if component == "api-server" else _PATIENCE
             processes.start(
                 f"{_PREFIX}{component}",
                 [sys.executable, "-m", "airflow", component, *arguments.get(component, [])],
-                **environment,
+                **{**environment, "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": self._database(patience)},
             )
+
+    def _database(self, patience: int) -> str:
+        """Return the URL of Airflow's database, whose one writer at a time is waited for, in seconds."""
+        return f"sqlite:///{self.state_dir / 'airflow' / 'airflow.db'}?timeout={patience}"
 
     def waiting_for(self, processes: Processes) -> list[str]:
         """Return the parts of Airflow that do not report to be healthy yet.

@@ -51,6 +51,7 @@ def load_or_create(state_dir: Path) -> Credentials:
         credentials = Credentials(USER, secrets.token_urlsafe(12), secrets.token_urlsafe(48), new=True)
         kept = {name: value for name, value in asdict(credentials).items() if name != "new"}
         write_private(path, json.dumps(kept))
+        write_private(ledger_key_file(state_dir), f"{secrets.token_hex(32)}\n")
     # Written each time: Airflow reads this file, and someone may have deleted it.
     write_private(password_file(state_dir), json.dumps({credentials.user: credentials.password}))
     return credentials
@@ -59,3 +60,8 @@ def load_or_create(state_dir: Path) -> Credentials:
 def password_file(state_dir: Path) -> Path:
     """Return the file in which Airflow's SimpleAuthManager looks for passwords."""
     return state_dir / "airflow_passwords.json"
+
+
+def ledger_key_file(state_dir: Path) -> Path:
+    """Return the file that holds the key of the promotion ledger; a folder from before there was one has none."""
+    return state_dir / "ledger.key"

@@ -24,7 +24,7 @@ def test_two_stacks_have_different_passwords(tmp_path):
 def test_only_the_owner_reads_the_files(tmp_path):
     load_or_create(tmp_path)
     modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in tmp_path.iterdir()}
-    assert modes == {"credentials.json": 0o600, "airflow_passwords.json": 0o600}
+    assert modes == dict.fromkeys(("credentials.json", "airflow_passwords.json", "ledger.key"), 0o600)
 
 
 def test_airflow_reads_the_same_password(tmp_path):

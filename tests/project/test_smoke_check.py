@@ -72,7 +72,7 @@ def fake(answers: Answers, login: str | None = None) -> type[BaseHTTPRequestHand
     return Handler
 
 
-OPEN = {"GET /api/v2/monitor/health", "POST /auth/token"}
+OPEN = {"GET /api/v2/monitor/health", "GET /model-registry/desk"}
 
 
 class Stack:
@@ -81,16 +81,13 @@ class Stack:
     def __init__(self) -> None:
         self.airflow: Answers = {
             "GET /api/v2/monitor/health": dict.fromkeys(PARTS, HEALTHY),
-            "POST /auth/token": {"access_token": "a-token"},
-            "GET /api/v2/importErrors": {"import_errors": []},
-            "GET /api/v2/dags": {
-                "dags": [
-                    {"dag_id": dag_id, "is_paused": dag_id.endswith("rollback"), "is_stale": False}
-                    for dag_id in ("rossmann_retrain", "rossmann_rollback", "rossmann_maintenance")
-                ]
-            },
-            "GET /model-registry/api/models": {"models": [{}]},
+            "GET /model-registry/desk": {"ledger_keys": []},
         }
+        self.dags = {
+            dag_id: dag_id.endswith("rollback")
+            for dag_id in ("rossmann_retrain", "rossmann_rollback", "rossmann_maintenance")
+        }
+        self.broken: list[tuple[str, str]] = []
         self.mlflow: Answers = {
             f"GET {MLFLOW}/registered-models/search": {},
             f"GET {MLFLOW}/model-versions/search": {"model_versions": [{"version": "5"}, VERSION]},
@@ -126,11 +123,11 @@ def stack(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Stack]:
         local = {"host": "127.0.0.1", "schema": "http", "password": SECRET}
         connections = {
             "MLFLOW_DEFAULT": {**local, "port": mlflow, "login": "pipeline", "extra": {"ui_url": "http://else"}},
-            "AIRFLOW_API_DEFAULT": {**local, "port": airflow, "login": "audit"},
             "ROSSMANN_DATA": {"host": f"http://127.0.0.1:{data}/registry/.git"},
         }
         for name, values in connections.items():
             monkeypatch.setenv(f"AIRFLOW_CONN_{name}", json.dumps({"conn_type": "http", **values}))
+        monkeypatch.setenv("AIRFLOW__CORE__EXECUTION_API_SERVER_URL", f"http://127.0.0.1:{airflow}/execution/")
         monkeypatch.setenv("AIRFLOW__CORE__DAGS_FOLDER", str(ROOT / "dags"))
         monkeypatch.setenv("AIRFLOW__CELERY__BROKER_URL", "memory://")
         monkeypatch.setenv("DOCKER_HOST", f"tcp://127.0.0.1:{engine}")
@@ -139,6 +136,8 @@ def stack(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Stack]:
         for name in ("RETRAIN_CONFIG", "RETRAIN_IMAGE", "RETRAIN_ENGINE"):
             monkeypatch.delenv(name, raising=False)
         monkeypatch.setattr(smoke, "workers", lambda: "2 answer")
+        # Airflow's database; test_compose asks the real one
+        monkeypatch.setattr(smoke, "known_dags", lambda: (made.dags, made.broken))
         monkeypatch.setattr(smoke, "PATIENCE_SECONDS", 0.0)
         yield made
 
@@ -163,7 +162,6 @@ def test_a_whole_stack(stack: Stack, capsys: pytest.CaptureFixture[str]) -> None
     assert len(found) == 13
 
 
-BROKEN_DAG = {"import_errors": [{"filename": "dags/x.py", "stack_trace": "Traceback\nKeyError: 'y'"}]}
 SICK = {"status": "unhealthy", "latest_triggerer_heartbeat": "2026-01-01T03:00:00"}
 
 
@@ -173,11 +171,10 @@ SICK = {"status": "unhealthy", "latest_triggerer_heartbeat": "2026-01-01T03:00:0
         ("airflow", "GET /api/v2/monitor/health", {"metadatabase": {"status": "unhealthy"}}, "PostgreSQL", "postgres"),
         ("airflow", "GET /api/v2/monitor/health", {"triggerer": SICK}, "triggerer", "unhealthy, last heartbeat 2026"),
         ("airflow", "GET /api/v2/monitor/health", {}, "dag processor", "absent: read the logs of .* dag-processor"),
-        ("airflow", "POST /auth/token", 401, "DAGs", "refuses the login"),
-        ("airflow", "GET /api/v2/importErrors", BROKEN_DAG, "DAGs", "dags/x.py cannot be read .KeyError: 'y'."),
-        ("airflow", "GET /api/v2/dags", {"dags": []}, "DAGs", "does not know rossmann_maintenance, rossmann_retrain"),
-        ("airflow", "GET /model-registry/api/models", "<html>", "page of the models", "not loaded the plugin"),
-        ("airflow", "GET /model-registry/api/models", 502, "page of the models", "status 502"),
+        ("airflow", "GET /model-registry/desk", "<html>", "decisions", "not loaded the plugin"),
+        ("airflow", "GET /model-registry/desk", 404, "decisions", "not loaded the plugin"),
+        ("airflow", "GET /model-registry/desk", 502, "decisions", "status 502"),
+        ("airflow", "GET /model-registry/desk", {"ledger_keys": ["a1"]}, "decisions", "other ledger keys"),
         ("mlflow", f"GET {MLFLOW}/registered-models/search", 500, "MLflow", "status 500"),
         ("mlflow", "anonymous", {}, "MLflow", "answers anybody .HTTP status 200.: start it with --app-name"),
         ("mlflow", f"GET {MLFLOW}-artifacts/artifacts", {}, "artifacts", "version 4 of .* has no files: restore"),
@@ -193,6 +190,16 @@ def test_what_is_broken_is_named_with_the_remedy(
     getattr(stack, part)[asked] = answer
     assert smoke.main() == 1
     assert re.search(f"^FAILED .*{words}", lines(capsys)[check])
+
+
+def test_dags_that_are_broken_or_unknown(stack: Stack, capsys: pytest.CaptureFixture[str]) -> None:
+    stack.broken.append(("dags/x.py", "Traceback\nKeyError: 'y'"))
+    assert smoke.main() == 1
+    assert re.search(r"^FAILED .*dags/x.py cannot be read .KeyError: 'y'.", lines(capsys)["DAGs"])
+    stack.broken.clear()
+    del stack.dags["rossmann_retrain"]
+    assert smoke.main() == 1
+    assert "does not know rossmann_retrain" in lines(capsys)["DAGs"]
 
 
 def test_an_empty_registry_is_no_fault(stack: Stack, capsys: pytest.CaptureFixture[str]) -> None:
@@ -213,9 +220,10 @@ def test_a_data_registry_that_is_away(
 
 
 def test_nothing_answers(stack: Stack, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("MLFLOW_DEFAULT", "AIRFLOW_API_DEFAULT"):
-        away = {"host": "127.0.0.1", "port": 9, "login": "x", "password": SECRET}
-        monkeypatch.setenv(f"AIRFLOW_CONN_{name}", json.dumps(away))
+    away = {"host": "127.0.0.1", "port": 9, "login": "x", "password": SECRET}
+    monkeypatch.setenv("AIRFLOW_CONN_MLFLOW_DEFAULT", json.dumps(away))
+    monkeypatch.setenv("AIRFLOW__CORE__EXECUTION_API_SERVER_URL", "http://127.0.0.1:9/execution/")
+    stack.dags.clear()
     monkeypatch.delenv("AIRFLOW_CONN_ROSSMANN_DATA")
     monkeypatch.delenv("AIRFLOW__CELERY__BROKER_URL")
     monkeypatch.setenv("DOCKER_HOST", "tcp://127.0.0.1:9")
@@ -227,11 +235,12 @@ def test_nothing_answers(stack: Stack, capsys: pytest.CaptureFixture[str], monke
 def test_a_connection_that_is_missing_or_broken(
     stack: Stack, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delenv("AIRFLOW_CONN_AIRFLOW_API_DEFAULT")
+    monkeypatch.delenv("AIRFLOW__CORE__EXECUTION_API_SERVER_URL")
+    monkeypatch.delenv("AIRFLOW_CONN_ROSSMANN_DATA")
     monkeypatch.setenv("AIRFLOW_CONN_MLFLOW_DEFAULT", f'{{"password": "{SECRET}"x"}}')
     assert smoke.main() == 1
     found = lines(capsys)
-    assert "this worker has no connection airflow_api_default: set AIRFLOW_CONN" in found["scheduler"]
+    assert "AIRFLOW__CORE__EXECUTION_API_SERVER_URL is not set" in found["scheduler"]
     assert "AIRFLOW_CONN_MLFLOW_DEFAULT is no JSON" in found["MLflow"]
 
 
