@@ -17,7 +17,7 @@ from servers import BUNDLES, QUICK, ROLES, TEST_DAGS, bundles, until
 
 from include.local_stack.airflow_api import AirflowApi, until_kept
 from include.local_stack.airflow_server import AirflowServer
-from include.local_stack.credentials import load_or_create, write_private
+from include.local_stack.credentials import ledger_key_file, load_or_create, write_private
 from include.local_stack.mlflow_server import MlflowServer
 from include.local_stack.ports import HOST, free_port
 from include.local_stack.processes import Processes
@@ -41,11 +41,17 @@ class Account:
 
     def send(self, method: str, path: str, body: Any) -> requests.Response:
         """Send a request to what lies below ``/api/v2``, again when SQLite refused it."""
-        headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}
+        return self.send_bytes(method, path, json.dumps(body).encode() if body is not None else b"")
+
+    def send_bytes(self, method: str, path: str, body: bytes) -> requests.Response:
+        """Send a request with a body as it is."""
+        headers = {"Content-Type": "application/json"}
+        if self.token:
+            headers["Authorization"] = f"Bearer {self.token}"
         with requests.Session() as session:
             session.trust_env = False
             url = f"{self.url}/api/v2{path}"
-            return until_kept(partial(session.request, method, url, json=body, headers=headers, timeout=60))
+            return until_kept(partial(session.request, method, url, data=body, headers=headers, timeout=60))
 
     def patch(self, path: str, body: Any) -> tuple[int, str]:
         """Change something and return the status and, where it is refused, the sentence."""
@@ -111,6 +117,7 @@ def fab_site(stack: Stack, folder: Path) -> Iterator[Site]:
     """An Airflow of its own whose users FAB knows, beside a stack and on its MLflow."""
     with Processes(folder, clean_environment(os.environ), PROJECT) as processes:
         credentials = load_or_create(folder)
+        write_private(ledger_key_file(folder), ledger_key_file(stack.processes.state_dir).read_text())
         settings = QUICK | {BUNDLES: bundles(tests=TEST_DAGS)}
         airflow = AirflowServer(
             folder, free_port(), PROJECT, credentials, auth_manager=FAB_AUTH_MANAGER, settings=settings

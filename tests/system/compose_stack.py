@@ -111,6 +111,7 @@ class ComposeStack:
             "MLFLOW_TRACKING_USERNAME": "admin",
             "MLFLOW_TRACKING_PASSWORD": self.values["MLFLOW_ADMIN_PASSWORD"],
             "MLFLOW_TRACKING_URI": self.mlflow_url,
+            "RETRAIN_LEDGER_KEY": self.values.get("RETRAIN_LEDGER_KEY", ""),
         }
 
     def as_user(self, name: str) -> AirflowApi:

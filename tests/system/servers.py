@@ -12,8 +12,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from include.lifecycle.environment import environment as variables
+from include.lifecycle.keys import KEY_FILE_ENV
 from include.local_stack.airflow_api import TaskState
-from include.local_stack.credentials import password_file, write_private
+from include.local_stack.credentials import ledger_key_file, password_file, write_private
 from include.local_stack.ports import free_port
 from include.local_stack.processes import Processes
 from include.local_stack.progress import Printer
@@ -54,9 +56,11 @@ def started(folder: Path, config: Path) -> Iterator[Stack]:
     :param folder: where its state goes
     :param config: configuration of the model
     """
-    environment = clean_environment({**os.environ, "RETRAIN_CONFIG": str(config)})
+    key = {KEY_FILE_ENV: str(ledger_key_file(folder))}
+    environment = clean_environment({**os.environ, "RETRAIN_CONFIG": str(config), **key})
     settings = QUICK | {BUNDLES: bundles(dags=PROJECT / "dags", tests=TEST_DAGS)}
-    with Processes(folder, environment, PROJECT) as processes:
+    # the tests read and write the ledger as the pipeline does
+    with Processes(folder, environment, PROJECT) as processes, variables(key):
         made = Stack(Settings(folder, free_port(), free_port()), processes, Printer())
         made.airflow = replace(made.airflow, users=ROLES, settings=settings)
         login = made.credentials

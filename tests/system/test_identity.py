@@ -4,6 +4,7 @@ Each case has a run (or two) of its own, on a model of its own. All runs are sta
 wait, the users act; when all have ended, what the registry tells of each version is held against what is expected.
 """
 
+import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from accounts import Account, Site, at_once, fab_site, run_path, simple_site
 from operations import SEEN
 from servers import ODD, handed_over
 
+from include.lifecycle.registry import ModelRegistry
 from include.local_stack.stack import Stack
 from tests.registry_server import add_version, stage_of, tags_of
 
@@ -22,7 +24,8 @@ pytestmark = [pytest.mark.system, pytest.mark.timeout(1800)]
 
 APPROVERS, FOUR_EYES, OPEN = "identity_approvers", "identity_four_eyes", "identity_open"
 REJECTED = "identity_rejected"
-UNCONNECTED, UNCONNECTED_APPROVERS = "identity_unconnected", "identity_unconnected_approvers"
+ATTACKED = "identity_attacked"
+"""Olga alone may approve; Omar is an Op, Uwe a User, with all that these may do."""
 APPROVAL = "await_approval"
 TAKEN, LATE, ANONYMOUS, NO_PERMISSION = "taken", "too late", "not logged in", "no permission"
 NOT_APPROVER, NO_REASON, OWN_RUN = "not an approver", "no reason", "own run"
@@ -81,6 +84,12 @@ class Waiting:
         body = {"dag_run_id": self.run_id, "task_ids": list(task_ids), "dry_run": False, "only_failed": False}
         self.site.api.request("POST", f"/dags/{self.dag_id}/clearTaskInstances", json=body | {"reset_dag_runs": True})
 
+    def clear_as(self, account: Account, *task_ids: str) -> None:
+        """Have somebody clear tasks, and start them again."""
+        body = {"dag_run_id": self.run_id, "task_ids": list(task_ids), "dry_run": False, "only_failed": False}
+        answer = account.send("POST", f"/dags/{self.dag_id}/clearTaskInstances", body | {"reset_dag_runs": True})
+        assert answer.ok, answer.text
+
     def until_waiting(self, try_number: int = 1) -> None:
         def waits() -> bool:
             task = self.site.api.task(self.dag_id, self.run_id, APPROVAL)
@@ -99,17 +108,21 @@ class Waiting:
         """What the registry tells of the version's decision."""
         tags = tags_of(self.site.mlflow.url, self.model, self.version)
         stage = stage_of(self.site.mlflow.url, self.model, self.version)
+        registry = ModelRegistry(tracking_uri=self.site.mlflow.url)
+        assert registry.verify(self.model) == []
+        live = registry.production(self.model)
+        assert live is None or live.version == self.version, "nobody approved another version"
         if "decision.outcome" not in tags:
             return f"nothing decided, in {stage}"
         who, how = tags["decision.user"], tags["decision.user_source"]
         return f"{tags['decision.outcome']} by {who} ({how}): {tags.get('decision.reason', '')}, in {stage}"
 
 
-def approved(user: str, reason: str, how: str = "audit") -> str:
+def approved(user: str, reason: str, how: str = "airflow login") -> str:
     return f"approved by {user} ({how}): {reason}, in Production"
 
 
-def rejected(user: str, reason: str, how: str = "audit") -> str:
+def rejected(user: str, reason: str, how: str = "airflow login") -> str:
     return f"rejected by {user} ({how}): {reason}, in Staging"
 
 
@@ -188,14 +201,13 @@ def _(who: dict[str, Account], run: Waiting) -> list[str]:
 
 def _whoever_was_taken(said: list[str], decided: list[str]) -> bool:
     taken = [user for user, word in zip(("olga", "omar"), said, strict=True) if word == TAKEN]
-    names = taken if len(taken) == 1 else ["unknown"]
-    return bool(taken) and any(decided[0].startswith(f"approved by {name} ") for name in names)
+    return bool(taken) and any(decided[0].startswith(f"approved by {name} ") for name in taken)
 
 
 @case(
     "two approvers in the same instant",
     None,
-    "whoever was taken; unknown when both were",
+    "one of those who were taken: the first in the ledger",
     check=_whoever_was_taken,
     dags=(OPEN,),
 )
@@ -263,7 +275,7 @@ def _(who: dict[str, Account], run: Waiting) -> list[str]:
     return [run.mark(who["olga"], "as given"), said(who["omar"].patch(f"{run.path}/taskInstances/{APPROVAL}", edit))]
 
 
-@case("the note written just after the mark", [TAKEN, TAKEN], approved("uwe", "afterwards"), dags=(OPEN,))
+@case("the note written just after the mark", [TAKEN, TAKEN], approved("uwe", ""), dags=(OPEN,))
 def _(who: dict[str, Account], run: Waiting) -> list[str]:
     later = {"note": "afterwards"}
     return [run.mark(who["uwe"], None), said(who["uwe"].patch(f"{run.path}/taskInstances/{APPROVAL}", later))]
@@ -283,19 +295,19 @@ def _(who: dict[str, Account], run: Waiting) -> list[str]:
 @case(
     "Required Actions: approved",
     [NO_PERMISSION, NOT_APPROVER, NO_REASON, TAKEN, LATE],
-    approved("omar", "good", "required_actions"),
+    approved("omar", "good"),
 )
 def _(who: dict[str, Account], run: Waiting) -> list[str]:
     tried = [("vera", "v"), ("uwe", "u"), ("omar", " "), ("omar", "good"), ("olga", "o")]
     return [run.respond(who[user], "Approve", reason) for user, reason in tried]
 
 
-@case("Required Actions: rejected", [NO_REASON, TAKEN], rejected("uwe", "odd", "required_actions"))
+@case("Required Actions: rejected", [NO_REASON, TAKEN], rejected("uwe", "odd"))
 def _(who: dict[str, Account], run: Waiting) -> list[str]:
     return [run.respond(who["uwe"], "Reject", reason) for reason in ("", "odd")]
 
 
-@case("Required Actions: a name that has to be escaped", [TAKEN], approved(ODD, "good", "required_actions"))
+@case("Required Actions: a name that has to be escaped", [TAKEN], approved(ODD, "good"))
 def _(who: dict[str, Account], run: Waiting) -> list[str]:
     return [run.respond(who[ODD], "Approve", "good")]
 
@@ -306,7 +318,7 @@ def _(who: dict[str, Account], run: Waiting) -> list[str]:
     return [*words, run.mark(who["omar"], "mine")]
 
 
-@case("no plugin in the API server", [NO_PERMISSION, TAKEN], approved("unknown", "good", "unknown"), dags=(OPEN,))
+@case("no plugin in the API server", [NO_PERMISSION, TAKEN], NOTHING, dags=(OPEN,))
 def _(who: dict[str, Account], run: Waiting) -> list[str]:
     return [run.mark(run.site.elsewhere(user), "good") for user in ("vera", "olga")]
 
@@ -316,14 +328,140 @@ def _(who: dict[str, Account], run: Waiting) -> list[str]:
     return [run.mark(run.site.elsewhere("olga"), "good")]
 
 
-@case("no connection to Airflow's API", [NO_REASON, TAKEN], approved("unknown", "good", "unknown"), dags=(UNCONNECTED,))
-def _(who: dict[str, Account], run: Waiting) -> list[str]:
-    return [run.mark(who["olga"], note) for note in (None, "good")]
+# Attacks: whatever an Op or a User may do, no version goes live that Olga did not decide on, and nobody is named for
+# what they did not decide.
 
 
-@case("no connection, approvers asked for", [TAKEN], NOTHING, dags=(UNCONNECTED_APPROVERS,))
+def other_version(run: Waiting) -> int:
+    """Put another version of the run's model into Staging, which nobody approves."""
+    return add_version(run.site.mlflow.url, run.model, stage="Staging")
+
+
+def forge(account: Account, run: Waiting, task_id: str, value: Any, key: str = "return_value") -> str:
+    """Edit an XCom of the run, or make it."""
+    path = f"{run.path}/taskInstances/{task_id}/xcomEntries"
+    edited = account.send("PATCH", f"{path}/{key}", {"value": value, "map_index": -1})
+    if edited.status_code == 404:
+        edited = account.send("POST", path, {"key": key, "value": value, "map_index": -1})
+    return said((200 if edited.ok else edited.status_code, edited.text))
+
+
+def claim(run: Waiting, version: int, outcome: str = "approved") -> dict[str, Any]:
+    """What an approval task leaves as XCom, as if Olga had decided on a version."""
+    return {
+        "model": run.model, "version": version, "outcome": outcome, "user": "olga", "user_source": "airflow login",
+        "reason": "good", "door": "mark", "at": "2026-01-01T00:00:00+00:00", "dag_id": run.dag_id, "run_id": run.run_id,
+    }  # fmt: skip
+
+
+@case("attack: XComs edited before the approval", [TAKEN] * 3, approved("olga", "good"), dags=(ATTACKED,))
 def _(who: dict[str, Account], run: Waiting) -> list[str]:
-    return [run.mark(who["olga"], "good")]
+    other = other_version(run)
+    words = [forge(who["omar"], run, task_id, claim(run, other)) for task_id in (APPROVAL, "promote")]
+    return [*words, run.mark(who["olga"], "good")]
+
+
+@case("attack: XComs edited after it, promote cleared", [TAKEN] * 2, approved("olga", "good"), dags=(ATTACKED,))
+def _(who: dict[str, Account], run: Waiting) -> list[str]:
+    words = [run.mark(who["olga"], "good")]
+    run.until_end()
+    other = other_version(run)
+    words.append(forge(who["omar"], run, APPROVAL, claim(run, other)))
+    run.clear_as(who["omar"], "promote", "confirm")
+    return words
+
+
+@case(
+    "attack: XComs that claim an approval, the whole run closed, promote cleared",
+    [TAKEN] * 2,
+    NOTHING,
+    dags=(ATTACKED,),
+)
+def _(who: dict[str, Account], run: Waiting) -> list[str]:
+    words = [said(who["uwe"].patch(run.path, {"state": "success"}))]
+    words.append(forge(who["omar"], run, APPROVAL, claim(run, run.version)))
+    run.clear_as(who["uwe"], "promote")
+    return words
+
+
+@case("attack: a rejection in Olga's name from an XCom", [TAKEN] * 2, NOTHING, dags=(ATTACKED,))
+def _(who: dict[str, Account], run: Waiting) -> list[str]:
+    words = [said(who["uwe"].patch(run.path, {"state": "failed"}))]
+    words.append(forge(who["omar"], run, APPROVAL, claim(run, run.version, "rejected")))
+    run.clear_as(who["omar"], "record_decision")
+    return words
+
+
+@case("attack: promote and confirm marked success", [TAKEN] * 2, NOTHING, dags=(ATTACKED,))
+def _(who: dict[str, Account], run: Waiting) -> list[str]:
+    words = [run.mark(who["uwe"], "done", task_id="promote")]
+    words.append(forge(who["omar"], run, "promote", {"version": run.version, "to": "Production"}))
+    run.mark(who["uwe"], "done", state="skipped")
+    return words
+
+
+@case(
+    "attack: a run deleted after its approval, and triggered again under the same id",
+    [TAKEN, NOT_APPROVER],
+    approved("olga", "good"),
+    dags=(ATTACKED,),
+)
+def _(who: dict[str, Account], run: Waiting) -> list[str]:
+    words = [run.mark(who["olga"], "good")]
+    run.until_end()
+    assert who["uwe"].send("DELETE", run.path, None).ok
+    other = other_version(run)
+    conf = {"model": run.model, "version": other}
+    body = {"logical_date": None, "conf": conf, "dag_run_id": run.run_id}
+    assert who["uwe"].send("POST", f"/dags/{run.dag_id}/dagRuns", body).ok
+    run.until_waiting()
+    words.append(run.mark(who["uwe"], "again"))
+    who["uwe"].patch(run.path, {"state": "success"})
+    run.clear_as(who["uwe"], "promote", "confirm")
+    return words
+
+
+@case("attack: a deleted run's approval, before it was used", [TAKEN, NOT_APPROVER], NOTHING, dags=(ATTACKED,))
+def _(who: dict[str, Account], run: Waiting) -> list[str]:
+    words = [run.mark(who["uwe"], "now", task_id="promote"), run.mark(who["uwe"], "mine")]
+    who["uwe"].patch(run.path, {"state": "failed"})
+    return words
+
+
+@case("attack: a hundred notes behind the mark", [TAKEN], approved("olga", "good"), dags=(ATTACKED,))
+def _(who: dict[str, Account], run: Waiting) -> list[str]:
+    words = [run.mark(who["olga"], "good")]
+    for number in range(101):
+        who["uwe"].patch(f"{run.path}/taskInstances/{APPROVAL}", {"note": f"no. {number}"})
+    return words
+
+
+@case(
+    "attack: paths and bodies that another parser reads otherwise",
+    ["refused"] * 8 + [TAKEN],
+    approved("olga", "good"),
+    dags=(ATTACKED,),
+)
+def _(who: dict[str, Account], run: Waiting) -> list[str]:
+    entity = {"task_id": APPROVAL, "new_state": "success", "note": "mine"}
+    bulk = {"actions": [{"action": "update", "entities": [entity]}]}
+    tries = [
+        (f"{run.path}/taskInstances{odd}", bulk, encoding)
+        for odd in ("", "%0A")
+        for encoding in ("utf-8", "utf-8-sig", "utf-16", "utf-32")
+    ]
+    words = []
+    for path, body, encoding in tries:
+        answer = who["omar"].send_bytes("PATCH", path, json.dumps(body).encode(encoding))
+        words.append("refused" if answer.status_code >= 400 and run.state() == "deferred" else answer.text)
+    return [*words, run.mark(who["olga"], "good")]
+
+
+@case("attack: an approval cleared after it was given, then asked anew", [TAKEN], NOTHING, dags=(ATTACKED,))
+def _(who: dict[str, Account], run: Waiting) -> list[str]:
+    run.clear_as(who["uwe"], APPROVAL)
+    run.until_waiting(try_number=2)
+    return [said(who["uwe"].patch(run.path, {"state": "success"}))]
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ pytestmark = [pytest.mark.system, pytest.mark.timeout(1200)]
 
 def test_an_approver_is_known_and_a_blackout_delays_the_promotion(operator: Operations, blackout: Blackout) -> None:
     url, user = operator.stack.mlflow.url, operator.stack.credentials.user
-    assert blackout.decision == ("approved", user, "required_actions", "looks right")
+    assert blackout.decision == ("approved", user, "airflow login", "looks right")
     assert blackout.waits_until == blackout.end
     assert blackout.stage == "Staging"
     assert operator.until_end(blackout.run_id, DAG_ID) == "success"

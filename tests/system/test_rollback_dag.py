@@ -15,6 +15,7 @@ from include.lifecycle.environment import environment
 from include.lifecycle.integrity import Manifest, download
 from include.lifecycle.registry import ModelRegistry
 from include.local_stack.stack import Stack
+from tests.validations import validation
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(1800)]
 
@@ -54,6 +55,7 @@ def champion(stack: Stack, folder: Path) -> int:
             client.create_registered_model(MODEL)
         tags = {tag.VALIDATION_OUTCOME: tag.PASSED, tag.ARTIFACTS_DIGEST: digest}
         made = client.create_model_version(MODEL, info.model_uri, run.info.run_id, tags=tags, model_id=info.model_id)
+        registry.validated(validation(MODEL, int(made.version), digest=digest))
         registry.stage(MODEL, int(made.version))
         registry.promote(MODEL, int(made.version), Decision(Outcome.APPROVED, reason="for the test"))
     return int(made.version)

@@ -47,7 +47,9 @@ for dag_id, arguments in KINDS.items():
         promote = ModelStageOperator(
             task_id="promote", stage="Production", approval_task_id="await_approval", **MODEL, **VERSION
         )
-        confirm = ConfirmPromotionOperator(task_id="confirm", promote_task_id="promote", **MODEL, **VERSION)
+        confirm = ConfirmPromotionOperator(
+            task_id="confirm", approval_task_id="await_approval", promote_task_id="promote", **MODEL
+        )
         record = RecordDecisionOperator(task_id="record_decision", approval_task_id="await_approval", **MODEL)
         stage >> approval >> promote >> confirm
         approval >> record

@@ -6,6 +6,7 @@ import pendulum
 from airflow.sdk import DAG, Param
 
 from include.lifecycle.config import PolicyConfig
+from model_registry.confirmations import ConfirmPromotionOperator
 from model_registry.operators import ModelStageOperator
 from model_registry.recording import RecordDecisionOperator
 from model_registry.sensors import ModelApprovalSensor
@@ -19,8 +20,7 @@ KINDS = {
     "identity_four_eyes": {"policy": PolicyConfig(approvers=APPROVERS.approvers, four_eyes=True)},
     "identity_open": {},
     "identity_rejected": {"policy": APPROVERS},
-    "identity_unconnected": {"policy": PolicyConfig(), "airflow_conn_id": None},
-    "identity_unconnected_approvers": {"policy": APPROVERS, "airflow_conn_id": None},
+    "identity_attacked": {"policy": PolicyConfig(approvers=("user:olga",))},
 }
 
 for dag_id, arguments in KINDS.items():
@@ -38,5 +38,9 @@ for dag_id, arguments in KINDS.items():
             task_id="promote", stage="Production", approval_task_id="await_approval", **arguments, **MODEL, **VERSION
         )
         approval >> promote
-        if dag_id == "identity_rejected":
+        if dag_id == "identity_attacked":
+            promote >> ConfirmPromotionOperator(
+                task_id="confirm", approval_task_id="await_approval", promote_task_id="promote", **MODEL
+            )
+        if dag_id in ("identity_rejected", "identity_attacked"):
             approval >> RecordDecisionOperator(task_id="record_decision", approval_task_id="await_approval", **MODEL)
