@@ -26,10 +26,7 @@ def main() -> int:
     users()
     password = os.environ["MLFLOW_PIPELINE_PASSWORD"]
     mlflow_login("pipeline", password)
-    # before anybody else, who could take a name, can log in
-    login = {"MLFLOW_TRACKING_USERNAME": "pipeline", "MLFLOW_TRACKING_PASSWORD": password}
-    command = [sys.executable, "-m", "include.rossmann", "init"]
-    subprocess.run(command, check=True, env={**os.environ, **login, "MLFLOW_TRACKING_URI": MLFLOW})
+    mlflow_names("pipeline", password)
     log.info("Everything is prepared")
     return 0
 
@@ -83,6 +80,23 @@ def mlflow_login(name: str, password: str) -> None:
         if status != 200:
             raise SystemExit(f"error: MLflow refused the login {name}: HTTP status {status}")
         return
+
+
+def mlflow_names(name: str, password: str) -> None:
+    """Make the model's names in MLflow as the pipeline's user, before anybody else who could take one has a login."""
+    from include.lifecycle.config import load_lifecycle_config
+    from include.lifecycle.errors import BadInputError
+    from include.lifecycle.names import claim
+    from include.lifecycle.registry import ModelRegistry
+
+    os.environ |= {"MLFLOW_TRACKING_USERNAME": name, "MLFLOW_TRACKING_PASSWORD": password}
+    config = load_lifecycle_config()
+    experiments = (config.experiment, f"{config.experiment}-predictions")
+    try:
+        for line in claim(ModelRegistry(tracking_uri=MLFLOW), config.model, experiments):
+            log.info("%s", line)
+    except BadInputError as error:  # the stack starts all the same: with a ledger key a taken ledger decides nothing
+        log.error("error: %s", error)
 
 
 if __name__ == "__main__":
