@@ -91,7 +91,7 @@ def mlflow_names(name: str, password: str) -> None:
 
     os.environ |= {"MLFLOW_TRACKING_USERNAME": name, "MLFLOW_TRACKING_PASSWORD": password}
     config = load_lifecycle_config()
-    experiments = (config.experiment, f"{config.experiment}-predictions")
+    experiments = (config.experiment, config.predictions_experiment)
     try:
         for line in claim(ModelRegistry(tracking_uri=MLFLOW), config.model, experiments):
             log.info("%s", line)

@@ -248,6 +248,11 @@ class ConnectionConfig(Section):
 class LifecycleConfig(Section):
     """The life cycle of one registered model."""
 
+    @property
+    def predictions_experiment(self) -> str:
+        """The MLflow experiment that records which version made which predictions."""
+        return f"{self.experiment}-predictions"
+
     model: str
     experiment: str
     owner: str

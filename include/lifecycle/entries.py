@@ -25,7 +25,7 @@ from typing import Any, Self
 
 from include.lifecycle.decisions import Decision, Outcome
 from include.lifecycle.errors import BadInputError
-from include.lifecycle.events import Event
+from include.lifecycle.events import Event, evidence_of
 from include.lifecycle.keys import MAC
 from include.lifecycle.stages import ARCHIVED, PRODUCTION, STAGING
 from include.lifecycle.statements import STATEMENT_SCHEMA, STATEMENTS, Decided, Numbered, Statements
@@ -257,6 +257,11 @@ class LedgerState:
         except ValueError:
             return None
         return at if at.tzinfo else at.replace(tzinfo=UTC)
+
+    def evidence(self, version: int, tags: Mapping[str, str]) -> dict[str, str]:
+        """Return what is known of a version: what its tags hold, and what the ledger knows of its gate."""
+        said = self.statements.validations.get(version)
+        return evidence_of(tags, said.what if said is not None else None)
 
     def standing(self, version: int) -> Event | None:
         """Return what was decided about a version, None when nothing was since it came to Staging.

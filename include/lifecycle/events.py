@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Self
 
@@ -10,18 +10,15 @@ from include.lifecycle import tags as tag
 from include.lifecycle.decisions import UNKNOWN, Decision, Door, Outcome, utc_now
 from include.lifecycle.errors import BadInputError
 from include.lifecycle.stages import ARCHIVED, PRODUCTION, STAGING
-from include.lifecycle.statements import Validation
+from include.lifecycle.statements import MAX_NAME, MAX_QUOTED, Validation
 from include.lifecycle.text import shorten, storable, text_digest
 
 MAX_REASON = 100_000
 """Characters of the longest reason; MLflow keeps no more in a tag. A longer one is refused rather than cut."""
 MAX_INLINE = 2000
 """Characters of a reason that an entry of the ledger holds; a longer one is kept as an artifact (see ``texts``)."""
-MAX_QUOTED = 2500
-"""Characters of the same as JSON text."""
 SHOWN_OF_LONG = 500
 """Characters of a longer reason that the entry holds beside the digest of the whole."""
-MAX_NAME = 250
 MAX_POLICY = 500
 
 ARTIFACTS = "artifacts"
@@ -148,24 +145,6 @@ class Event:
             policy=self.policy,
         )
 
-    def with_evidence(self, tags: Mapping[str, str], validation: Validation | None = None) -> Self:
-        """Return the event with what is known of a version: what its tags hold, and what the ledger knows of its gate.
-
-        :param tags: the version's tags
-        :param validation: its validation in the ledger, which is believed rather than the tags
-        """
-        found = {name: storable(tags[key])[:MAX_NAME] for key, name in EVIDENCE.items() if key in tags}
-        if validation is not None:
-            found |= {
-                "outcome": validation.outcome,
-                "metric": validation.metric,
-                "value": validation.value,
-                "threshold": validation.threshold,
-                "validated": validation.at.isoformat(timespec="seconds"),
-                "validated_on": validation.data_version,
-            }
-        return replace(self, evidence={name: text[:MAX_NAME] for name, text in found.items()})
-
     def to_dict(self) -> dict[str, Any]:
         """Return what the ledger stores."""
         content: dict[str, Any] = {
@@ -234,3 +213,22 @@ class Event:
         """Return the event for a listing: what the ledger stores, and where."""
         added = {"policy": self.policy, "late": self.late, "reason_digest": self.reason_digest}
         return {**self.to_dict(), **added, "entry": self.entry, "digest": self.digest}
+
+
+def evidence_of(tags: Mapping[str, str], validation: Validation | None = None) -> dict[str, str]:
+    """Return what is known of a version: what its tags hold, and what the ledger knows of its gate.
+
+    :param tags: the version's tags
+    :param validation: its validation in the ledger, which is believed rather than the tags
+    """
+    found = {name: storable(tags[key]) for key, name in EVIDENCE.items() if key in tags}
+    if validation is not None:
+        found |= {
+            "outcome": validation.outcome,
+            "metric": validation.metric,
+            "value": validation.value,
+            "threshold": validation.threshold,
+            "validated": validation.at.isoformat(timespec="seconds"),
+            "validated_on": validation.data_version,
+        }
+    return {name: text[:MAX_NAME] for name, text in found.items()}

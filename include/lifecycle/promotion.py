@@ -336,8 +336,7 @@ class Promoter:
 
 def _shown(state: LedgerState, info: VersionInfo, event: Event) -> Event:
     """Return an event with the evidence that is known of its version."""
-    validation = state.statements.validations.get(info.version)
-    return event.with_evidence(info.tags, validation.what if validation is not None else None)
+    return replace(event, evidence=state.evidence(info.version, info.tags))
 
 
 def _intent(state: LedgerState, info: VersionInfo, request: Request) -> Intent:

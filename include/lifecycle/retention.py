@@ -155,9 +155,7 @@ class RetentionRunner:
     def _delete(self, info: VersionInfo, decision: Decision) -> bool:
         """Delete a version unless something keeps it by now; return whether it was deleted."""
         version, owned = info.version, self._owned(info)
-        said = self.ledger.read().statements.validations.get(version)
-        event = Event.of(self.model, version, info.stage, DELETED, decision)
-        evidence = event.with_evidence(info.tags, said.what if said is not None else None).evidence
+        evidence = self.ledger.read().evidence(version, info.tags)
         intent = Intent(version, info.stage, DELETED, decision.dag_id, decision.run_id, {**evidence, **owned})
         with self.ledger.lock(intent) as held:
             verdict = next((item for item in self._verdicts(held.state) if item.info.version == version), None)

@@ -21,8 +21,10 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from model_registry.approvals import APPROVE, REASON
 from model_registry.callers import Caller, caller_of
 from model_registry.effects import APPROVAL_OPERATORS, Effects, Visit
+from model_registry.policies import STARTED_BY_A_RULE
 
 if TYPE_CHECKING:
     from fastapi import HTTPException
@@ -34,7 +36,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-APPROVE, REJECT, REASON = "Approve", "Reject", "reason"
 MAX_ROLES = 30
 _FORBIDDEN, _AWAY = 403, 503
 _IN_THE_UI = {_FORBIDDEN: 432, _AWAY: 533}
@@ -45,7 +46,6 @@ _LOGGED_IN = ("ui", "rest_api", "operator")
 operating system's user, which is nobody's name in Airflow."""
 _FOLLOWED = 10
 """Runs that are followed from one asset to the next, to who began."""
-_STARTED_BY_A_RULE = ("scheduled", "asset_triggered", "operator_triggered")
 ROLLBACK_OPERATOR = "ModelRollbackOperator"
 _NUMBER = "[1-9][0-9]{0,8}"
 
@@ -235,7 +235,7 @@ def requester_of(run: Any, depth: int = 0) -> str | None:
     if run.triggering_user_name:
         triggered_by = str(getattr(run.triggered_by, "value", run.triggered_by))
         return str(run.triggering_user_name) if triggered_by in _LOGGED_IN else None
-    if str(getattr(run.run_type, "value", run.run_type)) not in _STARTED_BY_A_RULE or depth > _FOLLOWED:
+    if str(getattr(run.run_type, "value", run.run_type)) not in STARTED_BY_A_RULE or depth > _FOLLOWED:
         return None
     found: set[str | None] = set()
     for event in run.consumed_asset_events:

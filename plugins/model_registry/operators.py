@@ -187,7 +187,12 @@ class ModelStageOperator(BaseOperator):
             raise PolicyRefusedError(f"Version {ask.version} of {model!r} is not promoted. {objection}")
         if self.policy is not None and used is None:
             rules = PromotionRules(
-                policy=self.policy, timezone=self.timezone, registry=registry, ask=ask, decided=decided
+                policy=self.policy,
+                timezone=self.timezone,
+                registry=registry,
+                ask=ask,
+                decided=decided,
+                validated_at=state.validated_at(ask.version),
             )
             if not waited:
                 decision = rules.approve()

@@ -17,6 +17,7 @@ a row which somebody wrote into the database is no letter.
 import json
 import logging
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -36,7 +37,6 @@ _FRAME = 500
 _AT_ONCE = 1000
 _LETTER = "letter"
 _started = threading.Event()
-_wake = threading.Event()
 _delivering = threading.Lock()
 
 
@@ -127,7 +127,7 @@ def _deliver_for_ever() -> None:
             if not told:
                 log.warning("Decisions wait for the promotion ledger: %s: %s", type(error).__name__, str(error)[:300])
             told = True
-        _wake.wait(LOOK_SECONDS)
+        time.sleep(LOOK_SECONDS)
 
 
 def _deliver() -> None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_STARTED_BY_A_RULE = ("scheduled", "asset_triggered", "operator_triggered")
+STARTED_BY_A_RULE = ("scheduled", "asset_triggered", "operator_triggered")
 
 
 def known_timezone(task_id: str, timezone: str) -> str:
@@ -47,7 +47,7 @@ def requested_by(context: Context) -> str | None:
     if user := getattr(run, "triggering_user_name", None):
         return str(user)
     run_type = getattr(run, "run_type", None)
-    if str(getattr(run_type, "value", run_type)) not in _STARTED_BY_A_RULE:
+    if str(getattr(run_type, "value", run_type)) not in STARTED_BY_A_RULE:
         return None
     # anybody may create an asset event by hand, and Airflow does not say who
     by_hand = any(event.source_task_id is None for event in getattr(run, "consumed_asset_events", None) or ())
@@ -62,6 +62,7 @@ class PromotionRules:
     :param timezone: of its times of day
     :param ask: what was asked
     :param decided: what was decided on it
+    :param validated_at: when the version was validated last, as the ledger knows
     """
 
     policy: PolicyConfig
@@ -69,14 +70,14 @@ class PromotionRules:
     registry: "ModelRegistry"
     ask: Ask
     decided: Decided
+    validated_at: datetime | None
 
     def approve(self) -> Decision:
         """Return the approval with what the policy says of it now.
 
         :raises PolicyRefusedError: when the policy is not met
         """
-        state = self.registry.ledger(self.ask.model).read()
-        facts = Facts(requested_by=self.decided.requested_by, validated_at=state.validated_at(self.ask.version))
+        facts = Facts(requested_by=self.decided.requested_by, validated_at=self.validated_at)
         verdict = evaluate(self.policy, self.decided.decision, facts)
         if not verdict.allowed:
             self._refuse(verdict)

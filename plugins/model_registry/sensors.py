@@ -177,9 +177,9 @@ class ModelApprovalSensor(BaseSensorOperator):
                 body=found.body,
                 params={REASON: _REASON_FORM.serialize()},
             )
-        if found.first and (objection := found.objection):
-            self.log.error("%s", objection)
         if found.first:
+            if found.objection:
+                self.log.error("%s", found.objection)
             self.log.info(
                 "Waiting for a decision on version %d of %s until %s", found.version, found.model, ask.expires_at
             )
@@ -256,33 +256,28 @@ class ModelApprovalSensor(BaseSensorOperator):
     def _question(
         self, context: Context, state: "LedgerState", model: str, version: int, info: "VersionInfo | None"
     ) -> Ask:
-        from include.lifecycle.events import Event
-        from include.lifecycle.stages import STAGING
         from include.lifecycle.tags import ARTIFACTS_DIGEST
 
-        said = state.statements.validations.get(version)
-        shown = Event.of(model, version, STAGING, STAGING, Decision(Outcome.APPROVED))
-        shown = shown.with_evidence(info.tags if info is not None else {}, said.what if said is not None else None)
+        tags = info.tags if info is not None else {}
         return Ask(
             model=model,
             version=version,
             place=place_of(context),
             instance=str(context["ti"].id),
             series=series_of(context, self.retries or 0),
-            digest=info.tags.get(ARTIFACTS_DIGEST, "") if info is not None else "",
+            digest=tags.get(ARTIFACTS_DIGEST, ""),
             policy=self.policy,
             timezone=self.timezone,
-            evidence=shown.evidence,
+            evidence=state.evidence(version, tags),
             validated_at=state.validated_at(version),
             expires_at=datetime.now(UTC) + self.expires_after,
-            made_by=tuple(sorted(self._made_by(state, version, info))),
+            made_by=tuple(sorted(self._made_by(state, version, tags))),
         )
 
     @staticmethod
-    def _made_by(state: "LedgerState", version: int, info: "VersionInfo | None") -> set[tuple[str, str]]:
+    def _made_by(state: "LedgerState", version: int, tags: Mapping[str, str]) -> set[tuple[str, str]]:
         from include.lifecycle.tags import AIRFLOW_DAG_ID, AIRFLOW_RUN_ID
 
-        tags = info.tags if info is not None else {}
         registered = (tags.get(AIRFLOW_DAG_ID, ""), tags.get(AIRFLOW_RUN_ID, ""))
         validated = state.statements.validated_by.get(version, set())
         return {*validated, registered} if all(registered) else set(validated)

@@ -61,7 +61,7 @@ def predict(
     log.info("Forecast %d rows with version %d in %.1f s", len(forecast), version.version, time.monotonic() - started)
     table = prediction_table(rows, forecast, version.version)
     write_csv(table, output)
-    experiment_id = ensure_experiment(client, f"{config.lifecycle.experiment}-predictions")
+    experiment_id = ensure_experiment(client, config.lifecycle.predictions_experiment)
     tags = {
         "mlflow.runName": f"{stage} version {version.version}",
         "model": version.model,
