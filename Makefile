@@ -147,7 +147,7 @@ test-outages: $(STAMP) ## Servers that are away or restarted while approvals wai
 	$(PY) -m pytest -m system tests/system/test_outages.py
 
 .PHONY: bench
-bench: $(STAMP) ## Times of features, parsing, clicks and waits; races, kills, sixty nights (an hour)
+bench: $(STAMP) ## Times of features, parsing, clicks and waits; races, kills, sixty nights, a ledger of years (an hour)
 	PYTHONPATH=. $(PY) tests/bench/features.py
 	$(PY) tests/bench/parsing.py
 	$(PY) tests/bench/races.py --backend sqlite --case promote-promote --trials 50
@@ -155,6 +155,7 @@ bench: $(STAMP) ## Times of features, parsing, clicks and waits; races, kills, s
 	$(PY) tests/bench/races.py --backend sqlite --case promote-promote --trials 50 --no-lock
 	$(PY) tests/bench/kills.py
 	$(PY) tests/bench/replay.py
+	$(PY) tests/bench/long_ledger.py
 	$(PY) tests/bench/waiting.py
 	PYTHONPATH=.:plugins $(PY) tests/bench/desk.py
 

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import NamedTuple, Self
 
 from include.lifecycle.decisions import utc_now
-from include.lifecycle.entries import LedgerState
 from include.lifecycle.errors import BadInputError
+from include.lifecycle.state import LedgerState
 from include.lifecycle.text import one_line
 
 ANCHORS_ENV = "RETRAIN_LEDGER_ANCHORS"

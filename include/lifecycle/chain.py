@@ -13,6 +13,7 @@ the chain. What was written before there was a key is believed up to the entry t
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from include.lifecycle.entries import (
     BEGIN,
@@ -20,14 +21,17 @@ from include.lifecycle.entries import (
     NEWEST_SCHEMA,
     NEXT,
     Entry,
-    LedgerState,
     canonical,
     free_number,
 )
 from include.lifecycle.errors import BadInputError
 from include.lifecycle.keys import MAC, Keyring
-from include.lifecycle.statements import STATEMENTS, Statements
+from include.lifecycle.state import Account, LedgerState
+from include.lifecycle.statements import STATEMENTS
 from include.lifecycle.text import text_digest
+
+REMEMBERED = 4096
+"""Entries that are not checked and parsed again: the open run of a ledger is read before each write."""
 
 
 @dataclass(frozen=True)
@@ -116,36 +120,41 @@ def read_part(
     entries: list[Entry] = []
     problems: list[str] = []
     foreign: set[int] = set()
-    expected, number = after, first
+    expected, number, skipped = after, first, 0
     for key in sorted(key for key in params if len(key) == 8 and key.isdecimal()):
         found = int(key)
-        if trust.keyring and not trust.accepts(_lenient(found, params[key])):
+        entry = _read(found, params[key], trust)
+        if entry is None:
             foreign.add(found)
+            skipped += found >= number
             continue
         if found < first or (entries and entries[-1].kind == NEXT):
             problems.append(f"entry {found} stands in run {run_id}, where it does not belong")
             continue
         # counted, not listed: whoever may write an entry may give it any number
-        if found - number > sum(number <= other < found for other in foreign):
+        if found - number > skipped:
             first_absent = free_number(number, foreign)
             last_absent = next(other for other in range(found - 1, number - 1, -1) if other not in foreign)
             single = first_absent == last_absent
             missing = f"entry {first_absent} is" if single else f"entries {first_absent} to {last_absent} are"
             problems.append(f"{missing} missing")
-        entry = _parse(found, params[key])
         if not entry.kind:
             problems.append(f"entry {found} cannot be read")
         elif entry.content.get("prev") != expected:
             problems.append(f"entry {found} does not follow from the one before: one of them was changed")
-        expected, number = entry.digest, found + 1
+        expected, number, skipped = entry.digest, found + 1, 0
         entries.append(entry)
         if trust.seal is not None and trust.seal.number == found and trust.seal.digest != entry.digest:
             problems.append(f"entry {found} and those before it are not what was sealed")
     return Part(run_id, first, after, tuple(entries), tuple(problems), frozenset(foreign))
 
 
-def join(parts: Sequence[Part]) -> LedgerState:
-    """Return what the parts of a ledger, in order, say together."""
+def join(parts: Sequence[Part], before: Account, counted: int = 0) -> LedgerState:
+    """Return what the parts of a ledger, in order, say together.
+
+    :param before: what the entries of the first parts say
+    :param counted: how many parts those are
+    """
     return LedgerState(
         parts[0].run_id,
         tuple(entry for part in parts for entry in part.entries),
@@ -153,11 +162,23 @@ def join(parts: Sequence[Part]) -> LedgerState:
         tuple(part.run_id for part in parts),
         parts[-1].first,
         frozenset(number for part in parts for number in part.foreign),
+        before=before,
+        counted=sum(len(part.entries) for part in parts[:counted]),
     )
 
 
-def _lenient(number: int, raw: str) -> Entry:
-    """Return an entry with whatever it says, also what this software does not know."""
+@lru_cache(maxsize=REMEMBERED)
+def _read(number: int, raw: str, trust: Trust) -> Entry | None:
+    """Return an entry, without content when it cannot be read, None when it is not believed.
+
+    :raises BadInputError: when a newer version of this software wrote it
+    """
+    stored = _stored(number, raw)
+    return _complete(stored) if trust.accepts(stored) else None
+
+
+def _stored(number: int, raw: str) -> Entry:
+    """Return an entry with whatever it says, also what this software does not know; nothing when it is no JSON."""
     try:
         content = json.loads(raw)
     except (ValueError, RecursionError):
@@ -165,20 +186,21 @@ def _lenient(number: int, raw: str) -> Entry:
     return Entry(number, raw, content if isinstance(content, dict) else {})
 
 
-def _parse(number: int, raw: str) -> Entry:
-    """Return an entry, without content when it cannot be read."""
-    unreadable = Entry(number, raw, {})
+def _complete(entry: Entry) -> Entry:
+    """Return an entry, without content when it lacks something.
+
+    :raises BadInputError: when a newer version of this software wrote it
+    """
+    unreadable = Entry(entry.number, entry.raw, {})
     try:
-        content = json.loads(raw)
-        schema, kind = int(content["schema"]), str(content["type"])
+        schema, kind = int(entry.content["schema"]), str(entry.content["type"])
     except (ValueError, KeyError, TypeError):
         return unreadable
     if schema > NEWEST_SCHEMA:
         raise BadInputError(
-            f"Ledger entry {number} has schema {schema}, this software knows {NEWEST_SCHEMA}:"
+            f"Ledger entry {entry.number} has schema {schema}, this software knows {NEWEST_SCHEMA}:"
             " update it before you promote"
         )
-    entry = Entry(number, raw, content)
     try:
         return entry if _is_complete(entry, kind) else unreadable
     except (ValueError, KeyError, TypeError, AttributeError):
@@ -205,5 +227,5 @@ def _is_complete(entry: Entry, kind: str) -> bool:
     elif kind == NEXT:
         str(content["run"])
     elif kind in STATEMENTS:
-        Statements.of([(entry.number, "", kind, content["what"])])
+        _ = entry.statement
     return kind in (BEGIN, END, NEXT, *STATEMENTS)

@@ -6,9 +6,9 @@ from datetime import datetime
 
 from include.lifecycle import tags as tag
 from include.lifecycle.decisions import Decision, Outcome
-from include.lifecycle.entries import LedgerState
 from include.lifecycle.errors import TransitionRefusedError
 from include.lifecycle.stages import ARCHIVED, MOVES, NONE, PRODUCTION, STAGING
+from include.lifecycle.state import LedgerState
 from include.lifecycle.text import one_line
 from include.lifecycle.versions import VersionInfo, numbers
 
@@ -106,10 +106,10 @@ def check_rollback(state: LedgerState, info: VersionInfo) -> None:
 
     :raises TransitionRefusedError: names the versions that can come back
     """
-    former = sorted(set(state.champions) | {version for event in state.events for version in event.archived})
+    former = state.account.former
     if info.version in former:
         return
-    known = [version for version in former if version != state.production]
+    known = sorted(version for version in former if version != state.production)
     exist = f"rollback can take {numbers(known)}" if known else "no former Production version is recorded"
     raise TransitionRefusedError(f"Version {info.version} of {info.model!r} was never in Production: {exist}")
 

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from include.lifecycle.decisions import utc_now
-from include.lifecycle.entries import END, SCHEMA, Entry, LedgerState
+from include.lifecycle.entries import END, SCHEMA, Entry
 from include.lifecycle.errors import RetrainError
 from include.lifecycle.events import Event
+from include.lifecycle.state import LedgerState
 
 if TYPE_CHECKING:
     from include.lifecycle.ledger import PromotionLedger

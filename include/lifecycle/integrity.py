@@ -28,9 +28,9 @@ from mlflow.store.artifact.artifact_repo import ArtifactRepository
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
 from include.lifecycle import tags as tag
-from include.lifecycle.entries import LedgerState
 from include.lifecycle.errors import ArtifactsChangedError, RetrainError
 from include.lifecycle.events import ARTIFACTS
+from include.lifecycle.state import LedgerState
 from include.lifecycle.text import one_line
 from include.lifecycle.versions import VersionInfo, missing
 

@@ -33,13 +33,14 @@ from mlflow.exceptions import MlflowException
 
 from include.lifecycle import verify
 from include.lifecycle.decisions import utc_now
-from include.lifecycle.entries import BEGIN, MAX_VALUE, NEXT, NEXT_SCHEMA, SCHEMA, Entry, Intent, LedgerState, canonical
+from include.lifecycle.entries import BEGIN, MAX_VALUE, NEXT, NEXT_SCHEMA, SCHEMA, Entry, Intent, canonical
 from include.lifecycle.errors import BadInputError, RetrainError
 from include.lifecycle.events import Event
 from include.lifecycle.held import RESERVED, Held, end_content
 from include.lifecycle.keys import KEY_ENV, KEY_FILE_ENV, Keyring
 from include.lifecycle.limits import bounded_requests, time_to_live
 from include.lifecycle.runs import UNSEALED, LedgerRuns
+from include.lifecycle.state import LedgerState
 from include.lifecycle.statements import STATEMENT_SCHEMA
 from include.lifecycle.texts import LongTexts
 

@@ -1,5 +1,6 @@
 """A model at a glance: what is live, what waits, what it can go back to, what its ledger says. Writes nothing."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -9,7 +10,6 @@ from mlflow.entities import ViewType
 from include.lifecycle import tags as tag
 from include.lifecycle.config import PolicyConfig
 from include.lifecycle.decisions import Decision, Outcome, utc_now
-from include.lifecycle.entries import LedgerState
 from include.lifecycle.errors import ModelNotFoundError
 from include.lifecycle.events import Event
 from include.lifecycle.history import terms
@@ -19,6 +19,7 @@ from include.lifecycle.registry import ModelRegistry
 from include.lifecycle.review import METRICS, run_metrics
 from include.lifecycle.runs import EXPERIMENT, RUN_TAG
 from include.lifecycle.stages import ARCHIVED, STAGING
+from include.lifecycle.state import LedgerState
 from include.lifecycle.summary import Former, Ledger, Live, Overview, Rules, Shown, Waiting
 from include.lifecycle.verify import foreign
 from include.lifecycle.versions import VersionInfo, in_production, numbers
@@ -155,12 +156,12 @@ def _evidence(policy: PolicyConfig | None, validated_at: datetime | None, now: d
 def _former(show: _Shower, state: LedgerState, versions: Sequence[VersionInfo]) -> Iterator[Former]:
     live, stages = state.production, {item.version: item.stage for item in versions}
     seen = [term for term in terms(state.events) if term.version != live]
-    last = {term.version: term for term in seen}
+    last, times = {term.version: term for term in seen}, Counter(term.version for term in seen)
     for version, term in sorted(last.items(), key=lambda item: item[1].since, reverse=True):
         yield Former(
             version=version,
             last=term,
-            times=sum(other.version == version for other in seen),
+            times=times[version],
             available=stages.get(version) == ARCHIVED,
             url=show.url(version) if version in stages else None,
         )

@@ -17,7 +17,7 @@ from mlflow.exceptions import MlflowException
 
 from include.lifecycle.checks import Request, check_move, check_recordable
 from include.lifecycle.decisions import UNKNOWN, Decision, Door, Outcome, utc_now
-from include.lifecycle.entries import Intent, LedgerState
+from include.lifecycle.entries import Intent
 from include.lifecycle.errors import RetrainError, TransitionRefusedError
 from include.lifecycle.events import Event
 from include.lifecycle.held import FencedError, Held
@@ -26,6 +26,7 @@ from include.lifecycle.integrity import ArtifactIntegrity
 from include.lifecycle.ledger import PromotionLedger
 from include.lifecycle.reconcile import Plan, Repair, plan
 from include.lifecycle.stages import ARCHIVED, NONE, PRODUCTION, STAGING
+from include.lifecycle.state import LedgerState
 from include.lifecycle.verify import require_intact
 from include.lifecycle.versions import VersionCatalog, VersionInfo, in_production, numbers
 from include.lifecycle.writes import RegistryWriter

@@ -23,9 +23,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from include.lifecycle.decisions import Decision, Door, Outcome
-from include.lifecycle.entries import Intent, LedgerState
+from include.lifecycle.entries import Intent
 from include.lifecycle.events import Event
 from include.lifecycle.stages import ARCHIVED, PRODUCTION
+from include.lifecycle.state import LedgerState
 from include.lifecycle.versions import in_production, numbers
 
 DELETED = "Deleted"

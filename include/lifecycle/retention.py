@@ -31,7 +31,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 from include.lifecycle import tags as tag
 from include.lifecycle.config import RetentionConfig
 from include.lifecycle.decisions import Decision, utc_now
-from include.lifecycle.entries import BEGIN, END, Intent, LedgerState
+from include.lifecycle.entries import BEGIN, END, Intent
 from include.lifecycle.errors import RetrainError
 from include.lifecycle.events import Event
 from include.lifecycle.held import Held
@@ -40,6 +40,7 @@ from include.lifecycle.integrity import logged_model_id
 from include.lifecycle.ledger import PromotionLedger
 from include.lifecycle.reconcile import DELETED
 from include.lifecycle.stages import PRODUCTION, STAGING
+from include.lifecycle.state import LedgerState
 from include.lifecycle.text import one_line
 from include.lifecycle.verify import require_intact
 from include.lifecycle.versions import VersionCatalog, VersionInfo, missing, numbers

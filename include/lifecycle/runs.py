@@ -15,9 +15,9 @@ from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_RUN_NAME
 
 from include.lifecycle.chain import Part, Seal, Trust, join, read_part
-from include.lifecycle.entries import LedgerState
 from include.lifecycle.errors import BadInputError, RetrainError
 from include.lifecycle.keys import KEY_ENV, KEY_FILE_ENV, MAC, Keyring
+from include.lifecycle.state import Account, LedgerState
 from include.lifecycle.versions import missing
 
 log = logging.getLogger(__name__)
@@ -38,6 +38,9 @@ UNSEALED = "it was written before there was a ledger key: look at it, then take 
 
 _closed: dict[tuple[str, Trust], Part] = {}
 """Closed runs that this process has read, by id; ids are unique, whatever the server."""
+
+_accounts: dict[tuple[str, Trust], tuple[tuple[Part, ...], Account]] = {}
+"""What the closed runs of a ledger say together, by its first one."""
 
 
 class LedgerRuns:
@@ -113,7 +116,7 @@ class LedgerRuns:
             if any(part.run_id == following for part in parts):
                 raise BadInputError(f"The promotion ledger of {self.model!r} turns in a circle: run {following}")
             parts.append(self._part(following, trust, parts[-1].next_number, parts[-1].head, fresh=fresh))
-        return join(parts)
+        return join(parts, _account(tuple(parts[:-1]), trust), len(parts) - 1)
 
     def _place(self, ledger_id: str) -> tuple[str, str, str]:
         return "seal", self.model, ledger_id
@@ -225,3 +228,20 @@ class LedgerRuns:
                 f" `mlflow experiments restore --experiment-id {found.experiment_id}`"
             )
         return str(found.experiment_id)
+
+
+def _account(parts: tuple[Part, ...], trust: Trust) -> Account:
+    """Return what closed parts say together, which is not to be added to; what was known of them is not read again."""
+    if not parts:
+        return Account()
+    key = parts[0].run_id, trust
+    known, account = _accounts.get(key, ((), Account()))
+    # the very same: a part that was read again may say something else
+    if len(known) > len(parts) or any(old is not new for old, new in zip(known, parts, strict=False)):
+        known, account = (), Account()
+    if len(known) < len(parts):
+        account = account.copy().add(entry for part in parts[len(known) :] for entry in part.entries)
+        while len(_accounts) >= MAX_CACHED:
+            _accounts.pop(next(iter(_accounts)), None)
+        _accounts[key] = parts, account
+    return account

@@ -15,13 +15,14 @@ people.
 
 import json
 import secrets
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Mapping
+from copy import copy
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime
 from typing import Any, Generic, Literal, Self, TypeVar
 
 from include.lifecycle.config import PolicyConfig
-from include.lifecycle.decisions import Decision, utc_now
+from include.lifecycle.decisions import Decision, Outcome, utc_now
 from include.lifecycle.text import one_line, shorten, storable
 
 VALIDATED, ASKED, DECIDED = "validated", "asked", "decided"
@@ -238,64 +239,78 @@ class Statements:
     :param instances: the ask of each task instance
     :param decided: the decision that holds, by ask
     :param late: decisions that came after it
+    :param approvals: the approvals of each version, whether they were used or not
+    :param by_place: the asks of a task
     :param first_validation: the first entry that holds a validation
     :param ids: of all decisions
     """
 
     validations: dict[int, Numbered[Validation]] = field(default_factory=dict)
     by_run: dict[tuple[str, str], int] = field(default_factory=dict)
-    validated_by: dict[int, set[tuple[str, str]]] = field(default_factory=dict)
+    validated_by: dict[int, frozenset[tuple[str, str]]] = field(default_factory=dict)
     asks: dict[str, Ask] = field(default_factory=dict)
     instances: dict[str, str] = field(default_factory=dict)
     decided: dict[str, Numbered[Decided]] = field(default_factory=dict)
     late: list[Numbered[Decided]] = field(default_factory=list)
+    approvals: dict[int, tuple[Numbered[Decided], ...]] = field(default_factory=dict)
+    by_place: dict[Place, tuple[str, ...]] = field(default_factory=dict)
     first_validation: int | None = None
     ids: set[str] = field(default_factory=set)
 
-    @classmethod
-    def of(cls, entries: Iterable[tuple[int, str, str, Mapping[str, Any]]]) -> Self:
-        """Return what entries say.
-
-        :param entries: number, digest, kind and statement of each, in order
-        """
-        found = cls()
-        for number, digest, kind, content in entries:
-            if kind == VALIDATED:
-                validation = Validation.from_dict(content)
-                found.validations[validation.version] = Numbered(number, digest, validation)
-                if validation.dag_id is not None and validation.run_id is not None:
-                    run = (validation.dag_id, validation.run_id)
-                    found.by_run[run] = validation.version
-                    found.validated_by.setdefault(validation.version, set()).add(run)
-                found.first_validation = number if found.first_validation is None else found.first_validation
-            elif kind == ASKED:
-                found._add_ask(Ask.from_dict(content))
-            elif (decided := Decided.from_dict(content)).id not in found.ids:
-                found.ids.add(decided.id)
-                found._add_decided(Numbered(number, digest, decided))
+    def copy(self) -> Self:
+        """Return statements to which others are added without these."""
+        found = copy(self)
+        for item in fields(self):
+            if isinstance(value := getattr(self, item.name), (dict, list, set)):
+                setattr(found, item.name, value.copy())
         return found
 
-    def _add_ask(self, ask: Ask) -> None:
+    def add_validation(self, item: Numbered[Validation]) -> None:
+        """Add what a gate said: the last word counts."""
+        validation = item.what
+        self.validations[validation.version] = item
+        if validation.dag_id is not None and validation.run_id is not None:
+            run = (validation.dag_id, validation.run_id)
+            self.by_run[run] = validation.version
+            self.validated_by[validation.version] = self.validated_by.get(validation.version, frozenset()) | {run}
+        if self.first_validation is None:
+            self.first_validation = item.number
+
+    def add_ask(self, ask: Ask) -> None:
+        """Add what a task asks; a later try goes on with what was asked: it cannot ask about something else."""
         first = self.asks.get(ask.id)
-        # a later try goes on with what was asked: it cannot ask about something else under the same id
         self.asks[ask.id] = ask if first is None else replace(first, instance=ask.instance)
         self.instances[ask.instance] = ask.id
+        if first is None:
+            self.by_place[ask.place] = (*self.by_place.get(ask.place, ()), ask.id)
 
-    def _add_decided(self, item: Numbered[Decided]) -> None:
-        if item.what.ask not in self.asks:
-            return
-        if item.what.ask in self.decided:
+    def add_decided(self, item: Numbered[Decided]) -> bool | None:
+        """Add a decision: the first one on an ask holds.
+
+        :return: whether it came late; None where it is known already or decides nothing that was asked
+        """
+        decided = item.what
+        if decided.id in self.ids:
+            return None
+        self.ids.add(decided.id)
+        if (ask := self.asks.get(decided.ask)) is None:
+            return None
+        if decided.ask in self.decided:
             self.late.append(item)
-        else:
-            self.decided[item.what.ask] = item
+            return True
+        self.decided[decided.ask] = item
+        if decided.decision.outcome is Outcome.APPROVED and ask.purpose == "promotion":
+            self.approvals[ask.version] = (*self.approvals.get(ask.version, ()), item)
+        return False
 
     def last_ask(self, place: Place, purpose: Purpose = "promotion") -> Ask | None:
         """Return what a task asked last, None when it asked nothing."""
-        return next((ask for ask in reversed(self.asks.values()) if (ask.place, ask.purpose) == (place, purpose)), None)
+        asks = (self.asks[ask] for ask in reversed(self.by_place.get(place, ())))
+        return next((ask for ask in asks if ask.purpose == purpose), None)
 
     def versions_asked(self, place: Place) -> set[int]:
         """Return every version that a task ever asked about, also in a run of the same id that was deleted."""
-        return {ask.version for ask in self.asks.values() if ask.place == place}
+        return {self.asks[ask].version for ask in self.by_place.get(place, ())}
 
     def ask_of(self, instance: str) -> Ask | None:
         """Return what a try of a task asked, None when it asked nothing."""

@@ -5,9 +5,10 @@ from collections.abc import Iterable, Iterator
 from mlflow import MlflowClient
 
 from include.lifecycle.anchors import compare
-from include.lifecycle.entries import BEGIN, END, NEXT, Entry, LedgerState, free_number
+from include.lifecycle.entries import BEGIN, END, NEXT, Entry, free_number
 from include.lifecycle.errors import LedgerDamagedError
 from include.lifecycle.runs import EXPERIMENT
+from include.lifecycle.state import LedgerState
 from include.lifecycle.texts import LongTexts
 
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from fastapi import HTTPException
 
     from include.lifecycle.decisions import Decision
-    from include.lifecycle.entries import LedgerState
+    from include.lifecycle.state import LedgerState
     from include.lifecycle.statements import Ask
     from model_registry.hooks import MLflowRegistryHook
 

@@ -26,10 +26,10 @@ from model_registry.policies import PromotionRules, known_timezone
 from model_registry.values import constant, rendered_text, rendered_version
 
 if TYPE_CHECKING:
-    from include.lifecycle.entries import LedgerState
     from include.lifecycle.integrity import IntegrityMode
     from include.lifecycle.promotion import Transition
     from include.lifecycle.registry import ModelRegistry
+    from include.lifecycle.state import LedgerState
 
 _TARGETS = (STAGING, PRODUCTION, NONE)  # a version reaches Archived only by being replaced
 

@@ -33,9 +33,9 @@ from model_registry.policies import requested_by
 from model_registry.values import constant, known_operator, rendered_text, rendered_version
 
 if TYPE_CHECKING:
-    from include.lifecycle.entries import LedgerState
     from include.lifecycle.integrity import IntegrityMode
     from include.lifecycle.registry import ModelRegistry
+    from include.lifecycle.state import LedgerState
 
 PATIENCE_SECONDS = 20.0
 """How long an answered task waits for the API server to enter the answer in the ledger."""

@@ -29,8 +29,8 @@ from model_registry.triggers import ModelApprovalTrigger
 from model_registry.values import constant, known_operator, rendered_text, rendered_version
 
 if TYPE_CHECKING:
-    from include.lifecycle.entries import LedgerState
     from include.lifecycle.registry import ModelRegistry
+    from include.lifecycle.state import LedgerState
     from include.lifecycle.versions import VersionInfo
 
 LOOK_AGAIN = timedelta(hours=1)
@@ -279,7 +279,7 @@ class ModelApprovalSensor(BaseSensorOperator):
         from include.lifecycle.tags import AIRFLOW_DAG_ID, AIRFLOW_RUN_ID
 
         registered = (tags.get(AIRFLOW_DAG_ID, ""), tags.get(AIRFLOW_RUN_ID, ""))
-        validated = state.statements.validated_by.get(version, set())
+        validated = state.statements.validated_by.get(version, frozenset[tuple[str, str]]())
         return {*validated, registered} if all(registered) else set(validated)
 
     def _decided(self, state: "LedgerState", ask: Ask, info: "VersionInfo | None") -> Decision | None:

@@ -8,9 +8,10 @@ import pytest
 
 from include.lifecycle.checks import Request, check_move, check_recordable
 from include.lifecycle.decisions import Decision, Door, Outcome
-from include.lifecycle.entries import Entry, LedgerState
+from include.lifecycle.entries import Entry
 from include.lifecycle.errors import TransitionRefusedError
 from include.lifecycle.events import Event
+from include.lifecycle.state import LedgerState
 from include.lifecycle.statements import Validation
 from include.lifecycle.versions import VersionInfo
 from tests.validations import validation

@@ -7,13 +7,14 @@ from mlflow.exceptions import MlflowException
 
 from include.lifecycle import chain
 from include.lifecycle.config import RetentionConfig
-from include.lifecycle.entries import MAX_VALUE, Entry, LedgerState, canonical
+from include.lifecycle.entries import MAX_VALUE, Entry, canonical
 from include.lifecycle.errors import BadInputError, LedgerDamagedError, RetrainError
 from include.lifecycle.held import FencedError
 from include.lifecycle.ledger import PromotionLedger
 from include.lifecycle.limits import CLIENT_LIMITS, bounded_requests, longest_request, time_to_live
 from include.lifecycle.retention import RetentionRunner
 from include.lifecycle.runs import EXPERIMENT, RUN_TAG
+from include.lifecycle.state import LedgerState
 
 from .support import MODEL, approved, stages
 

@@ -11,11 +11,12 @@ from pydantic import ValidationError
 
 from include.lifecycle.config import BlackoutConfig, LifecycleConfig, PolicyConfig, validate_section
 from include.lifecycle.decisions import AIRFLOW_LOGIN, AIRFLOW_RUN_UNVERIFIED, OPERATING_SYSTEM, Decision, Door, Outcome
-from include.lifecycle.entries import Entry, LedgerState
+from include.lifecycle.entries import Entry
 from include.lifecycle.errors import BadInputError, PolicyNotMetError
 from include.lifecycle.events import Event
 from include.lifecycle.policy import NOBODY, Facts, blackout_end, describe, evaluate, require
 from include.lifecycle.review import render_policy
+from include.lifecycle.state import LedgerState
 from tests.validations import validation
 
 NOW = datetime(2026, 3, 4, 12, tzinfo=UTC)  # a Wednesday

@@ -4,7 +4,7 @@ import uuid
 from typing import Any
 
 from include.lifecycle.decisions import AIRFLOW_LOGIN, Decision, Door, Outcome
-from include.lifecycle.entries import LedgerState
+from include.lifecycle.state import LedgerState
 from include.lifecycle.statements import Ask, Decided, Place
 from model_registry.hooks import MLflowRegistryHook
 

@@ -18,8 +18,8 @@ from mlflow import MlflowClient
 from include.lifecycle import tags as tag
 from include.lifecycle.config import NotificationConfig, PolicyConfig
 from include.lifecycle.decisions import Decision, Door, Outcome, shown_state
-from include.lifecycle.entries import LedgerState
 from include.lifecycle.registry import ModelRegistry
+from include.lifecycle.state import LedgerState
 from include.lifecycle.statements import ASKED, Ask
 from model_registry import sensors
 from model_registry.exceptions import ApprovalExpiredError, ApprovalRejectedError, RegistryFailedError

@@ -1,0 +1,283 @@
+"""What the entries of a ledger say together: what is live, what was decided, what was asked and validated.
+
+``Account`` is told entry by entry and answers without looking at them again: a ledger of years is read once in a
+process, and what is added to it later is all that costs.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from copy import copy
+from dataclasses import dataclass, field, fields, replace
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import Self
+
+from include.lifecycle.decisions import Decision, Outcome
+from include.lifecycle.entries import BEGIN, END, Entry, Intent, free_number
+from include.lifecycle.events import Event, evidence_of
+from include.lifecycle.keys import MAC
+from include.lifecycle.stages import ARCHIVED, PRODUCTION, STAGING
+from include.lifecycle.statements import STATEMENTS, Ask, Decided, Numbered, Statements, Validation
+from include.lifecycle.text import text_digest
+
+
+@dataclass
+class Account:
+    """What entries say together, as far as they were added.
+
+    :param statements: what was validated, asked and decided
+    :param events: in order: moves, what was recorded under the lock, and what was decided in Airflow
+    :param of_version: the same, by version
+    :param holder: the ``begin`` that holds the lock
+    :param production: what the last ``end`` says is in Production
+    :param champions: every version that was in Production, each time it came there
+    :param former: every version that was in Production or archived by a move
+    :param stages: where the ledger last saw a version
+    :param moves: the last event that moved a version itself
+    :param standing: what was decided about a version since it came to Staging
+    :param used: the promotion that an ask's approval was used for, by ask
+    :param begun: moves to Production that did not end, by the number of their ``begin``
+    :param signed: an entry carries a keyed digest
+    """
+
+    statements: Statements = field(default_factory=Statements)
+    events: list[Event] = field(default_factory=list)
+    of_version: dict[int, tuple[Event, ...]] = field(default_factory=dict)
+    holder: Entry | None = None
+    production: int | None = None
+    champions: list[int] = field(default_factory=list)
+    former: set[int] = field(default_factory=set)
+    stages: dict[int, str] = field(default_factory=dict)
+    moves: dict[int, Event] = field(default_factory=dict)
+    standing: dict[int, Event] = field(default_factory=dict)
+    used: dict[str, Event] = field(default_factory=dict)
+    begun: dict[int, Intent] = field(default_factory=dict)
+    signed: bool = False
+
+    def copy(self) -> Self:
+        """Return an account to which entries are added without this one."""
+        found = copy(self)
+        for item in fields(self):
+            if isinstance(value := getattr(self, item.name), (Statements, list, dict, set)):
+                setattr(found, item.name, value.copy())
+        return found
+
+    def add(self, entries: Iterable[Entry]) -> Self:
+        """Add entries, which follow those that are there."""
+        for entry in entries:
+            self.signed = self.signed or MAC in entry.content
+            if entry.kind == BEGIN:
+                self.holder = entry
+                if (intent := entry.intent) is not None and intent.to_stage == PRODUCTION:
+                    self.begun[entry.number] = intent
+            elif entry.kind == END:
+                self._end(entry)
+            elif entry.kind in STATEMENTS:
+                self._state(entry)
+        return self
+
+    def _end(self, entry: Entry) -> None:
+        self.holder, self.production = None, entry.content.get("production")
+        self.begun.pop(entry.content["begin"], None)
+        for event in entry.events():
+            self._tell(event)
+            if not event.late:
+                self.begun = {number: move for number, move in self.begun.items() if move.version != event.version}
+
+    def _state(self, entry: Entry) -> None:
+        said = entry.statement
+        if isinstance(said, Validation):
+            self.statements.add_validation(Numbered(entry.number, entry.digest, said))
+        elif isinstance(said, Ask):
+            self.statements.add_ask(said)
+        else:
+            item = Numbered(entry.number, entry.digest, said)
+            late = self.statements.add_decided(item)
+            # an approval is no event of its own: the promotion that uses it is
+            if late or (late is False and said.decision.outcome is not Outcome.APPROVED):
+                self._tell(self._decided(item, late=late))
+
+    def _decided(self, item: Numbered[Decided], *, late: bool) -> Event:
+        ask = self.statements.asks[item.what.ask]
+        stage = STAGING if ask.purpose == "promotion" else ARCHIVED
+        decision = item.what.decision
+        event = Event.of(ask.model, ask.version, stage, stage, decision)
+        if stage == STAGING:
+            late = late or ask.version in self.standing or self.stages.get(ask.version, STAGING) != STAGING
+        # the entry holds the whole reason
+        event = replace(event, reason=decision.reason, reason_digest=None, late=late)
+        return replace(event, time=decision.at, ask=ask.id, entry=item.number, digest=item.digest)
+
+    def _tell(self, event: Event) -> None:
+        self.events.append(event)
+        self.of_version[event.version] = (*self.of_version.get(event.version, ()), event)
+        if event.moved:
+            self.moves[event.version] = event
+            self.stages[event.version] = event.to_stage
+        for version in event.archived:
+            self.stages[version] = ARCHIVED
+            self.former.add(version)
+        if event.is_promotion:
+            self.champions.append(event.version)
+            self.former.add(event.version)
+            if event.ask:
+                self.used[event.ask] = event
+        if event.late:
+            return
+        found = self.standing.get(event.version)
+        if event.moved and event.to_stage == STAGING:
+            self.standing.pop(event.version, None)
+        elif event.decides and (found is None or Outcome.APPROVED in (found.outcome, event.outcome)):
+            self.standing[event.version] = event
+
+
+@dataclass(frozen=True)
+class LedgerState:
+    """What all entries say together.
+
+    :param ledger_id: the MLflow run that holds the first ones
+    :param entries: in order
+    :param problems: what is wrong with the chain, one sentence each; empty when nothing is
+    :param runs: the MLflow runs that hold them, in order
+    :param first_of_run: number of the first entry of the last run, the one that takes entries
+    :param foreign: numbers that entries take which nobody wrote who has the ledger's key
+    :param unsealed: there is a key, and all entries are from before there was one: nothing may be written yet
+    :param before: what the first entries say, as far as that is known
+    :param counted: how many those are
+    """
+
+    ledger_id: str
+    entries: tuple[Entry, ...] = ()
+    problems: tuple[str, ...] = ()
+    runs: tuple[str, ...] = ()
+    first_of_run: int = 0
+    foreign: frozenset[int] = frozenset()
+    unsealed: bool = False
+    before: Account = field(default_factory=Account, repr=False, compare=False)
+    counted: int = 0
+
+    @property
+    def next_number(self) -> int:
+        """Number of the entry to append."""
+        return free_number(self.entries[-1].number + 1 if self.entries else 0, self.foreign)
+
+    @property
+    def head(self) -> str:
+        """Digest that the next entry carries."""
+        return self.entries[-1].digest if self.entries else text_digest(self.ledger_id)
+
+    @property
+    def signed(self) -> bool:
+        """Whether entries carry a keyed digest."""
+        return self.account.signed
+
+    @property
+    def run_id(self) -> str:
+        """The MLflow run that takes entries."""
+        return self.runs[-1] if self.runs else self.ledger_id
+
+    @property
+    def in_run(self) -> int:
+        """How many entries the last run holds."""
+        return self.next_number - self.first_of_run
+
+    def followed_by(self, entry: Entry) -> Self:
+        """Return the state with one more entry."""
+        return replace(self, entries=(*self.entries, entry), before=self.account, counted=len(self.entries))
+
+    @cached_property
+    def account(self) -> Account:
+        """What the entries say."""
+        return self.before.copy().add(self.entries[self.counted :])
+
+    @property
+    def holder(self) -> Entry | None:
+        """The ``begin`` that holds the lock, None when it is free."""
+        return self.account.holder
+
+    @property
+    def statements(self) -> Statements:
+        """What was validated, asked and decided."""
+        return self.account.statements
+
+    @property
+    def events(self) -> Sequence[Event]:
+        """All events in order: moves, what was recorded under the lock, and what was decided in Airflow.
+
+        An approval there is no event of its own: the promotion that uses it is.
+        """
+        return self.account.events
+
+    def validated_at(self, version: int) -> datetime | None:
+        """Return when a version was validated last, None when the ledger does not know."""
+        if (said := self.statements.validations.get(version)) is not None:
+            return said.what.at
+        staged = self.last_move(version)
+        try:
+            at = datetime.fromisoformat(staged.evidence.get("validated", "") if staged is not None else "")
+        except ValueError:
+            return None
+        return at if at.tzinfo else at.replace(tzinfo=UTC)
+
+    def evidence(self, version: int, tags: Mapping[str, str]) -> dict[str, str]:
+        """Return what is known of a version: what its tags hold, and what the ledger knows of its gate."""
+        said = self.statements.validations.get(version)
+        return evidence_of(tags, said.what if said is not None else None)
+
+    def standing(self, version: int) -> Event | None:
+        """Return what was decided about a version, None when nothing was since it came to Staging.
+
+        The first decision holds: what was rejected or expired stays so when it leaves Staging, superseded.
+        """
+        return self.account.standing.get(version)
+
+    def used(self, ask: str) -> Event | None:
+        """Return the move that an ask's approval was used for, None when it was not used yet."""
+        return self.account.used.get(ask)
+
+    def approval(self, version: int) -> Decided | None:
+        """Return an approval of a version that was not used yet, None when there is none."""
+        approvals = self.statements.approvals.get(version, ())
+        return next((item.what for item in reversed(approvals) if self.used(item.what.ask) is None), None)
+
+    @property
+    def production(self) -> int | None:
+        """The version that the ledger says is in Production: what the last ``end`` says."""
+        return self.account.production
+
+    @property
+    def champions(self) -> Sequence[int]:
+        """Every version that was in Production, each time it came there, in order."""
+        return self.account.champions
+
+    def last_move(self, version: int) -> Event | None:
+        """Return the last event that moved a version itself."""
+        return self.account.moves.get(version)
+
+    def knows(self, version: int, decision: Decision) -> bool:
+        """Whether an event records a decision: a retried task makes no second one.
+
+        A run decides once through a door, even if its user is told apart at one try only; without a run, at the
+        command line, another user is another decision.
+        """
+        asked = (version, decision.outcome, decision.door, decision.dag_id, decision.run_id)
+        for event in self.account.of_version.get(version, ()):
+            if (event.version, event.outcome, event.door, event.dag_id, event.run_id) == asked and (
+                decision.run_id is not None or event.user == decision.user
+            ):
+                return True
+        return False
+
+    def stage_of(self, version: int) -> str | None:
+        """Return the stage in which the ledger last saw a version, None when it never did."""
+        return self.account.stages.get(version)
+
+    def interrupted(self, *, with_holder: bool = False) -> dict[int, Intent]:
+        """Return the moves to Production that were begun and never ended, and not made by somebody later.
+
+        Their holders were killed, or were taken over because they stood still; those may even wake up and
+        write late.
+
+        :param with_holder: count the present holder of the lock among them
+        """
+        holder = self.holder.number if self.holder is not None and not with_holder else None
+        return {move.version: move for number, move in self.account.begun.items() if number != holder}
