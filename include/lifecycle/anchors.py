@@ -1,8 +1,12 @@
 """Anchors: what an entry of the ledger was, kept where whoever can edit MLflow cannot edit it.
 
 The chain of digests shows an edited entry, but neither a missing last one nor a chain that was computed anew. An
-anchor, the number and digest of an entry, shows both for everything up to that entry. The command line prints one
-with each confirmation, and appends it to a file where the environment's ``RETRAIN_LEDGER_ANCHORS`` names one.
+anchor, the number and digest of an entry, shows both for everything up to that entry. They are kept
+
+* on each version that came into Production, as a tag that carries the ledger's key: only deleting it makes it useless,
+* in Airflow: the audit log's rows of decisions and the events of the asset of a model's Production version,
+* in the file that the environment's ``RETRAIN_LEDGER_ANCHORS`` names, by the command line, which also prints one with
+  each confirmation.
 """
 
 import json
@@ -14,12 +18,14 @@ from typing import NamedTuple, Self
 
 from include.lifecycle.decisions import utc_now
 from include.lifecycle.errors import BadInputError
+from include.lifecycle.keys import Keyring
 from include.lifecycle.state import LedgerState
 from include.lifecycle.text import one_line
 
 ANCHORS_ENV = "RETRAIN_LEDGER_ANCHORS"
 SHOWN = 16
 """Hexadecimal digits of a digest that people copy: 64 bits, and the fewest that an anchor may have."""
+_PLACE = "anchor"
 _FORM = re.compile(r"(\d{1,8}):([0-9a-f]{16,64})")
 
 
@@ -57,6 +63,8 @@ def compare(state: LedgerState, anchors: Iterable[tuple[int, str]]) -> Iterator[
     digests = {entry.number: entry.digest for entry in state.entries}
     last = state.next_number - 1
     for number, digest in sorted(set(anchors)):
+        if state.accepted is not None and number < state.accepted.number:
+            continue
         found = digests.get(number)
         if number > last:
             yield f"entry {number} was there once and is missing: the ledger was cut after entry {last}"
@@ -64,6 +72,22 @@ def compare(state: LedgerState, anchors: Iterable[tuple[int, str]]) -> Iterator[
             yield f"entry {number} was there once and is missing"
         elif len(digest) < SHOWN or not found.startswith(digest):
             yield f"entry {number} is not what it was: its digest is {found[:SHOWN]}, the anchor says {digest[:SHOWN]}"
+
+
+def sign(keyring: Keyring, model: str, anchor: Anchor) -> str:
+    """Return an anchor as it is kept where people can write, signed where there is a key."""
+    return json.dumps(keyring.sign(anchor._asdict(), _PLACE, model), sort_keys=True)
+
+
+def signed(keyring: Keyring, model: str, texts: Iterable[object]) -> Iterator[Anchor]:
+    """Yield the anchors of a model among texts; where there is a key, those that it signed."""
+    for text in texts:
+        try:
+            content = json.loads(text) if isinstance(text, str) else {}
+            if not keyring or keyring.accepts(content, _PLACE, model):
+                yield Anchor.parse(f"{content['entry']}:{content['digest']}")
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError, BadInputError):
+            continue
 
 
 def append(path: Path, model: str, ledger_id: str, anchor: Anchor) -> None:

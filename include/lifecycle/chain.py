@@ -13,9 +13,10 @@ the chain. What was written before there was a key is believed up to the entry t
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 from include.lifecycle.entries import (
+    ACCEPTED,
     BEGIN,
     END,
     NEWEST_SCHEMA,
@@ -23,6 +24,7 @@ from include.lifecycle.entries import (
     Entry,
     canonical,
     free_number,
+    whole,
 )
 from include.lifecycle.errors import BadInputError
 from include.lifecycle.keys import MAC, Keyring
@@ -76,7 +78,7 @@ class Part:
     :param first: number of its first entry
     :param after: digest that its first entry carries
     :param entries: in order
-    :param problems: what is wrong, one sentence each
+    :param problems: what is wrong, one sentence each, with the number of the entry where it was found
     :param foreign: numbers of entries that nobody wrote who has the key
     """
 
@@ -84,8 +86,13 @@ class Part:
     first: int
     after: str
     entries: tuple[Entry, ...] = ()
-    problems: tuple[str, ...] = ()
+    problems: tuple[tuple[int, str], ...] = ()
     foreign: frozenset[int] = frozenset()
+
+    @cached_property
+    def accepted(self) -> tuple[Entry, ...]:
+        """Entries that accept what stands before them."""
+        return tuple(entry for entry in self.entries if entry.kind == ACCEPTED)
 
     @property
     def successor(self) -> str | None:
@@ -118,7 +125,7 @@ def read_part(
     """
     after = after if after is not None else text_digest(run_id)
     entries: list[Entry] = []
-    problems: list[str] = []
+    problems: list[tuple[int, str]] = []
     foreign: set[int] = set()
     expected, number, skipped = after, first, 0
     for key in sorted(key for key in params if len(key) == 8 and key.isdecimal()):
@@ -129,7 +136,7 @@ def read_part(
             skipped += found >= number
             continue
         if found < first or (entries and entries[-1].kind == NEXT):
-            problems.append(f"entry {found} stands in run {run_id}, where it does not belong")
+            problems.append((found, f"entry {found} stands in run {run_id}, where it does not belong"))
             continue
         # counted, not listed: whoever may write an entry may give it any number
         if found - number > skipped:
@@ -137,15 +144,15 @@ def read_part(
             last_absent = next(other for other in range(found - 1, number - 1, -1) if other not in foreign)
             single = first_absent == last_absent
             missing = f"entry {first_absent} is" if single else f"entries {first_absent} to {last_absent} are"
-            problems.append(f"{missing} missing")
+            problems.append((found, f"{missing} missing"))
         if not entry.kind:
-            problems.append(f"entry {found} cannot be read")
+            problems.append((found, f"entry {found} cannot be read"))
         elif entry.content.get("prev") != expected:
-            problems.append(f"entry {found} does not follow from the one before: one of them was changed")
+            problems.append((found, f"entry {found} does not follow from the one before: one of them was changed"))
         expected, number, skipped = entry.digest, found + 1, 0
         entries.append(entry)
         if trust.seal is not None and trust.seal.number == found and trust.seal.digest != entry.digest:
-            problems.append(f"entry {found} and those before it are not what was sealed")
+            problems.append((found, f"entry {found} and those before it are not what was sealed"))
     return Part(run_id, first, after, tuple(entries), tuple(problems), frozenset(foreign))
 
 
@@ -155,15 +162,27 @@ def join(parts: Sequence[Part], before: Account, counted: int = 0) -> LedgerStat
     :param before: what the entries of the first parts say
     :param counted: how many parts those are
     """
+    entries = tuple(entry for part in parts for entry in part.entries)
+    problems = [problem for part in parts for problem in part.problems]
+    foreign = frozenset(number for part in parts for number in part.foreign)
+    accepted: Entry | None = None
+    for entry in (entry for part in parts for entry in part.accepted):
+        if entry.content["whole"] == whole(other for other in entries if other.number < entry.number):
+            accepted = entry
+            problems = [(number, problem) for number, problem in problems if number > entry.number]
+            foreign = frozenset(number for number in foreign if number > entry.number)
+        else:
+            problems.append((entry.number, f"what entry {entry.number} accepted was changed since"))
     return LedgerState(
         parts[0].run_id,
-        tuple(entry for part in parts for entry in part.entries),
-        tuple(problem for part in parts for problem in part.problems),
+        entries,
+        tuple(problem for _, problem in problems),
         tuple(part.run_id for part in parts),
         parts[-1].first,
-        frozenset(number for part in parts for number in part.foreign),
+        foreign,
         before=before,
         counted=sum(len(part.entries) for part in parts[:counted]),
+        accepted=accepted,
     )
 
 
@@ -226,6 +245,8 @@ def _is_complete(entry: Entry, kind: str) -> bool:
         entry.events()
     elif kind == NEXT:
         str(content["run"])
+    elif kind == ACCEPTED:
+        str(content["whole"]), str(content["user"]), str(content["reason"]), list(content["problems"])
     elif kind in STATEMENTS:
         _ = entry.statement
-    return kind in (BEGIN, END, NEXT, *STATEMENTS)
+    return kind in (BEGIN, END, NEXT, ACCEPTED, *STATEMENTS)

@@ -12,30 +12,36 @@ before, the first the digest of the ledger's own id. These types exist:
 ``next``
     closes the MLflow run that holds it and names the ``run`` where the ledger goes on. It has schema 2: software
     that does not know it must not go on in the closed run. Written while nobody holds the lock.
+``accepted``
+    says that the ledger goes on although what stands before it is damaged or lost: who accepted that, why, and the
+    digest of what was there (``whole``). It has schema 4. Its number and ``prev`` follow the last entry that is known
+    of, be it from an anchor alone.
 ``validated``, ``asked``, ``decided``
     are written whoever holds the lock, see ``statements``. They have schema 3.
 """
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Self
 
 from include.lifecycle.errors import BadInputError
 from include.lifecycle.events import Event
-from include.lifecycle.statements import ASKED, DECIDED, STATEMENT_SCHEMA, VALIDATED, Ask, Decided, Validation
+from include.lifecycle.statements import ASKED, DECIDED, VALIDATED, Ask, Decided, Validation
 from include.lifecycle.text import text_digest
 
 SCHEMA = 1
 """Schema of ``begin`` and ``end``."""
 NEXT_SCHEMA = 2
 """Schema of ``next``."""
-NEWEST_SCHEMA = STATEMENT_SCHEMA
+ACCEPTED_SCHEMA = 4
+NEWEST_SCHEMA = ACCEPTED_SCHEMA
 """The newest that this software reads."""
 BEGIN = "begin"
 END = "end"
 NEXT = "next"
+ACCEPTED = "accepted"
 _STATEMENTS: dict[str, type[Validation] | type[Ask] | type[Decided]] = {
     VALIDATED: Validation,
     ASKED: Ask,
@@ -131,6 +137,11 @@ def free_number(number: int, taken: Collection[int]) -> int:
     while number in taken:
         number += 1
     return number
+
+
+def whole(entries: Iterable[Entry]) -> str:
+    """Return the digest of entries together."""
+    return text_digest("".join(entry.digest for entry in entries))
 
 
 def canonical(content: Mapping[str, Any], limit: int = MAX_VALUE) -> str:

@@ -55,3 +55,7 @@ class ArtifactsChangedError(TransitionRefusedError):
 
 class LedgerDamagedError(BadInputError):
     """A promotion ledger is not what was written to it."""
+
+
+class LedgerGoneError(BadInputError):
+    """A promotion ledger cannot be found any more."""

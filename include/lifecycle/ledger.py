@@ -26,26 +26,48 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
-from include.lifecycle import verify
+from include.lifecycle import anchors, verify
+from include.lifecycle import tags as tag
+from include.lifecycle.anchors import Anchor
 from include.lifecycle.decisions import utc_now
-from include.lifecycle.entries import BEGIN, MAX_VALUE, NEXT, NEXT_SCHEMA, SCHEMA, Entry, Intent, canonical
-from include.lifecycle.errors import BadInputError, RetrainError
+from include.lifecycle.entries import (
+    ACCEPTED,
+    ACCEPTED_SCHEMA,
+    BEGIN,
+    MAX_VALUE,
+    NEXT,
+    NEXT_SCHEMA,
+    SCHEMA,
+    Entry,
+    Intent,
+    canonical,
+    free_number,
+    whole,
+)
+from include.lifecycle.errors import BadInputError, LedgerGoneError, RetrainError
 from include.lifecycle.events import Event
 from include.lifecycle.held import RESERVED, Held, end_content
 from include.lifecycle.keys import KEY_ENV, KEY_FILE_ENV, Keyring
 from include.lifecycle.limits import bounded_requests, time_to_live
 from include.lifecycle.runs import UNSEALED, LedgerRuns
 from include.lifecycle.state import LedgerState
-from include.lifecycle.statements import STATEMENT_SCHEMA
+from include.lifecycle.statements import STATEMENT_SCHEMA, as_reason
+from include.lifecycle.text import one_line, storable
 from include.lifecycle.texts import LongTexts
+from include.lifecycle.versions import VersionCatalog, VersionInfo
 
 log = logging.getLogger(__name__)
 
+MAX_PROBLEMS, MAX_PROBLEM = 5, 200
+"""How many problems an entry names that accepts them, and characters of each."""
+Witness = Callable[[str], Iterable[object]]
+"""Returns the anchors of a model that are kept outside MLflow, each as ``anchors.sign`` made it."""
 RUN_ENTRIES = 2000
 """Entries that one MLflow run holds: MLflow reads a run as a whole, 2,000 entries in about a tenth of a second."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.02, 1.0
@@ -61,6 +83,7 @@ class PromotionLedger:
     :param run_entries: entries after which another MLflow run goes on
     :param monotonic: clock
     :param keyring: the keys that sign its entries; by default what the environment holds
+    :param witness: where anchors of a model's ledger are kept beside MLflow and the environment's file
     :raises BadInputError: when the environment holds something else than keys
     """
 
@@ -73,6 +96,7 @@ class PromotionLedger:
         run_entries: int = RUN_ENTRIES,
         monotonic: Callable[[], float] = time.monotonic,
         keyring: Keyring | None = None,
+        witness: Witness | None = None,
     ) -> None:
         if run_entries < 2:
             raise ValueError(
@@ -82,6 +106,7 @@ class PromotionLedger:
         self.model = model
         self.keyring = keyring if keyring is not None else Keyring.from_environment()
         self.runs = LedgerRuns(client, model, self.keyring)
+        self.witness = witness
         self._ttl = ttl
         self._run_entries = run_entries
         self.monotonic = monotonic
@@ -103,15 +128,79 @@ class PromotionLedger:
         self._told.update(state.problems)
         return state
 
-    def verify(self, anchors: Iterable[tuple[int, str]] = ()) -> list[str]:
+    def verify(self, known: Iterable[tuple[int, str]] = ()) -> list[str]:
         """Return what is wrong with the ledger, one sentence each; empty when nothing is.
 
-        :param anchors: number and digest of entries, kept outside MLflow
+        :param known: number and digest of entries, beside what ``anchors`` finds
         """
         try:
-            return verify.problems(self.client, self.read(fresh=True), anchors)
+            return verify.problems(self.client, self.read(fresh=True), [*known, *self.anchors()])
         except BadInputError as error:
             return [str(error)]
+
+    def anchors(self, versions: Iterable[VersionInfo] | None = None) -> list[Anchor]:
+        """Return what is known of entries elsewhere: on versions, in the environment's file, by the witness.
+
+        :param versions: those of the model; by default they are looked up
+        :raises BadInputError: when the file cannot be read
+        """
+        versions = versions if versions is not None else VersionCatalog(self.client).search(self.model)
+        texts = (info.tags.get(tag.LEDGER_ANCHOR) for info in versions)
+        found = list(anchors.signed(self.keyring, self.model, texts))
+        if (file := os.environ.get(anchors.ANCHORS_ENV)) and Path(file).exists():
+            found += anchors.read(Path(file), self.model)
+        if self.witness is not None:
+            found += anchors.signed(self.keyring, self.model, self.witness(self.model))
+        return found
+
+    def require_intact(self, state: LedgerState) -> None:
+        """Refuse to follow a ledger that is not what was written, as far as that can be told.
+
+        :raises LedgerDamagedError: names the first problem and the remedy
+        """
+        verify.require_intact(self.model, state, self.anchors())
+
+    def accept(self, user: str, user_source: str, reason: str, after: Anchor | None = None) -> Entry:
+        """Go on with a ledger that is damaged or lost, behind what is left or known of it; nothing is repaired.
+
+        :param user: who accepts it
+        :param user_source: how that is known
+        :param reason: why
+        :param after: the last entry that is known of, where the end of the ledger or the whole of it is lost
+        :return: the entry that says so
+        :raises BadInputError: when there is nothing to accept
+        :raises RetrainError: when MLflow did not take the entry
+        """
+        with bounded_requests():
+            try:
+                state = self.writable(new=after is not None)
+            except LedgerGoneError:
+                if after is None:
+                    raise
+                self.runs.lead_to(self.runs.create(0))
+                state = self.writable(new=True)
+            found = [*verify.problems(self.client, state, [*self.anchors(), *([after] if after else [])])]
+            number, head = state.next_number, state.head
+            if after is not None and after.entry >= number:
+                number, head = free_number(after.entry + 1, state.foreign), after.digest
+            if not found:
+                raise BadInputError(f"The promotion ledger of {self.model!r} is what was written: nothing to accept")
+            content = {
+                "schema": ACCEPTED_SCHEMA,
+                "type": ACCEPTED,
+                "prev": head,
+                "nonce": secrets.token_hex(8),
+                "time": utc_now().isoformat(),
+                "user": storable(user),
+                "user_source": user_source,
+                "reason": as_reason(reason),
+                "whole": whole(entry for entry in state.entries if entry.number < number),
+                "problems": [one_line(problem, MAX_PROBLEM) for problem in found[:MAX_PROBLEMS]],
+            }
+            entry = self.append(number, content, state.run_id or None)
+        if entry is None:
+            raise RetrainError(f"Somebody else wrote to the promotion ledger of {self.model!r} just now: try again")
+        return entry
 
     @property
     def texts(self) -> LongTexts:
@@ -165,7 +254,7 @@ class PromotionLedger:
         self.runs.open()
         with bounded_requests():
             while True:
-                state = self._writable()
+                state = self.writable()
                 if state.holder is None and state.in_run >= self._run_entries:
                     self._roll_over(state)
                     continue
@@ -214,7 +303,7 @@ class PromotionLedger:
         since = started = self.monotonic()
         pause = FIRST_PAUSE
         while True:
-            state = self._writable()
+            state = self.writable()
             holder, now = state.holder, self.monotonic()
             if holder is not None and (watched is None or watched.number != holder.number):
                 watched, since = holder, now
@@ -236,12 +325,20 @@ class PromotionLedger:
             # the random part keeps waiters out of step
             time.sleep(pause * (0.5 + secrets.randbelow(1000) / 1000))
 
-    def _writable(self) -> LedgerState:
+    def writable(self, *, new: bool = False) -> LedgerState:
         """Return what the ledger says, for who is about to write.
 
+        :param new: it may be empty although there was one
         :raises BadInputError: when its entries carry a key that this process lacks, or none and there is one
         """
         state = self.read()
+        if not state.entries and self.runs.lead_back():
+            state = self.read()
+        if not state.entries and not new and (known := max(self.anchors(), default=None)) is not None:
+            raise LedgerGoneError(
+                f"The promotion ledger of {self.model!r} is empty, and it had an entry {known.entry}: restore MLflow's"
+                f" database from a backup, or go on behind it: `accept-ledger --after {known.entry}:{known.digest}`"
+            )
         if state.unsealed:
             raise BadInputError(f"Nothing is entered in the promotion ledger of {self.model!r}: {UNSEALED}")
         if state.signed and not self.keyring:

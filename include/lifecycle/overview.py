@@ -8,6 +8,7 @@ from datetime import datetime
 from mlflow.entities import ViewType
 
 from include.lifecycle import tags as tag
+from include.lifecycle.anchors import Anchor, compare
 from include.lifecycle.config import PolicyConfig
 from include.lifecycle.decisions import Decision, Outcome, utc_now
 from include.lifecycle.errors import ModelNotFoundError
@@ -21,7 +22,7 @@ from include.lifecycle.runs import EXPERIMENT, RUN_TAG
 from include.lifecycle.stages import ARCHIVED, STAGING
 from include.lifecycle.state import LedgerState
 from include.lifecycle.summary import Former, Ledger, Live, Overview, Rules, Shown, Waiting
-from include.lifecycle.verify import foreign
+from include.lifecycle.verify import accepted, foreign
 from include.lifecycle.versions import VersionInfo, in_production, numbers
 
 MEASURED = 10
@@ -78,7 +79,7 @@ def overview(
         live=_live(show, state, versions),
         waiting=tuple(_waiting(show, state, versions, policy, now)),
         former=tuple(_former(show, state, versions)),
-        ledger=_ledger(state),
+        ledger=_ledger(state, registry.ledger(model).anchors(versions)),
         warnings=tuple(_warnings(state, versions, registered)),
         policy=_rules(policy, timezone, now),
         registered_by=registered_by(versions, state.events),
@@ -167,11 +168,12 @@ def _former(show: _Shower, state: LedgerState, versions: Sequence[VersionInfo]) 
         )
 
 
-def _ledger(state: LedgerState) -> Ledger:
+def _ledger(state: LedgerState, anchors: Sequence[Anchor]) -> Ledger:
     holder = state.holder
     return Ledger(
         events=tuple(state.events),
-        problems=(*state.problems, *foreign(state)),
+        problems=(*state.problems, *foreign(state), *compare(state, anchors)),
+        accepted=accepted(state),
         entries=len(state.entries),
         head=state.head if state.entries else "",
         locked_since=str(holder.content.get("time")) if holder is not None else None,

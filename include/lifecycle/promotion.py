@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
+from include.lifecycle.anchors import Anchor
 from include.lifecycle.checks import Request, check_move, check_recordable
 from include.lifecycle.decisions import UNKNOWN, Decision, Door, Outcome, utc_now
 from include.lifecycle.entries import Intent
@@ -27,7 +28,6 @@ from include.lifecycle.ledger import PromotionLedger
 from include.lifecycle.reconcile import Plan, Repair, plan
 from include.lifecycle.stages import ARCHIVED, NONE, PRODUCTION, STAGING
 from include.lifecycle.state import LedgerState
-from include.lifecycle.verify import require_intact
 from include.lifecycle.versions import VersionCatalog, VersionInfo, in_production, numbers
 from include.lifecycle.writes import RegistryWriter
 
@@ -126,7 +126,7 @@ class Promoter:
         :raises TransitionRefusedError: when the life cycle does not know the move, or evidence is missing
         :raises LedgerDamagedError: when a version is to be promoted and the ledger is not what was written
         """
-        info, state = self.catalog.get(self.model, version), self.ledger.read()
+        info, state = self.catalog.get(self.model, version), self.ledger.writable()
         if state.holder is None and (done := _done(state, info, request.to_stage)):
             if request.to_stage == PRODUCTION and not request.rollback:
                 self._note_late(info, request.decision)
@@ -140,7 +140,7 @@ class Promoter:
         self.ledger.admit(_shown(state, info, event), request.decision.reason)
         if request.to_stage == PRODUCTION:
             if not request.rollback:
-                require_intact(self.model, state)
+                self.ledger.require_intact(state)
             self.integrity.check(info, state)  # before the lock too: it downloads
         try:
             return self._locked(intent, lambda held: self._move(held, intent, event, request))
@@ -176,8 +176,8 @@ class Promoter:
         :param fenced: a promotion of this process that was taken over and may have written late
         :raises LedgerDamagedError: when the ledger is not what was written: it does not tell what to bring back
         """
-        state, stages = self.ledger.read(), self.catalog.stages(self.model)
-        require_intact(self.model, state)
+        state, stages = self.ledger.writable(), self.catalog.stages(self.model)
+        self.ledger.require_intact(state)
         if state.holder is None and plan(self.model, state, stages, fenced=fenced).is_empty:
             previous = _previous(state.events, state.production, stages)
             if not self.writer.wrong_aliases(state.production, previous):
@@ -270,6 +270,7 @@ class Promoter:
             event = replace(event, archived=() if left is None else (left,))
             events = [*held.state.events, *steps.events, event]
             self.writer.set_aliases(held, version, _previous(events, version, stages))
+            self.writer.anchor(info, Anchor(held.begin.number, held.begin.digest), self.ledger.keyring)
         if to_stage != STAGING:
             # a rejected or expired version that leaves Staging keeps its decision: the first one holds
             standing = held.state.standing(version) if to_stage == NONE else None

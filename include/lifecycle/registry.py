@@ -9,6 +9,7 @@ from pathlib import Path
 from mlflow import MlflowClient
 
 from include.lifecycle import tags as tag
+from include.lifecycle.anchors import Anchor
 from include.lifecycle.checks import Request, check_rollback, overtaken_by
 from include.lifecycle.config import RetentionConfig
 from include.lifecycle.decisions import Decision, Outcome, utc_now
@@ -22,7 +23,7 @@ from include.lifecycle.errors import (
 from include.lifecycle.events import Event
 from include.lifecycle.history import Term, live_at, previous_champion
 from include.lifecycle.integrity import ArtifactIntegrity, IntegrityMode
-from include.lifecycle.ledger import RUN_ENTRIES, PromotionLedger
+from include.lifecycle.ledger import RUN_ENTRIES, PromotionLedger, Witness
 from include.lifecycle.links import version_url
 from include.lifecycle.promotion import Promoter, Reconciliation, Transition
 from include.lifecycle.retention import Retention, RetentionRunner
@@ -47,6 +48,7 @@ class ModelRegistry:
     :param lock_ttl: seconds after which a silent holder of the promotion lock counts as dead; by default
         as long as MLflow's request limits make it (see ``limits``)
     :param integrity: ``required`` moves nothing to Production whose artifacts have no recorded digests
+    :param witness: where anchors of a model's ledger are kept beside MLflow and the environment's file
     :param run_entries: entries of a ledger after which another MLflow run goes on
     """
 
@@ -57,6 +59,7 @@ class ModelRegistry:
         *,
         lock_ttl: float | None = None,
         integrity: IntegrityMode = "when_recorded",
+        witness: Witness | None = None,
         run_entries: int = RUN_ENTRIES,
     ) -> None:
         if client is not None and tracking_uri is not None:
@@ -65,6 +68,7 @@ class ModelRegistry:
         self._tracking_uri = tracking_uri
         self._lock_ttl = lock_ttl
         self._integrity: IntegrityMode = integrity
+        self._witness = witness
         self._run_entries = run_entries
         self._ledgers: dict[str, PromotionLedger] = {}
 
@@ -94,7 +98,7 @@ class ModelRegistry:
         """Return the promotion ledger of a model."""
         if model not in self._ledgers:
             self._ledgers[model] = PromotionLedger(
-                self.client, model, ttl=self._lock_ttl, run_entries=self._run_entries
+                self.client, model, ttl=self._lock_ttl, run_entries=self._run_entries, witness=self._witness
             )
         return self._ledgers[model]
 
@@ -287,11 +291,16 @@ class ModelRegistry:
         ledger.state(ASKED, ask.to_dict())
         return ask
 
-    def decide(self, model: str, decided: Decided) -> None:
-        """Enter a decision on an ask in the ledger; whether it is the first on it, which holds, the ledger tells."""
+    def decide(self, model: str, decided: Decided) -> Anchor | None:
+        """Enter a decision on an ask in the ledger; whether it is the first on it, which holds, the ledger tells.
+
+        :return: the entry that holds it, None where the ledger had it before
+        """
         ledger = self.ledger(model)
-        if decided.id not in ledger.read().statements.ids:
-            ledger.state(DECIDED, decided.to_dict())
+        if decided.id in ledger.read().statements.ids:
+            return None
+        entry = ledger.state(DECIDED, decided.to_dict())
+        return Anchor(entry.number, entry.digest)
 
     def overtaken_by(self, model: str, version: int) -> int | None:
         """Return the newer version that came into Production after this one was approved, None when none did.
@@ -332,7 +341,7 @@ class ModelRegistry:
         """Return what is wrong with a model's ledger, one sentence each; empty when nothing is.
 
         :param anchors: number and digest (or at least its first 16 digits) of entries, kept outside MLflow:
-            nothing else shows that the end of the ledger was cut
+            beside those that the ledger finds itself (see ``anchors``)
         """
         return self.ledger(model).verify(anchors)
 

@@ -42,7 +42,6 @@ from include.lifecycle.reconcile import DELETED
 from include.lifecycle.stages import PRODUCTION, STAGING
 from include.lifecycle.state import LedgerState
 from include.lifecycle.text import one_line
-from include.lifecycle.verify import require_intact
 from include.lifecycle.versions import VersionCatalog, VersionInfo, missing, numbers
 
 log = logging.getLogger(__name__)
@@ -144,7 +143,7 @@ class RetentionRunner:
         verdicts = self._verdicts(state)
         if not delete:
             return Retention(verdicts)
-        require_intact(self.model, state)
+        self.ledger.require_intact(state)
         completed = self._complete(decision)
         doomed = sorted((verdict.info for verdict in verdicts if not verdict.kept), key=lambda info: info.version)
         deleted = tuple(info.version for info in doomed if self._delete(info, decision))

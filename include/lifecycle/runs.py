@@ -7,15 +7,18 @@ the ledger goes on. A closed run never changes: it is read once in a process.
 
 import json
 import logging
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
+from functools import partial
 from typing import Any
 
 from mlflow import MlflowClient
+from mlflow.entities import ViewType
 from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_RUN_NAME
 
 from include.lifecycle.chain import Part, Seal, Trust, join, read_part
-from include.lifecycle.errors import BadInputError, RetrainError
+from include.lifecycle.errors import BadInputError, LedgerGoneError, RetrainError
 from include.lifecycle.keys import KEY_ENV, KEY_FILE_ENV, MAC, Keyring
 from include.lifecycle.state import Account, LedgerState
 from include.lifecycle.versions import missing
@@ -131,9 +134,9 @@ class LedgerRuns:
         except MlflowException as error:
             if not missing(error):
                 raise
-            raise BadInputError(
+            raise LedgerGoneError(
                 f"The promotion ledger of {self.model!r} (MLflow run {run_id}) is gone: restore MLflow's database"
-                f" from a backup, or rename the experiment {EXPERIMENT}/{self.model} to begin a new ledger"
+                " from a backup, or begin another one behind its last known entry: `accept-ledger --after ENTRY:DIGEST`"
             ) from error
         if run.info.lifecycle_stage != "active":
             raise BadInputError(
@@ -154,6 +157,48 @@ class LedgerRuns:
             "mlflow.note.content": NOTE,
         }
         return str(self.client.create_run(self._experiment(), tags=tags).info.run_id)
+
+    def lead_back(self) -> bool:
+        """Let the name lead to the ledger that has entries of the model, where it leads to an empty one or nowhere.
+
+        An experiment can be renamed, and its tag edited, by whoever may edit it; entries that carry the key cannot be
+        made.
+
+        :return: whether it leads elsewhere now
+        :raises BadInputError: when there are several
+        """
+        found = self._first_runs() - {self._first}
+        if not found:
+            return False
+        if len(found) > 1:
+            raise BadInputError(
+                f"MLflow holds {len(found)} promotion ledgers of {self.model!r}, none of them under its name: let the"
+                f" tag {RUN_TAG} of the experiment {EXPERIMENT}/{self.model} name the right one of {sorted(found)}"
+            )
+        self.lead_to(found.pop())
+        log.error("The promotion ledger of %s was not where its name led: it is run %s", self.model, self._first)
+        return True
+
+    def lead_to(self, run_id: str) -> None:
+        """Let the name lead to a run."""
+        self.open()
+        if (pointer := self.client.get_experiment_by_name(f"{EXPERIMENT}/{self.model}")) is None:
+            raise RetrainError(f"The experiment {EXPERIMENT}/{self.model} is gone: try again")
+        self.client.set_experiment_tag(pointer.experiment_id, RUN_TAG, run_id)
+        self._first = self._find()
+
+    def _first_runs(self) -> set[str]:
+        """Return the runs that hold the first entries of a ledger of the model, wherever they are."""
+        trust, found = Trust(self.model, self.keyring), set[str]()
+        experiments = [item.experiment_id for item in _pages(self.client.search_experiments, view_type=ViewType.ALL)]
+        for begins in ("params.`00000000` LIKE '%'", f"tags.`{FIRST_ENTRY_TAG}` = '0'"):
+            search = partial(self.client.search_runs, experiments, begins, run_view_type=ViewType.ALL)
+            for run in _pages(search):
+                part = read_part(run.info.run_id, run.data.params, trust)
+                ours = bool(self.keyring) or run.data.tags.get(MLFLOW_RUN_NAME) == self.model
+                if ours and part.entries:
+                    found.add(str(run.info.run_id))
+        return found
 
     def discard(self, run_id: str) -> None:
         """Delete a run that another process was faster than; an empty run that stays does no harm."""
@@ -245,3 +290,14 @@ def _account(parts: tuple[Part, ...], trust: Trust) -> Account:
             _accounts.pop(next(iter(_accounts)), None)
         _accounts[key] = parts, account
     return account
+
+
+def _pages(search: Callable[..., Any], **arguments: Any) -> Iterator[Any]:
+    """Yield what a search finds, page by page."""
+    token: str | None = None
+    while True:
+        page = search(**arguments, page_token=token)
+        yield from page
+        token = page.token
+        if not token:
+            return

@@ -141,6 +141,7 @@ class LedgerState:
     :param first_of_run: number of the first entry of the last run, the one that takes entries
     :param foreign: numbers that entries take which nobody wrote who has the ledger's key
     :param unsealed: there is a key, and all entries are from before there was one: nothing may be written yet
+    :param accepted: the last entry with which somebody accepted what stands before it
     :param before: what the first entries say, as far as that is known
     :param counted: how many those are
     """
@@ -152,6 +153,7 @@ class LedgerState:
     first_of_run: int = 0
     foreign: frozenset[int] = frozenset()
     unsealed: bool = False
+    accepted: Entry | None = None
     before: Account = field(default_factory=Account, repr=False, compare=False)
     counted: int = 0
 

@@ -109,6 +109,7 @@ class Ledger:
 
     :param events: oldest first
     :param problems: what is wrong with the chain of digests, one sentence each
+    :param accepted: who accepted what stands before an entry as it is, and why; empty where nobody had to
     :param entries: how many there are
     :param head: digest of the last one
     :param locked_since: when the promotion under way took the lock, ISO 8601; None when there is none
@@ -116,6 +117,7 @@ class Ledger:
 
     events: tuple[Event, ...] = ()
     problems: tuple[str, ...] = ()
+    accepted: str = ""
     entries: int = 0
     head: str = ""
     locked_since: str | None = None

@@ -38,6 +38,8 @@ CODE_DIRTY = "code.dirty"
 
 ARTIFACTS_DIGEST = "artifacts.digest"
 """SHA-256 of the manifest of the version's artifact files."""
+LEDGER_ANCHOR = "promotion_ledger.anchor"
+"""On a version that came into Production: number and digest of the ledger's entry that took the lock for it."""
 ROLLED_BACK = "rollback.reason"
 """On a version that a rollback took out of Production: when, by whom, for which version, and why."""
 ROLLBACK_REQUESTED = "rollback.requested"

@@ -7,8 +7,8 @@ from mlflow import MlflowClient
 from include.lifecycle.anchors import compare
 from include.lifecycle.entries import BEGIN, END, NEXT, Entry, free_number
 from include.lifecycle.errors import LedgerDamagedError
-from include.lifecycle.runs import EXPERIMENT
 from include.lifecycle.state import LedgerState
+from include.lifecycle.text import one_line
 from include.lifecycle.texts import LongTexts
 
 
@@ -32,22 +32,36 @@ def foreign(state: LedgerState) -> list[str]:
     ]
 
 
-def require_intact(model: str, state: LedgerState) -> None:
+def accepted(state: LedgerState) -> str:
+    """Return what somebody accepted of a ledger as it is, empty where nobody had to."""
+    if state.accepted is None:
+        return ""
+    said = state.accepted.content
+    who, why = one_line(str(said["user"]), 60), one_line(str(said["reason"]), 200)
+    return (
+        f"What stands before entry {state.accepted.number} was accepted as it is by {who} on {str(said['time'])[:16]}"
+        f" UTC: {why} ({one_line('; '.join(map(str, said['problems'])), 300)})"
+    )
+
+
+def require_intact(model: str, state: LedgerState, anchors: Iterable[tuple[int, str]] = ()) -> None:
     """Refuse to follow a ledger that somebody changed: what it says of Production may be false.
 
     A rollback does not ask: there a person names the version.
 
     :param model: registered model
     :param state: what was read, with what was found wrong with the chain
+    :param anchors: number and digest of entries, kept elsewhere
     :raises LedgerDamagedError: names the first problem and the remedy
     """
-    if not state.problems:
+    found = [*state.problems, *compare(state, anchors)]
+    if not found:
         return
-    more = f" (and {len(state.problems) - 1} more)" if len(state.problems) > 1 else ""
+    more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
     raise LedgerDamagedError(
-        f"The promotion ledger of {model!r} was changed: {state.problems[0]}{more}. Nothing is promoted, repaired or"
-        " deleted by it; rollback works. See `history --verify`; restore MLflow's database from a backup, or rename"
-        f" the experiment {EXPERIMENT}/{model} to begin a new ledger"
+        f"The promotion ledger of {model!r} was changed: {found[0]}{more}. Nothing is promoted, repaired or"
+        " deleted by it; rollback works. See `history --verify`; restore MLflow's database from a backup, or go on"
+        " with what is left by `accept-ledger`"
     )
 
 
@@ -56,7 +70,11 @@ def _order(state: LedgerState) -> Iterator[str]:
     before: Entry | None = None
     held: Entry | None = None
     known = True  # a gap and what cannot be read are told already: who holds the lock behind them is not known
+    if state.accepted is not None:
+        known = False  # who held the lock before it is accepted as well
     for entry in state.entries:
+        if state.accepted is not None and entry.number < state.accepted.number:
+            continue
         if before is not None and not (before.kind and free_number(before.number + 1, state.foreign) == entry.number):
             held, known = None, False
         before = entry
@@ -75,6 +93,8 @@ def _order(state: LedgerState) -> Iterator[str]:
 def _texts(client: MlflowClient, state: LedgerState) -> Iterator[str]:
     texts, checked = LongTexts(client, state.ledger_id), set[str]()
     for event in state.events:
+        if state.accepted is not None and (event.entry or 0) < state.accepted.number:
+            continue
         if event.reason_digest is None or event.reason_digest in checked:
             continue
         checked.add(event.reason_digest)

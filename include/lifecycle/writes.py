@@ -8,10 +8,12 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from include.lifecycle import tags as tag
+from include.lifecycle.anchors import Anchor, sign
 from include.lifecycle.decisions import Decision
 from include.lifecycle.errors import BadInputError, RetrainError
 from include.lifecycle.events import Event
 from include.lifecycle.held import Held
+from include.lifecycle.keys import Keyring
 from include.lifecycle.stages import PRODUCTION, STAGING
 from include.lifecycle.tags import ALIAS_CHAMPION, ALIAS_PREVIOUS, ROLLED_BACK
 from include.lifecycle.text import markdown, one_line, shorten, storable
@@ -86,6 +88,11 @@ class RegistryWriter:
             else:
                 self.client.set_registered_model_alias(self.model, alias, str(version))
         return wrong
+
+    def anchor(self, info: VersionInfo, known: Anchor, keyring: Keyring) -> None:
+        """Keep on a version what an entry of the ledger was."""
+        text = sign(keyring, self.model, known)
+        self.client.set_model_version_tag(self.model, str(info.version), tag.LEDGER_ANCHOR, text)
 
     def record_decision(self, info: VersionInfo, event: Event, decision: Decision) -> None:
         """Write a decision on its version: tags and the last paragraph of the description."""

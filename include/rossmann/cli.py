@@ -278,6 +278,21 @@ def seal_ledger(
     say(run(open_registry(config), model or config.lifecycle.model))
 
 
+@app.command(name="accept-ledger", rich_help_panel=PEOPLE)
+def accept_ledger(
+    reason: Reason,
+    after: Annotated[
+        str | None, typer.Option(help="ENTRY:DIGEST of the last entry that is known of, where the end is lost")
+    ] = None,
+    model: ModelName = None,
+) -> None:
+    """Go on with a promotion ledger that is damaged or lost; the ledger keeps who accepted that and why."""
+    from include.rossmann.people import accept_ledger as run
+
+    config = load_config()
+    say(run(config, model or config.lifecycle.model, reason, after))
+
+
 @app.command(rich_help_panel=DATA)
 def sample(
     folder: Annotated[Path, typer.Argument(help="Data registry to create or extend (a git repository)")],

@@ -22,6 +22,7 @@ from include.lifecycle.keys import KEY_ENV
 from include.lifecycle.messages import describe
 from include.lifecycle.registry import ModelRegistry
 from include.lifecycle.text import one_line
+from include.lifecycle.verify import accepted
 
 log = logging.getLogger(__name__)
 
@@ -67,6 +68,7 @@ def verify(registry: ModelRegistry, model: str, anchors: Sequence[str], file: Pa
     """
     known = [Anchor.parse(text) for text in anchors]
     known += kept.read(file, model) if file is not None else []
+    known += registry.ledger(model).anchors()
     if problems := registry.verify(model, known):
         raise LedgerDamagedError(f"The promotion ledger of {model} is not what was written: {'; '.join(problems)}")
     state = registry.ledger(model).read()
@@ -77,8 +79,9 @@ def verify(registry: ModelRegistry, model: str, anchors: Sequence[str], file: Pa
     if state.signed:
         entries += ", signed" if registry.ledger(model).keyring else f", signed (not checked: set {KEY_ENV})"
     anchored = len({anchor.entry for anchor in known})
-    compared = f"anchors of {anchored} agree" if anchored else "no anchor was given, so a cut end cannot be told"
-    return [f"The promotion ledger of {model} is whole: {entries}, {compared}", _sentence(head)]
+    compared = f"anchors of {anchored} agree" if anchored else "no anchor is known, so a cut end cannot be told"
+    lines = [f"The promotion ledger of {model} is whole: {entries}, {compared}", accepted(state), _sentence(head)]
+    return [line for line in lines if line]
 
 
 def seal(registry: ModelRegistry, model: str) -> list[str]:

@@ -5,6 +5,7 @@ import os
 import socket
 from zoneinfo import ZoneInfo
 
+from include.lifecycle.anchors import Anchor
 from include.lifecycle.decisions import OPERATING_SYSTEM, Decision, Door, Outcome
 from include.lifecycle.errors import BadInputError
 from include.lifecycle.limits import CLIENT_LIMITS
@@ -94,6 +95,19 @@ def init(config: RossmannConfig) -> list[str]:
     lifecycle = config.lifecycle
     experiments = (lifecycle.experiment, lifecycle.predictions_experiment)
     return claim(open_registry(config), lifecycle.model, experiments)
+
+
+def accept_ledger(config: RossmannConfig, model: str, reason: str, after: str | None) -> list[str]:
+    """Go on with a promotion ledger that is damaged or lost.
+
+    :param after: ``ENTRY:DIGEST`` of the last entry that is known of
+    :raises BadInputError: when nothing is wrong with it
+    """
+    registry, decision = open_registry(config), decided(Outcome.APPROVED, reason)
+    known = Anchor.parse(after) if after is not None else None
+    entry = registry.ledger(model).accept(decision.user, decision.user_source, decision.reason, known)
+    lines = [f"The promotion ledger of {model} goes on with entry {entry.number}; accepted as it is:"]
+    return anchored(registry, model, [*lines, *(f"  {problem}" for problem in entry.content["problems"])])
 
 
 def seal(config: RossmannConfig, version: int) -> list[str]:

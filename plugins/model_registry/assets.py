@@ -7,28 +7,28 @@ that there was nothing to do. An ``AssetAlias`` makes one only when the task say
 import logging
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import quote
 
 from airflow.sdk import Asset, AssetAlias, Context
 from pydantic import JsonValue
 
+from include.lifecycle.anchors import Anchor, sign
 from include.lifecycle.events import ARTIFACTS, Event
+from include.lifecycle.keys import Keyring
+from model_registry.witness import ANCHOR, asset_events, asset_name, asset_uri
 
 log = logging.getLogger(__name__)
-
-_LOOKED_AT = 50
-"""Newest events of the asset among which an earlier one for the same ledger entry is looked for."""
 
 
 def production_asset(model_name: str) -> Asset:
     """Return the asset that changes when another version of a model comes into Production.
 
     The extra of its events holds ``model``, ``version``, ``previous`` (the version archived, or None), ``user``,
-    ``reason``, ``ledger_entry``, ``ledger_digest`` and ``artifacts_digest``.
+    ``reason``, ``ledger_entry``, ``ledger_digest``, ``artifacts_digest`` and ``ledger_anchor``, which shows a ledger
+    that was cut or replaced later.
 
     :param model_name: registered model
     """
-    return Asset(name=f"production model of {model_name}", uri=f"x-mlflow://production/{quote(model_name, safe='')}")
+    return Asset(name=asset_name(model_name), uri=asset_uri(model_name))
 
 
 def promotions_alias(model_name: str) -> AssetAlias:
@@ -59,7 +59,7 @@ def emit_promotion(context: Context, event: Event) -> bool:
     """
     asset, alias = production_asset(event.model), promotions_alias(event.model)
     task = context.get("task") or getattr(context.get("ti"), "task", None)
-    if alias not in (getattr(task, "outlets", None) or []) or _known(asset, event):
+    if alias not in (getattr(task, "outlets", None) or []) or _known(event):
         return False
     extra: dict[str, JsonValue] = {
         "model": event.model,
@@ -71,17 +71,16 @@ def emit_promotion(context: Context, event: Event) -> bool:
         "ledger_digest": event.digest,
         "artifacts_digest": event.evidence.get(ARTIFACTS),
     }
+    if event.entry is not None and event.digest is not None:
+        extra[ANCHOR] = sign(Keyring.from_environment(), event.model, Anchor(event.entry, event.digest))
     context["outlet_events"][alias].add(asset, extra=extra)
     return True
 
 
-def _known(asset: Asset, event: Event) -> bool:
+def _known(event: Event) -> bool:
     """Whether the asset has an event for this ledger entry; no when that cannot be told: a second one harms less."""
-    from airflow.sdk.execution_time.context import InletEventsAccessor
-
     try:
-        found = InletEventsAccessor(asset_name=asset.name, asset_uri=asset.uri).ascending(False).limit(_LOOKED_AT)
-        return any((item.extra or {}).get("ledger_digest") == event.digest for item in found)
+        return any(extra.get("ledger_digest") == event.digest for extra in asset_events(event.model))
     except Exception as error:  # noqa: BLE001 -- a promotion that was made does not fail for its event
-        log.warning("Earlier events of %s could not be read: %s", asset.name, type(error).__name__)
+        log.warning("Earlier events of %s could not be read: %s", asset_name(event.model), type(error).__name__)
         return False

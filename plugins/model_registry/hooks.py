@@ -13,12 +13,14 @@ from airflow.sdk import BaseHook
 from airflow.sdk.log import mask_secret
 
 from include.lifecycle.environment import shared_environment
+from model_registry.witness import events_of_task
 
 if TYPE_CHECKING:
     from airflow.sdk import Connection
 
     from include.lifecycle.config import PolicyConfig
     from include.lifecycle.integrity import IntegrityMode
+    from include.lifecycle.ledger import Witness
     from include.lifecycle.registry import ModelRegistry
 
 API = "/api/2.0/mlflow"
@@ -151,7 +153,11 @@ class MLflowRegistryHook(BaseHook):
 
     @contextmanager
     def registry(
-        self, *, integrity: "IntegrityMode" = "when_recorded", limits: Mapping[str, str] | None = None
+        self,
+        *,
+        integrity: "IntegrityMode" = "when_recorded",
+        limits: Mapping[str, str] | None = None,
+        witness: "Witness" = events_of_task,
     ) -> Iterator["ModelRegistry"]:
         """Yield the model registry.
 
@@ -161,13 +167,14 @@ class MLflowRegistryHook(BaseHook):
 
         :param integrity: ``required`` promotes nothing whose artifacts have no recorded digests
         :param limits: time limits, over those of the environment
+        :param witness: where Airflow keeps anchors of the ledger; by default the asset's events, which a task can read
         """
         from include.lifecycle.limits import bounded_requests
         from include.lifecycle.registry import ModelRegistry
 
         values = {**dict.fromkeys(CONNECTION_VARIABLES), **self.environment(), **(limits or {})}
         with shared_environment(values), bounded_requests():
-            yield ModelRegistry(tracking_uri=self.tracking_uri, integrity=integrity)
+            yield ModelRegistry(tracking_uri=self.tracking_uri, integrity=integrity, witness=witness)
 
     def version_url(self, model_name: str, version: int | str) -> str:
         """Return the address of a model version's page in MLflow's UI."""

@@ -148,8 +148,9 @@ def _deliver() -> None:
             where = (str(content.get("conn_id")), str(content.get("model")))
             if where in failed:
                 continue
+            kept = content
             try:
-                event = _deliver_one(content)
+                event, kept = _deliver_one(content)
             except _UndeliverableError:
                 log.exception("A decision on %s can never be entered in the promotion ledger: %s", where[1], content)
                 event = UNDELIVERABLE
@@ -157,7 +158,8 @@ def _deliver() -> None:
                 failed[where] = error
                 continue
             with create_session(scoped=False) as session:
-                session.execute(update(Log).where(Log.id == number).values(event=event))
+                changed = {"event": event} if kept is content else {"event": event, "extra": json.dumps(kept)}
+                session.execute(update(Log).where(Log.id == number).values(**changed))
         for first in failed.values():
             raise first
 
@@ -181,30 +183,34 @@ def _content(extra: str | None) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
-def _deliver_one(content: dict[str, Any]) -> str:
+def _deliver_one(content: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Deliver a letter; return what it is now, and what its row keeps: the anchor of the entry as well."""
     from dataclasses import replace
 
+    from include.lifecycle.anchors import sign
     from include.lifecycle.errors import BadInputError
     from include.lifecycle.keys import Keyring
     from include.lifecycle.statements import Ask, Decided
     from model_registry.hooks import LIMITS_OF_A_PERSON, MLflowRegistryHook
+    from model_registry.witness import ANCHOR, ServerWitness
 
     keyring = Keyring.from_environment()
     if "decided" not in content or (keyring and not keyring.accepts(content, _LETTER)):
         log.error("A row of the audit log pretends to be a decision on %s: nobody with the key wrote it", content)
-        return FOREIGN
+        return FOREIGN, content
     try:
         decided, model, conn_id = Decided.from_dict(content["decided"]), str(content["model"]), str(content["conn_id"])
         ask = Ask.from_dict(content["ask"]) if content["ask"] is not None else None
         _fits(decided, ask)
     except (AttributeError, KeyError, TypeError, ValueError, BadInputError) as error:
         raise _UndeliverableError(f"it is no decision: {type(error).__name__}: {error}") from error
-    with MLflowRegistryHook(conn_id).registry(limits=LIMITS_OF_A_PERSON) as registry:
+    with MLflowRegistryHook(conn_id).registry(limits=LIMITS_OF_A_PERSON, witness=ServerWitness()) as registry:
         if ask is not None:
             decided = replace(decided, ask=registry.ask(ask).id)
-        registry.decide(model, decided)
-    log.info("%s %s %s version (ask %s)", decided.decision.user, decided.decision.outcome, model, decided.ask)
-    return DECIDED
+        entered = registry.decide(model, decided)
+    who, what = decided.decision.user, decided.decision.outcome
+    log.info("%s %s a version of %s (ask %s): %s", who, what, model, decided.ask, entered or "in the ledger before")
+    return DECIDED, content if entered is None else {**content, ANCHOR: sign(keyring, model, entered)}
 
 
 def _row(event: str, task: Any, caller: "Caller", content: dict[str, Any], task_id: str | None = None) -> Any:

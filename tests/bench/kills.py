@@ -1,11 +1,12 @@
 """A move that is interrupted at every call it makes to MLflow, then made again: what comes out.
 
-    python tests/bench/kills.py [--what promote|rollback] [--fault kill|readonly|lost|all] [--backend sqlite|postgresql]
+    python tests/bench/kills.py [--what promote|rollback|decide] [--fault kill|readonly|lost|all] [--backend sqlite|postgresql]
 
 ``kill``: a process of its own is killed with signal 9 before each call. ``readonly``: from each call on MLflow's
 database takes no write. ``lost``: the answer to each writing request is dropped after the server committed it.
 The same move is then made again (after ``lost`` only where the first try failed), on a clock that lets the dead
 holder's time to live pass quickly, and the outcome compared with that of a move that nothing interrupted.
+``decide`` is a move with what comes before it in Airflow: the ask of the waiting task and the decision on it.
 """
 
 import argparse
@@ -86,7 +87,8 @@ class Case:
         live = in_production(registry.catalog.stages(self.model))
         events = [event for event in registry.history(self.model) if event.run_id == run_id]
         events = [registry.ledger(self.model).texts.complete(event) for event in events]
-        asked = decision(run_id)
+        asked, said = decision(run_id, self.what), registry.ledger(self.model).read().statements
+        asks = [ask for ask in said.asks.values() if ask.place.run_id == run_id]
         wrong = {
             f"in Production: {live}": live != [self.version],
             "the former one is not archived": registry.version(self.model, self.former).stage != "Archived",
@@ -96,6 +98,8 @@ class Case:
             f"{len(events)} events": len(events) != 1,
             "event": [(event.reason, event.archived) for event in events] != [(asked.reason, (self.former,))],
             f"ledger: {registry.verify(self.model)}": bool(registry.verify(self.model)),
+            "asks and decisions": self.what == "decide" and [ask.id in said.decided for ask in asks] != [True],
+            "decided twice": bool(said.late),
             "lock": registry.ledger(self.model).read().holder is not None,
             "reconcile found something": registry.reconcile(self.model).changed,
         }
@@ -107,7 +111,7 @@ def main() -> int:
     for noisy in ("include", "mlflow", "alembic", "urllib3"):
         logging.getLogger(noisy).setLevel(logging.CRITICAL)
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--what", choices=["promote", "rollback"], default="promote")
+    parser.add_argument("--what", choices=["promote", "rollback", "decide"], default="promote")
     parser.add_argument("--fault", choices=["kill", "readonly", "lost", "all"], default="all")
     parser.add_argument("--backend", choices=["sqlite", "postgresql"], default="sqlite")
     given = parser.parse_args()

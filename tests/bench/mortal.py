@@ -1,10 +1,11 @@
-"""A process that promotes or rolls back and dies at a chosen call to MLflow."""
+"""A process that promotes, rolls back, or asks, decides and promotes, and dies at a chosen call to MLflow."""
 
 import json
 import os
 import signal
 import warnings
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 from mlflow import MlflowClient
@@ -12,11 +13,14 @@ from mlflow import MlflowClient
 from include.lifecycle.decisions import Decision, Door, Outcome
 from include.lifecycle.promotion import Transition
 from include.lifecycle.registry import ModelRegistry
+from include.lifecycle.statements import Ask, Decided, Place, as_reason
 
 RUN_ENTRIES = 2
 """So few that every move goes over the border between two runs of the ledger as well."""
 REASON = "better on Sundays, " * 200
 """Longer than an entry holds: the move keeps an artifact as well."""
+
+AT = datetime(2026, 1, 1, tzinfo=UTC)
 
 LEDGER_READS = ("get_run", "get_experiment_by_name")
 """Not counted: how often they are made depends on what the process has read before, and they change nothing."""
@@ -58,11 +62,21 @@ def _named(name: str, args: tuple[Any, ...]) -> str:
     return name
 
 
-def decision(run_id: str) -> Decision:
-    return Decision(Outcome.APPROVED, "ana", "benchmark", REASON, Door.CLI, dag_id="kills", run_id=run_id)
+def decision(run_id: str, what: str = "promote") -> Decision:
+    reason = as_reason(REASON) if what == "decide" else REASON
+    return Decision(Outcome.APPROVED, "ana", "benchmark", reason, Door.CLI, at=AT, dag_id="kills", run_id=run_id)
 
 
 def move(registry: ModelRegistry, what: str, model: str, version: int, run_id: str) -> Transition:
+    """Make a move: as somebody at the command line, or as sensor, API server and operator do one after the other."""
+    if what == "decide":
+        place = Place(dag_id="kills", run_id=run_id, task_id="await_approval")
+        ask = registry.ask(Ask(model=model, version=version, place=place, instance=run_id))
+        # the letter, which is delivered again, has the same id
+        decided = Decided(ask=ask.id, decision=decision(run_id, what), requested_by="", id=f"{model}-{run_id}")
+        registry.decide(model, decided)
+        found = registry.ledger(model).read().statements.decided[ask.id].what.decision
+        return registry.promote(model, version, found, ask=ask.id)
     make = registry.rollback if what == "rollback" else registry.promote
     return make(model, version, decision(run_id))
 

@@ -111,6 +111,7 @@ class Content:
         return {
             "verified": not ledger.problems,
             "problems": list(ledger.problems),
+            "accepted": ledger.accepted,
             "entries": ledger.entries,
             "head": ledger.head,
             "locked_since": ledger.locked_since,

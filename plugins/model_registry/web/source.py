@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
 from airflow.sdk.exceptions import AirflowNotFoundException
@@ -17,6 +17,7 @@ from include.lifecycle.errors import BadInputError, ModelNotFoundError, RetrainE
 from include.lifecycle.text import one_line
 from model_registry.hooks import LIMITS_OF_A_PERSON as LIMITS
 from model_registry.hooks import MLflowRegistryHook
+from model_registry.witness import ServerWitness
 
 if TYPE_CHECKING:
     from include.lifecycle.registry import ModelRegistry
@@ -123,11 +124,15 @@ def _import_mlflow() -> None:
 
 @dataclass(frozen=True)
 class Opened:
-    """A registry that can be read, and what the configuration says of one of its models."""
+    """A registry that can be read, and what the configuration says of one of its models.
+
+    :param objection: why nothing of that model is promoted through the connection; empty where something is
+    """
 
     registry: "ModelRegistry"
     config: LifecycleConfig
     ui_url: str
+    objection: str = ""
 
     def names(self) -> set[str]:
         """Return the models that a page exists for."""
@@ -142,9 +147,11 @@ class Opened:
         policy = self.config.approval.policy if name == self.config.model else None
         timezone = self.config.schedule.timezone
         try:
-            return overview(self.registry, name, policy=policy, timezone=timezone, ui_url=self.ui_url)
+            found = overview(self.registry, name, policy=policy, timezone=timezone, ui_url=self.ui_url)
         except ModelNotFoundError:
             return None
+        objections = (self.objection,) if self.objection and name == self.config.model else ()
+        return replace(found, warnings=(*objections, *found.warnings))
 
     def card(self, name: str, deadline: float) -> "Overview | Unreadable | None":
         """Return what the list shows of one of them: why, where it cannot be read, and the others all the same.
@@ -188,5 +195,5 @@ def _opened() -> Iterator[Opened]:
         server = hook.server
     except ValueError as error:
         raise PageError(503, f"MLflow cannot be reached: {one_line(str(error), 500)}.") from error
-    with hook.registry(limits=LIMITS) as registry:
-        yield Opened(registry, config, server.ui_url)
+    with hook.registry(limits=LIMITS, witness=ServerWitness()) as registry:
+        yield Opened(registry, config, server.ui_url, hook.objection(config.approval.policy))
