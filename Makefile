@@ -154,6 +154,8 @@ bench: $(STAMP) ## Times of features, parsing, clicks and waits; races, kills, s
 	$(PY) tests/bench/races.py --backend sqlite --case promote-rollback --trials 50
 	$(PY) tests/bench/races.py --backend sqlite --case promote-promote --trials 50 --no-lock
 	$(PY) tests/bench/kills.py
+	$(PY) tests/bench/kills.py --what decide
+	$(PY) tests/bench/outbox_kills.py
 	$(PY) tests/bench/replay.py
 	$(PY) tests/bench/long_ledger.py
 	$(PY) tests/bench/waiting.py

@@ -1,6 +1,7 @@
 """A move that is interrupted at every call it makes to MLflow, then made again: what comes out.
 
-    python tests/bench/kills.py [--what promote|rollback|decide] [--fault kill|readonly|lost|all] [--backend sqlite|postgresql]
+    python tests/bench/kills.py [--what promote|rollback|decide] [--fault kill|readonly|lost|all]
+                                [--backend sqlite|postgresql]
 
 ``kill``: a process of its own is killed with signal 9 before each call. ``readonly``: from each call on MLflow's
 database takes no write. ``lost``: the answer to each writing request is dropped after the server committed it.

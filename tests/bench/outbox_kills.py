@@ -1,11 +1,11 @@
-"""Airflow's API server killed at every step of a decision: is a mark in Airflow a decision in the ledger, and only then?
+"""Airflow's API server killed at every step of a decision: is a mark a decision in the ledger, and only then?
 
     python tests/bench/outbox_kills.py [--outcome success|failed]
 
-A process of its own handles one request, a mark of the approval task, in Airflow's own API application on SQLite, with
-a real MLflow, and is killed with signal 9 before each statement that it sends to Airflow's database, each commit and each
-request to MLflow. Then the next API server delivers what was left. A mark that Airflow's database kept must have exactly
-one decision of that user in the ledger, one that it did not keep none.
+A process of its own handles one request, a mark of the approval task, in Airflow's own API application on SQLite,
+with a real MLflow, and is killed with signal 9 before each statement that it sends to Airflow's database, each commit
+and each request to MLflow. Then the next API server delivers what was left. A mark that Airflow's database kept must
+have exactly one decision of that user in the ledger, one that it did not keep none.
 """
 
 import argparse
@@ -49,7 +49,7 @@ def main() -> int:
         initdb()
         logging.disable(logging.CRITICAL)
         points, wrong, at = [], 0, 0
-        print(f"mark {outcome}: killed before                                marked  then in the ledger  verdict")
+        print(f"{'':3} {f'mark {outcome}, killed before':58} {'is now':8} {'decided':19}")
         while True:
             run_id = in_child(prepare_run)
             died = in_child(lambda run_id=run_id, at=at: mark(run_id, outcome, at))
@@ -57,10 +57,8 @@ def main() -> int:
             expected = ["ben"] if marked == outcome else []
             good = decided == expected and late == 0
             wrong += not good
-            print(
-                f"{at:3} {died or '(nothing: it is done)':58} {marked:7}  {decided!s:18}  {'as it should be' if good else 'WRONG'}",
-                flush=True,
-            )
+            verdict = "as it should be" if good else "WRONG"
+            print(f"{at:3} {died or '(nothing: it is done)':58} {marked:8} {decided!s:19} {verdict}", flush=True)
             points.append(died)
             at += 1
             if not died:
@@ -75,6 +73,7 @@ def in_child(act: Callable[[], Any]) -> Any:
     if (child := os.fork()) == 0:
         try:
             os.close(reading)
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
             _fresh_connections()
             global _tell
             _tell = os.fdopen(writing, "w", buffering=1)
@@ -169,11 +168,8 @@ def recover(run_id: str) -> tuple[str, list[str], int]:
         state = session.query(TaskInstance).filter_by(run_id=run_id, task_id=APPROVAL).one().state
     statements = said()
     asks = [ask.id for ask in statements.asks.values() if ask.place.run_id == run_id]
-    return (
-        str(state),
-        [statements.decided[ask].what.decision.user for ask in asks if ask in statements.decided],
-        len(statements.late),
-    )
+    decided = [statements.decided[ask].what.decision.user for ask in asks if ask in statements.decided]
+    return str(state), decided, len(statements.late)
 
 
 if __name__ == "__main__":
