@@ -74,17 +74,25 @@ def compare(state: LedgerState, anchors: Iterable[tuple[int, str]]) -> Iterator[
             yield f"entry {number} is not what it was: its digest is {found[:SHOWN]}, the anchor says {digest[:SHOWN]}"
 
 
-def sign(keyring: Keyring, model: str, anchor: Anchor) -> str:
-    """Return an anchor as it is kept where people can write, signed where there is a key."""
-    return json.dumps(keyring.sign(anchor._asdict(), _PLACE, model), sort_keys=True)
+def sign(keyring: Keyring, model: str, anchor: Anchor, server: str = "") -> str:
+    """Return an anchor as it is kept where people can write, signed where there is a key.
+
+    :param server: tells the registry among several that have a model of this name, empty for what is kept in it
+    """
+    content = {**anchor._asdict(), "model": model, "server": server}
+    return json.dumps(keyring.sign(content, _PLACE), sort_keys=True)
 
 
-def signed(keyring: Keyring, model: str, texts: Iterable[object]) -> Iterator[Anchor]:
-    """Yield the anchors of a model among texts; where there is a key, those that it signed."""
+def signed(keyring: Keyring, model: str, texts: Iterable[object], server: str = "") -> Iterator[Anchor]:
+    """Yield the anchors of a model among texts; where there is a key, those that it signed.
+
+    :param server: as it was signed
+    """
     for text in texts:
         try:
             content = json.loads(text) if isinstance(text, str) else {}
-            if not keyring or keyring.accepts(content, _PLACE, model):
+            ours = (content["model"], content["server"]) == (model, server)
+            if ours and (not keyring or keyring.accepts(content, _PLACE)):
                 yield Anchor.parse(f"{content['entry']}:{content['digest']}")
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError, BadInputError):
             continue

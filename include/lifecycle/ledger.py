@@ -66,8 +66,8 @@ log = logging.getLogger(__name__)
 
 MAX_PROBLEMS, MAX_PROBLEM = 5, 200
 """How many problems an entry names that accepts them, and characters of each."""
-Witness = Callable[[str], Iterable[object]]
-"""Returns the anchors of a model that are kept outside MLflow, each as ``anchors.sign`` made it."""
+Witness = Callable[[str], Iterable[Anchor]]
+"""Returns the anchors of a model's ledger that are kept outside MLflow."""
 RUN_ENTRIES = 2000
 """Entries that one MLflow run holds: MLflow reads a run as a whole, 2,000 entries in about a tenth of a second."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.02, 1.0
@@ -149,9 +149,7 @@ class PromotionLedger:
         found = list(anchors.signed(self.keyring, self.model, texts))
         if (file := os.environ.get(anchors.ANCHORS_ENV)) and Path(file).exists():
             found += anchors.read(Path(file), self.model)
-        if self.witness is not None:
-            found += anchors.signed(self.keyring, self.model, self.witness(self.model))
-        return found
+        return [*found, *self.witness(self.model)] if self.witness is not None else found
 
     def require_intact(self, state: LedgerState) -> None:
         """Refuse to follow a ledger that is not what was written, as far as that can be told.

@@ -47,7 +47,7 @@ def promotions_of(model_name: str, arguments: Mapping[str, Any]) -> dict[str, An
     return {**arguments, "outlets": [*(arguments.get("outlets") or []), promotions_alias(model_name)]}
 
 
-def emit_promotion(context: Context, event: Event) -> bool:
+def emit_promotion(context: Context, event: Event, conn_id: str) -> bool:
     """Make an asset event of a promotion or rollback, unless there is one for this ledger entry already.
 
     So a retry makes no second event, also when the first try died after it had promoted; and a promotion by
@@ -55,6 +55,7 @@ def emit_promotion(context: Context, event: Event) -> bool:
 
     :param context: context of a task with ``promotions_alias`` among its outlets
     :param event: the ledger's event
+    :param conn_id: connection of the MLflow server
     :return: whether an event was made
     """
     asset, alias = production_asset(event.model), promotions_alias(event.model)
@@ -72,7 +73,7 @@ def emit_promotion(context: Context, event: Event) -> bool:
         "artifacts_digest": event.evidence.get(ARTIFACTS),
     }
     if event.entry is not None and event.digest is not None:
-        extra[ANCHOR] = sign(Keyring.from_environment(), event.model, Anchor(event.entry, event.digest))
+        extra[ANCHOR] = sign(Keyring.from_environment(), event.model, Anchor(event.entry, event.digest), conn_id)
     context["outlet_events"][alias].add(asset, extra=extra)
     return True
 

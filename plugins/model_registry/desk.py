@@ -122,7 +122,7 @@ class _Ledgers:
 
         if (conn_id, model) not in self.read:
             try:
-                with self.hook(conn_id).registry(limits=LIMITS_OF_A_PERSON, witness=ServerWitness()) as registry:
+                with self.hook(conn_id).registry(limits=LIMITS_OF_A_PERSON, witness=ServerWitness(conn_id)) as registry:
                     self.read[conn_id, model] = registry.ledger(model).read()
             except Exception as error:
                 log.warning("A decision on %s is refused, its ledger cannot be read", model, exc_info=True)

@@ -13,7 +13,7 @@ from airflow.sdk import BaseHook
 from airflow.sdk.log import mask_secret
 
 from include.lifecycle.environment import shared_environment
-from model_registry.witness import events_of_task
+from model_registry.witness import TaskWitness
 
 if TYPE_CHECKING:
     from airflow.sdk import Connection
@@ -157,7 +157,7 @@ class MLflowRegistryHook(BaseHook):
         *,
         integrity: "IntegrityMode" = "when_recorded",
         limits: Mapping[str, str] | None = None,
-        witness: "Witness" = events_of_task,
+        witness: "Witness | None" = None,
     ) -> Iterator["ModelRegistry"]:
         """Yield the model registry.
 
@@ -167,14 +167,16 @@ class MLflowRegistryHook(BaseHook):
 
         :param integrity: ``required`` promotes nothing whose artifacts have no recorded digests
         :param limits: time limits, over those of the environment
-        :param witness: where Airflow keeps anchors of the ledger; by default the asset's events, which a task can read
+        :param witness: where Airflow keeps anchors of the ledger; by default where a task can read them
         """
         from include.lifecycle.limits import bounded_requests
         from include.lifecycle.registry import ModelRegistry
 
         values = {**dict.fromkeys(CONNECTION_VARIABLES), **self.environment(), **(limits or {})}
         with shared_environment(values), bounded_requests():
-            yield ModelRegistry(tracking_uri=self.tracking_uri, integrity=integrity, witness=witness)
+            yield ModelRegistry(
+                tracking_uri=self.tracking_uri, integrity=integrity, witness=witness or TaskWitness(self.mlflow_conn_id)
+            )
 
     def version_url(self, model_name: str, version: int | str) -> str:
         """Return the address of a model version's page in MLflow's UI."""

@@ -49,7 +49,7 @@ class ModelReconcileOperator(BaseOperator):
         for problem in problems:
             self.log.error("Promotion ledger of %s: %s", model, problem)
         if live is not None and live.version == done.production:
-            emit_promotion(context, live)
+            emit_promotion(context, live, self.mlflow_conn_id)
         return {"model": model, "production": done.production, "changed": done.changed, "problems": problems}
 
 

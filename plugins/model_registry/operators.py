@@ -234,5 +234,5 @@ class ModelStageOperator(BaseOperator):
         for sentence in (sentence for move in moves for sentence in confirm(move)):
             self.log.info("%s", sentence)
         if self.stage == PRODUCTION:
-            emit_promotion(context, done.event)
+            emit_promotion(context, done.event, self.mlflow_conn_id)
         return done.to_dict()

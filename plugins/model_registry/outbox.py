@@ -204,13 +204,13 @@ def _deliver_one(content: dict[str, Any]) -> tuple[str, dict[str, Any]]:
         _fits(decided, ask)
     except (AttributeError, KeyError, TypeError, ValueError, BadInputError) as error:
         raise _UndeliverableError(f"it is no decision: {type(error).__name__}: {error}") from error
-    with MLflowRegistryHook(conn_id).registry(limits=LIMITS_OF_A_PERSON, witness=ServerWitness()) as registry:
+    with MLflowRegistryHook(conn_id).registry(limits=LIMITS_OF_A_PERSON, witness=ServerWitness(conn_id)) as registry:
         if ask is not None:
             decided = replace(decided, ask=registry.ask(ask).id)
         entered = registry.decide(model, decided)
     who, what = decided.decision.user, decided.decision.outcome
     log.info("%s %s a version of %s (ask %s): %s", who, what, model, decided.ask, entered or "in the ledger before")
-    return DECIDED, content if entered is None else {**content, ANCHOR: sign(keyring, model, entered)}
+    return DECIDED, content if entered is None else {**content, ANCHOR: sign(keyring, model, entered, conn_id)}
 
 
 def _row(event: str, task: Any, caller: "Caller", content: dict[str, Any], task_id: str | None = None) -> Any:

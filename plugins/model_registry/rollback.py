@@ -115,7 +115,7 @@ class ModelRollbackOperator(BaseOperator):
             done = registry.rollback(model, version, decision, ask=ask.id if ask is not None and approved else "")
         for sentence in confirm(done):
             self.log.info("%s", sentence)
-        emit_promotion(context, done.event)
+        emit_promotion(context, done.event, self.mlflow_conn_id)
         return done.to_dict()
 
     def _version(self, registry: "ModelRegistry", state: "LedgerState", model: str, ask: Ask | None) -> int:

@@ -7,9 +7,11 @@ of the asset of a model's Production version; the API server reads those and the
 import json
 import logging
 from collections.abc import Iterator
-from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
+
+if TYPE_CHECKING:
+    from include.lifecycle.anchors import Anchor
 
 log = logging.getLogger(__name__)
 
@@ -43,24 +45,43 @@ def asset_events(model: str) -> Iterator[dict[str, Any]]:
         yield event.extra or {}
 
 
-def events_of_task(model: str) -> Iterator[object]:
-    """Yield the anchors that the asset's events keep; none where there is no task that could read them."""
-    try:
-        yield from [extra.get(ANCHOR) for extra in asset_events(model)]
-    except Exception as error:  # noqa: BLE001 -- no asset, no task: the other anchors are compared
-        log.debug("Events of %s could not be read: %s", asset_name(model), type(error).__name__)
+class TaskWitness:
+    """The anchors that the events of a model's asset keep; none where there is no task that could read them.
+
+    :param conn_id: connection of the MLflow server: another one may have a model of the same name
+    """
+
+    def __init__(self, conn_id: str) -> None:
+        self.conn_id = conn_id
+
+    def __call__(self, model: str) -> "Iterator[Anchor]":
+        """Return the anchors of a model's ledger."""
+        try:
+            texts = [extra.get(ANCHOR) for extra in asset_events(model)]
+        except Exception as error:  # noqa: BLE001 -- no asset, no task: the other anchors are compared
+            log.debug("Events of %s could not be read: %s", asset_name(model), type(error).__name__)
+            texts = []
+        return _signed(model, texts, self.conn_id)
 
 
 class ServerWitness:
-    """The anchors that Airflow's database keeps, read once, in the API server."""
+    """The anchors that Airflow's database keeps, for the API server.
 
-    def __call__(self, model: str) -> Iterator[object]:
-        """Yield the anchors that may be a model's; the key tells."""
-        yield from self._decisions
-        yield from self._events(model)
+    :param conn_id: connection of the MLflow server
+    """
 
-    @cached_property
-    def _decisions(self) -> list[object]:
+    def __init__(self, conn_id: str) -> None:
+        self.conn_id = conn_id
+        self._decisions: list[object] | None = None
+
+    def __call__(self, model: str) -> "Iterator[Anchor]":
+        """Return the anchors of a model's ledger; the decisions of all models are read once."""
+        if self._decisions is None:
+            self._decisions = self._read_decisions()
+        return _signed(model, [*self._decisions, *self._read_events(model)], self.conn_id)
+
+    @staticmethod
+    def _read_decisions() -> list[object]:
         from airflow.models import Log
         from airflow.utils.session import create_session
         from sqlalchemy import select
@@ -72,7 +93,7 @@ class ServerWitness:
             return [_anchor(extra) for extra in session.scalars(query)]
 
     @staticmethod
-    def _events(model: str) -> list[object]:
+    def _read_events(model: str) -> list[object]:
         from airflow.models.asset import AssetEvent, AssetModel
         from airflow.utils.session import create_session
         from sqlalchemy import select
@@ -82,6 +103,13 @@ class ServerWitness:
             query = select(AssetEvent.extra).where(AssetEvent.asset_id == of_model)
             newest = query.order_by(AssetEvent.id.desc()).limit(LOOKED_AT)
             return [(extra or {}).get(ANCHOR) for extra in session.scalars(newest)]
+
+
+def _signed(model: str, texts: list[object], conn_id: str) -> "Iterator[Anchor]":
+    from include.lifecycle.anchors import signed
+    from include.lifecycle.keys import Keyring
+
+    return signed(Keyring.from_environment(), model, texts, conn_id)
 
 
 def _anchor(extra: str | None) -> object:

@@ -195,7 +195,7 @@ def params(registry, add) -> dict[str, str]:
 
 
 def problems(params: dict[str, str]) -> list[str]:
-    return list(chain.read_part(params["run"], params, chain.Trust(MODEL)).problems)
+    return [problem for _, problem in chain.read_part(params["run"], params, chain.Trust(MODEL)).problems]
 
 
 def test_a_changed_entry_is_found(params):
@@ -244,8 +244,8 @@ def test_a_damaged_ledger_is_not_followed_and_a_rollback_stays_possible(registry
 
 
 def test_an_entry_of_a_newer_schema_stops_promotions(params):
-    newer = json.dumps({**json.loads(params["00000007"]), "schema": 4})
-    with pytest.raises(BadInputError, match="Ledger entry 7 has schema 4, this software knows 3: update it"):
+    newer = json.dumps({**json.loads(params["00000007"]), "schema": 5})
+    with pytest.raises(BadInputError, match="Ledger entry 7 has schema 5, this software knows 4: update it"):
         chain.read_part(params["run"], {**params, "00000007": newer}, chain.Trust(MODEL))
 
 

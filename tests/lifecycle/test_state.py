@@ -87,7 +87,8 @@ def test_an_entry_is_checked_once_and_another_in_its_place_again(nights: LedgerS
 
 
 def test_another_ledger_in_the_same_process_has_its_own_account(nights: LedgerState) -> None:
-    del nights
-    known = dict(runs._accounts)
-    assert all(account.events for _, account in known.values())
+    parts, account = runs._accounts[nights.ledger_id, chain.Trust(MODEL)]
+    assert len(parts) == len(nights.runs) - 1
+    assert account.events
     assert runs._account((), chain.Trust(MODEL)) == Account()
+    assert runs._account(parts[:1], chain.Trust("another")) != account

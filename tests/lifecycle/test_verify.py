@@ -2,13 +2,14 @@
 
 import json
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from typing import Any
 
 import pytest
 
 from include.lifecycle import anchors
+from include.lifecycle import tags as tag
 from include.lifecycle.anchors import Anchor, head_of
 from include.lifecycle.entries import canonical
 from include.lifecycle.errors import BadInputError
@@ -22,8 +23,11 @@ LINK = "does not follow from the one before: one of them was changed"
 
 
 @pytest.fixture
-def ledger(mlflow_uri: str, registry: ModelRegistry, add: Callable[..., int]) -> Iterator[ModelRegistry]:
-    """Three validations and promotions, 18 entries and 3 borders: runs hold 0-4, 5-10, 11-15 and 16-17."""
+def ledger(mlflow_uri: str, registry: ModelRegistry, add: Callable[..., int]) -> ModelRegistry:
+    """Three validations and promotions, 18 entries and 3 borders: runs hold 0-4, 5-10, 11-15 and 16-17.
+
+    Whoever can write to the database removes the anchors that versions carry as well: see ``test_tampering`` for those.
+    """
     small = ModelRegistry(tracking_uri=mlflow_uri, run_entries=4)
     for _ in range(3):
         small.stage(MODEL, add())
@@ -31,6 +35,8 @@ def ledger(mlflow_uri: str, registry: ModelRegistry, add: Callable[..., int]) ->
         small.promote(MODEL, version, approved(run_id=f"night-{version}"))
     assert [entry.kind[0] for entry in small.ledger(MODEL).read().entries] == list("vbevnbevbenbebenbe")
     assert small.verify(MODEL) == []
+    for version in (1, 2, 3):
+        small.client.delete_model_version_tag(MODEL, str(version), tag.LEDGER_ANCHOR)
     return small
 
 

@@ -5,12 +5,16 @@ from collections.abc import Callable, Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from mlflow import MlflowClient
 
 from include.lifecycle import tags as tag
+from include.lifecycle.anchors import Anchor, head_of, sign
+from include.lifecycle.config import load_lifecycle_config
 from include.lifecycle.decisions import Decision, Door, Outcome
+from include.lifecycle.keys import Keyring
 from include.lifecycle.registry import ModelRegistry
 from tests.airflow_home import PASSWORD, example_bag
 from tests.registry_server import add_version, mlflow_server
@@ -116,6 +120,48 @@ def test_anonymous_gets_401(get: Callable[..., Any], path: str) -> None:
         assert "/api/v2/auth/login?next=http" in answer.text
     assert get(path, None, Authorization="Bearer nonsense").status_code in (401, 403)
     assert get(path, None, Cookie="_token=nonsense").status_code in (401, 403)
+
+
+def test_the_page_says_that_nothing_is_promoted_through_a_connection_that_people_can_edit(
+    get: Callable[..., Any], two: str, mlflow: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from airflow.models.connection import Connection
+    from airflow.utils.session import create_session
+
+    monkeypatch.setenv("RETRAIN_APPROVERS", "user:anna")
+    monkeypatch.setenv("_AIRFLOW_PROCESS_CONTEXT", "server")
+    config = load_lifecycle_config().model_copy(update={"model": two})
+    monkeypatch.setattr("model_registry.web.source.load_lifecycle_config", lambda: config)
+    assert get(f"/api/models/{two}").json()["warnings"] == []
+    parts = urlsplit(mlflow)
+    fields = {"conn_type": "http", "host": parts.hostname, "port": parts.port, "schema": "http"}
+    monkeypatch.delenv("AIRFLOW_CONN_MLFLOW_DEFAULT")
+    with create_session() as session:
+        session.add(Connection(conn_id="mlflow_default", **fields))
+    try:
+        (warning,) = get(f"/api/models/{two}").json()["warnings"]
+    finally:
+        with create_session() as session:
+            session.query(Connection).filter_by(conn_id="mlflow_default").delete()
+    assert "AIRFLOW_CONN_MLFLOW_DEFAULT" in warning
+
+
+def test_the_page_says_that_a_ledger_was_cut_by_what_airflow_keeps(
+    get: Callable[..., Any], two: str, registry: ModelRegistry
+) -> None:
+    from airflow.models import Log
+    from airflow.utils.session import create_session
+
+    head = head_of(registry.ledger(two).read())
+    assert head is not None
+    assert get(f"/api/models/{two}").json()["ledger"]["verified"]
+    later = Anchor(head.entry + 2, "f" * 64)
+    for server, verified in (("another_server", True), ("mlflow_default", False)):
+        anchor = sign(Keyring.from_environment(), two, later, server)
+        with create_session() as session:
+            session.add(Log(event="approval_decided", extra=json.dumps({"model": two, "ledger_anchor": anchor})))
+        found = get(f"/api/models/{two}").json()["ledger"]
+        assert (found["verified"], any("was cut" in text for text in found["problems"])) == (verified, not verified)
 
 
 def test_a_viewer_sees_what_is_live_what_waits_and_the_ledger(get: Callable[..., Any], two: str, mlflow: str) -> None:

@@ -15,6 +15,7 @@ import pytest
 from typer.testing import CliRunner
 
 from include.lifecycle import anchors as kept
+from include.lifecycle import tags as tag
 from include.lifecycle.decisions import Decision, Door, Outcome, utc_now
 from include.lifecycle.errors import BadInputError, LedgerDamagedError
 from include.lifecycle.registry import ModelRegistry
@@ -80,7 +81,7 @@ def test_every_confirmation_ends_with_an_anchor_that_verifies(registry, promote,
     arguments = [part for text in found for part in ("--anchor", text)]
     (shown, head) = command("history", "--verify", *arguments, "--anchors", str(file)).splitlines()
     assert shown == (
-        "The promotion ledger of rossmann-ensemble is whole: 17 entries in 1 MLflow run, anchors of 3 agree"
+        "The promotion ledger of rossmann-ensemble is whole: 17 entries in 1 MLflow run, anchors of 5 agree"
     )
     assert head == confirmations[-1][-1]
     assert [anchor.digest[:16] for anchor in kept.read(file, MODEL)] == [text.partition(":")[2] for text in found]
@@ -88,11 +89,20 @@ def test_every_confirmation_ends_with_an_anchor_that_verifies(registry, promote,
 
 def test_a_confirmation_does_not_fail_for_its_anchor(promote, monkeypatch, tmp_path, caplog):
     promote(to_stage="Staging")
-    monkeypatch.setenv("RETRAIN_LEDGER_ANCHORS", str(tmp_path))
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("RETRAIN_LEDGER_ANCHORS", str(tmp_path / "file" / "below"))
     lines = people.promote(load_config(), None, "better")
     assert lines[0] == "Model version 1 is now in Production"
     assert lines[-1].startswith("Ledger entry 4, digest ")
-    assert f"was not kept in {tmp_path}" in caplog.text
+    assert "was not kept in" in caplog.text
+
+
+def test_anchors_that_cannot_be_read_are_told_before_anything_moves(registry, promote, monkeypatch, tmp_path):
+    promote(to_stage="Staging")
+    monkeypatch.setenv("RETRAIN_LEDGER_ANCHORS", str(tmp_path))
+    with pytest.raises(BadInputError, match="The file of anchors"):
+        people.promote(load_config(), None, "better")
+    assert registry.version(MODEL, 1).stage == "Staging"
 
 
 def test_a_ledger_that_was_cut_fails_the_verification(registry, promote, capsys):
@@ -104,7 +114,28 @@ def test_a_ledger_that_was_cut_fails_the_verification(registry, promote, capsys)
     done = run("history", "--verify", "--anchor", text)
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1].startswith("error: The promotion ledger of rossmann-ensemble is not what was")
-    assert "no anchor was given, so a cut end cannot be told" in command("history", "--verify")
+    assert "anchors of 1 agree" in command("history", "--verify"), "the version carries one"
+    registry.client.delete_model_version_tag(MODEL, "1", tag.LEDGER_ANCHOR)
+    assert "no anchor is known, so a cut end cannot be told" in command("history", "--verify")
+
+
+def test_a_damaged_ledger_is_accepted_at_the_command_line(registry, promote):
+    promote("first")
+    promote(to_stage="Staging")
+    state = registry.ledger(MODEL).read()
+    with pytest.raises(BadInputError, match="nothing to accept"):
+        app(["accept-ledger", "--reason", "for fun"], standalone_mode=False)
+    registry.client.log_param(state.run_id, f"{state.next_number + 2:08d}", "{}")
+    with pytest.raises(LedgerDamagedError, match="accept-ledger"):
+        people.promote(load_config(), 2, "better")
+    first, *problems, last = command("accept-ledger", "--reason", "compared with the backup").splitlines()
+    assert first == f"The promotion ledger of {MODEL} goes on with entry {state.next_number + 3}; accepted as it is:"
+    assert any("missing" in problem for problem in problems)
+    assert last.startswith(f"Ledger entry {state.next_number + 3}, digest ")
+    assert people.promote(load_config(), 2, "better")[0] == "Model version 2 is now in Production"
+    whole, accepted, _ = command("history", "--verify").splitlines()
+    assert "is whole" in whole
+    assert f"before entry {state.next_number + 3} was accepted as it is by" in accepted
 
 
 def test_the_history_as_json_and_csv_holds_whole_reasons_as_text(registry, promote):
@@ -164,7 +195,7 @@ def test_a_ledger_from_before_the_key_is_sealed_once(registry, promote, monkeypa
     assert vouched.endswith("vouches for: 1 (ana), 2 (ana)")
     assert last.startswith("Every later entry needs the key. Ledger entry 9, digest ")
     assert people.rollback(load_config(), 1, "2 oversells")[0] == "Model version 1 is now in Production"
-    assert "12 entries in 1 MLflow run, signed, no anchor" in command("history", "--verify")
+    assert "12 entries in 1 MLflow run, signed, anchors of 1 agree" in command("history", "--verify")
     with pytest.raises(BadInputError, match="nothing that was written without a key"):
         app(["seal-ledger"], standalone_mode=False)
     monkeypatch.delenv("RETRAIN_LEDGER_KEY")

@@ -195,5 +195,5 @@ def _opened() -> Iterator[Opened]:
         server = hook.server
     except ValueError as error:
         raise PageError(503, f"MLflow cannot be reached: {one_line(str(error), 500)}.") from error
-    with hook.registry(limits=LIMITS, witness=ServerWitness()) as registry:
+    with hook.registry(limits=LIMITS, witness=ServerWitness(hook.mlflow_conn_id)) as registry:
         yield Opened(registry, config, server.ui_url, hook.objection(config.approval.policy))
