@@ -57,7 +57,7 @@ def main() -> int:
             print(f"asked {time.monotonic() - began:.0f} s after the start of the new one", flush=True)
             began = time.monotonic()
             api.mark(DAG_ID, run_id, APPROVAL_TASK, given.mark, "asked before the upgrade")
-            until("the end", lambda: api.run(DAG_ID, run_id).finished)
+            until("the end", lambda: api.run(DAG_ID, run_id).state in ("success", "failed"))
             live, events = registry.production(MODEL), registry.history(MODEL)
             last = events[-1]
             print(
