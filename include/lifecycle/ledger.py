@@ -164,7 +164,7 @@ class PromotionLedger:
         :param user: who accepts it
         :param user_source: how that is known
         :param reason: why
-        :param after: the last entry that is known of, where the end of the ledger or the whole of it is lost
+        :param after: the last entry that is known of, where all of the ledger is lost, or its end and no anchor is kept
         :return: the entry that says so
         :raises BadInputError: when there is nothing to accept
         :raises RetrainError: when MLflow did not take the entry
@@ -177,10 +177,11 @@ class PromotionLedger:
                     raise
                 self.runs.lead_to(self.runs.create(0))
                 state = self.writable(new=True)
-            found = [*verify.problems(self.client, state, [*self.anchors(), *([after] if after else [])])]
+            known = [*self.anchors(), *([after] if after is not None else [])]
+            found = verify.problems(self.client, state, known)
             number, head = state.next_number, state.head
-            if after is not None and after.entry >= number:
-                number, head = free_number(after.entry + 1, state.foreign), after.digest
+            if (last := max(known, default=None)) is not None and last.entry >= number:
+                number, head = free_number(last.entry + 1, state.foreign), last.digest
             if not found:
                 raise BadInputError(f"The promotion ledger of {self.model!r} is what was written: nothing to accept")
             content = {

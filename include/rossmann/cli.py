@@ -282,7 +282,7 @@ def seal_ledger(
 def accept_ledger(
     reason: Reason,
     after: Annotated[
-        str | None, typer.Option(help="ENTRY:DIGEST of the last entry that is known of, where the end is lost")
+        str | None, typer.Option(help="ENTRY:DIGEST of the last entry that is known of, where all is lost")
     ] = None,
     model: ModelName = None,
 ) -> None:

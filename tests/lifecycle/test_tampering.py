@@ -106,7 +106,7 @@ def test_a_damaged_ledger_goes_on_once_somebody_accepts_it(live: ModelRegistry, 
     tamper(live, edit)
     ledger = again(live)
     known = max(ledger.anchors())
-    entry = ledger.accept("ana", "operating system", "compared with the backup", known)
+    entry = ledger.accept("ana", "operating system", "compared with the backup")
     assert entry.content["problems"]
     assert entry.number > known.entry
     registry = impatient(live)
