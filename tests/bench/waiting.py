@@ -25,7 +25,9 @@ import yaml
 from test_rollback_dag import DAG_ID as ROLLBACK
 from test_rollback_dag import MODEL, champion
 
+from include.lifecycle.keys import KEY_FILE_ENV
 from include.lifecycle.registry import ModelRegistry
+from include.local_stack.credentials import ledger_key_file
 from include.local_stack.ports import free_port
 from include.local_stack.processes import Processes
 from include.local_stack.progress import Printer
@@ -58,6 +60,7 @@ def main() -> int:
             stack = Stack(Settings(processes.state_dir, free_port(), free_port()), processes, Printer())
             publish(stack)
             stack.start()
+            os.environ[KEY_FILE_ENV] = str(ledger_key_file(processes.state_dir))
             clicks(stack, given.clicks, Path(folder))
             costs(stack, given.waits, given.minutes)
     return 0

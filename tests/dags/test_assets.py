@@ -116,6 +116,8 @@ def run(dag: Any, version: int) -> str:
 def test_a_promotion_and_a_rollback_make_one_event_each_and_start_who_waits_for_it(
     mlflow: str, dags: dict[str, Any], sigterm: None
 ) -> None:
+    from include.lifecycle.anchors import Anchor, sign
+    from include.lifecycle.keys import Keyring
     from include.lifecycle.registry import ModelRegistry
     from tests.registry_server import add_version, stage_of
 
@@ -132,6 +134,9 @@ def test_a_promotion_and_a_rollback_make_one_event_each_and_start_who_waits_for_
             "reason": "",
             "ledger_entry": event.entry,
             "ledger_digest": event.digest,
+            "ledger_anchor": sign(
+                Keyring.from_environment(), MODEL, Anchor(event.entry, event.digest), "mlflow_default"
+            ),
             "artifacts_digest": None,
         }
     ]

@@ -5,6 +5,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -24,6 +25,8 @@ from include.local_stack.processes import Processes
 from include.local_stack.stack import PROJECT, Stack, clean_environment
 
 START_SECONDS = 300.0
+PATIENCE_SECONDS = 300.0
+"""For an answer of the API server: on SQLite a request waits for the writes of others."""
 UNWATCHED = "api-server-without-plugin"
 FAB_AUTH_MANAGER = "airflow.providers.fab.auth_manager.fab_auth_manager.FabAuthManager"
 
@@ -51,7 +54,9 @@ class Account:
         with requests.Session() as session:
             session.trust_env = False
             url = f"{self.url}/api/v2{path}"
-            return until_kept(partial(session.request, method, url, data=body, headers=headers, timeout=60))
+            return until_kept(
+                partial(session.request, method, url, data=body, headers=headers, timeout=PATIENCE_SECONDS)
+            )
 
     def patch(self, path: str, body: Any) -> tuple[int, str]:
         """Change something and return the status and, where it is refused, the sentence."""
@@ -137,18 +142,14 @@ def fab_site(stack: Stack, folder: Path) -> Iterator[Site]:
 def at_once(calls: Iterable[Callable[[], Any]]) -> list[Any]:
     """Make calls in the same instant, each in a thread of its own, and return what they returned."""
     calls = list(calls)
-    barrier, answers = threading.Barrier(len(calls)), [None] * len(calls)
+    barrier = threading.Barrier(len(calls))
 
-    def make(number: int, call: Callable[[], Any]) -> None:
+    def make(call: Callable[[], Any]) -> Any:
         barrier.wait()
-        answers[number] = call()
+        return call()
 
-    threads = [threading.Thread(target=make, args=numbered) for numbered in enumerate(calls)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return answers
+    with ThreadPoolExecutor(len(calls)) as pool:
+        return list(pool.map(make, calls))
 
 
 def run_path(dag_id: str, run_id: str) -> str:

@@ -354,21 +354,35 @@ def claim(run: Waiting, version: int, outcome: str = "approved") -> dict[str, An
     }  # fmt: skip
 
 
-@case("attack: XComs edited before the approval", [TAKEN] * 3, approved("olga", "good"), dags=(ATTACKED,))
+@case("attack: XComs edited before the approval", [TAKEN] * 4, approved("olga", "good"), dags=(ATTACKED,))
 def _(who: dict[str, Account], run: Waiting) -> list[str]:
     other = other_version(run)
-    words = [forge(who["omar"], run, task_id, claim(run, other)) for task_id in (APPROVAL, "promote")]
+    words = [forge(who["omar"], run, task_id, claim(run, other)) for task_id in ("stage", APPROVAL, "promote")]
     return [*words, run.mark(who["olga"], "good")]
 
 
-@case("attack: XComs edited after it, promote cleared", [TAKEN] * 2, approved("olga", "good"), dags=(ATTACKED,))
-def _(who: dict[str, Account], run: Waiting) -> list[str]:
-    words = [run.mark(who["olga"], "good")]
+def _edited_afterwards(who: dict[str, Account], run: Waiting, word: str) -> list[str]:
+    """Let the run that was approved promote another version: its XComs say so when ``promote`` is cleared."""
     run.until_end()
     other = other_version(run)
-    words.append(forge(who["omar"], run, APPROVAL, claim(run, other)))
+    words = [forge(who["omar"], run, task_id, claim(run, other)) for task_id in ("stage", APPROVAL)]
     run.clear_as(who["omar"], "promote", "confirm")
-    return words
+    return [word, *words]
+
+
+@case("attack: XComs edited after it, promote cleared", [TAKEN] * 3, approved("olga", "good"), dags=(ATTACKED,))
+def _(who: dict[str, Account], run: Waiting) -> list[str]:
+    return _edited_afterwards(who, run, run.mark(who["olga"], "good"))
+
+
+@case(
+    "attack: XComs edited after an answer, promote cleared",
+    [TAKEN] * 3,
+    approved("olga", "good"),
+    dags=(ATTACKED,),
+)
+def _(who: dict[str, Account], run: Waiting) -> list[str]:
+    return _edited_afterwards(who, run, run.respond(who["olga"], "Approve", "good"))
 
 
 @case(
@@ -402,7 +416,7 @@ def _(who: dict[str, Account], run: Waiting) -> list[str]:
 
 @case(
     "attack: a run deleted after its approval, and triggered again under the same id",
-    [TAKEN, NOT_APPROVER],
+    [TAKEN, "refused", NOT_APPROVER],
     approved("olga", "good"),
     dags=(ATTACKED,),
 )
@@ -415,6 +429,10 @@ def _(who: dict[str, Account], run: Waiting) -> list[str]:
     body = {"logical_date": None, "conf": conf, "dag_run_id": run.run_id}
     assert who["uwe"].send("POST", f"/dags/{run.dag_id}/dagRuns", body).ok
     run.until_waiting()
+    entity = {"task_id": APPROVAL, "new_state": "success", "note": "mine"}
+    bulk = {"actions": [{"action": "update", "entities": [entity]}]}
+    unseen = who["uwe"].send("PATCH", f"{run.path}/taskInstances%0A", bulk)
+    words.append("refused" if unseen.status_code >= 400 and run.state() == "deferred" else unseen.text)
     words.append(run.mark(who["uwe"], "again"))
     who["uwe"].patch(run.path, {"state": "success"})
     run.clear_as(who["uwe"], "promote", "confirm")

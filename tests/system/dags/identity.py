@@ -10,6 +10,7 @@ from model_registry.confirmations import ConfirmPromotionOperator
 from model_registry.operators import ModelStageOperator
 from model_registry.recording import RecordDecisionOperator
 from model_registry.sensors import ModelApprovalSensor
+from model_registry.templates import xcom_field
 
 MODEL = {"model_name": "{{ params.model }}"}
 VERSION = {"version": "{{ params.version }}"}
@@ -33,12 +34,15 @@ for dag_id, arguments in KINDS.items():
         default_args={"retries": 1, "retry_delay": timedelta(seconds=1)},
         params={"model": Param("m", type="string"), "version": Param(1, type="integer", minimum=1)},
     ):
-        approval = ModelApprovalSensor(task_id="await_approval", poll_seconds=5, **arguments, **MODEL, **VERSION)
+        # as the shipped DAGs: the version is what the task before left as XCom
+        version = {"version": xcom_field("stage", "version")} if dag_id == "identity_attacked" else VERSION
+        approval = ModelApprovalSensor(task_id="await_approval", poll_seconds=5, **arguments, **MODEL, **version)
         promote = ModelStageOperator(
-            task_id="promote", stage="Production", approval_task_id="await_approval", **arguments, **MODEL, **VERSION
+            task_id="promote", stage="Production", approval_task_id="await_approval", **arguments, **MODEL, **version
         )
         approval >> promote
         if dag_id == "identity_attacked":
+            ModelStageOperator(task_id="stage", stage="Staging", **MODEL, **VERSION) >> approval
             promote >> ConfirmPromotionOperator(
                 task_id="confirm", approval_task_id="await_approval", promote_task_id="promote", **MODEL
             )
