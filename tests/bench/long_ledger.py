@@ -83,10 +83,11 @@ def measure(url: str, model: str, repeats: int) -> dict[str, float]:
     context = multiprocessing.get_context("spawn")
     for _ in range(repeats):
         registry = ModelRegistry(tracking_uri=url)
-        version = staged(registry, model)
-        for action, number in (("page", 0), ("promote", version), ("rollback", 0)):
+        version, asked = staged(registry, model)
+        live = registry.ledger(model).read().production or 0  # what a rollback goes back to, once another is promoted
+        for action, number in (("page", 0), ("promote", version), ("rollback", live)):
             theirs, ours = context.Pipe()
-            process = context.Process(target=act, args=(url, model, action, number, ours))
+            process = context.Process(target=act, args=(url, model, action, number, asked, ours))
             process.start()
             ours.close()
             for name, spent in theirs.recv().items():
@@ -95,7 +96,7 @@ def measure(url: str, model: str, repeats: int) -> dict[str, float]:
     return {name: statistics.median(found) for name, found in seconds.items()}
 
 
-def act(url: str, model: str, action: str, version: int, pipe: Any) -> None:
+def act(url: str, model: str, action: str, version: int, asked: str, pipe: Any) -> None:
     """Do one thing in this process, and send how long it took."""
     warnings.filterwarnings("ignore", category=FutureWarning)
     logging.disable(logging.WARNING)
@@ -112,24 +113,20 @@ def act(url: str, model: str, action: str, version: int, pipe: Any) -> None:
         timed("page", lambda: overview(registry, model))
         timed("page, again", lambda: overview(registry, model))
     elif action == "promote":
-        asked = registry.ledger(model).read().statements.last_ask(place(version))
-        registry = ModelRegistry(tracking_uri=url)
-        timed("promote", lambda: registry.promote(model, version, approval("ana"), ask=asked.id if asked else ""))
+        timed("promote", lambda: registry.promote(model, version, approval("ana"), ask=asked))
     else:
-        former = registry.previous_champion(model)
-        registry = ModelRegistry(tracking_uri=url)
-        timed("rollback", lambda: registry.rollback(model, former.version if former else 0, approval("ben")))
+        timed("rollback", lambda: registry.rollback(model, version, approval("ben")))
     pipe.send(found)
 
 
-def staged(registry: ModelRegistry, model: str) -> int:
-    """Register a version and bring it to where its approval was given."""
+def staged(registry: ModelRegistry, model: str) -> tuple[int, str]:
+    """Register a version and bring it to where its approval was given; return it and the ask."""
     version = register(registry.client, model)
     registry.validated(validation(model, version))
     registry.stage(model, version)
     asked = registry.ask(ask(model, version, datetime.now(UTC)))
     registry.decide(model, Decided(ask=asked.id, decision=approval("ana")))
-    return version
+    return version, asked.id
 
 
 def register(client: MlflowClient, model: str) -> int:
