@@ -63,7 +63,7 @@ def compare(state: LedgerState, anchors: Iterable[tuple[int, str]]) -> Iterator[
     digests = {entry.number: entry.digest for entry in state.entries}
     last = state.next_number - 1
     for number, digest in sorted(set(anchors)):
-        if state.accepted is not None and number < state.accepted.number:
+        if number < state.judged_from:
             continue
         found = digests.get(number)
         if number > last:

@@ -156,7 +156,7 @@ def read_part(
     return Part(run_id, first, after, tuple(entries), tuple(problems), frozenset(foreign))
 
 
-def join(parts: Sequence[Part], before: Account, counted: int = 0) -> LedgerState:
+def join(parts: Sequence[Part], before: Account, counted: int) -> LedgerState:
     """Return what the parts of a ledger, in order, say together.
 
     :param before: what the entries of the first parts say

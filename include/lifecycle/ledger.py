@@ -151,12 +151,13 @@ class PromotionLedger:
             found += anchors.read(Path(file), self.model)
         return [*found, *self.witness(self.model)] if self.witness is not None else found
 
-    def require_intact(self, state: LedgerState) -> None:
+    def require_intact(self, state: LedgerState, versions: Iterable[VersionInfo] | None = None) -> None:
         """Refuse to follow a ledger that is not what was written, as far as that can be told.
 
+        :param versions: those of the model; by default they are looked up
         :raises LedgerDamagedError: names the first problem and the remedy
         """
-        verify.require_intact(self.model, state, self.anchors())
+        verify.require_intact(self.model, state, self.anchors(versions))
 
     def accept(self, user: str, user_source: str, reason: str, after: Anchor | None = None) -> Entry:
         """Go on with a ledger that is damaged or lost, behind what is left or known of it; nothing is repaired.

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 
 from mlflow.entities import ViewType
 
@@ -23,7 +24,7 @@ from include.lifecycle.stages import ARCHIVED, STAGING
 from include.lifecycle.state import LedgerState
 from include.lifecycle.summary import Former, Ledger, Live, Overview, Rules, Shown, Waiting
 from include.lifecycle.verify import accepted, foreign
-from include.lifecycle.versions import VersionInfo, in_production, numbers
+from include.lifecycle.versions import VersionInfo, in_production, numbers, pages
 
 MEASURED = 10
 """Waiting versions, newest first, whose metrics are read: each costs a request."""
@@ -33,16 +34,12 @@ NOTES = "promotion."
 
 def known_models(registry: ModelRegistry) -> list[str]:
     """Return the models that have a promotion ledger, by name."""
-    found: set[str] = set()
-    token: str | None = None
-    while True:
-        page = registry.client.search_experiments(
-            view_type=ViewType.ACTIVE_ONLY, filter_string=f"name LIKE '{EXPERIMENT}/%'", page_token=token
-        )
-        found.update(item.name.removeprefix(f"{EXPERIMENT}/") for item in page if RUN_TAG in item.tags)
-        token = page.token
-        if not token:
-            return sorted(found)
+    search = partial(
+        registry.client.search_experiments,
+        view_type=ViewType.ACTIVE_ONLY,
+        filter_string=f"name LIKE '{EXPERIMENT}/%'",
+    )
+    return sorted({item.name.removeprefix(f"{EXPERIMENT}/") for item in pages(search) if RUN_TAG in item.tags})
 
 
 def overview(

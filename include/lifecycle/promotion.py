@@ -176,8 +176,9 @@ class Promoter:
         :param fenced: a promotion of this process that was taken over and may have written late
         :raises LedgerDamagedError: when the ledger is not what was written: it does not tell what to bring back
         """
-        state, stages = self.ledger.writable(), self.catalog.stages(self.model)
-        self.ledger.require_intact(state)
+        state, versions = self.ledger.writable(), self.catalog.search(self.model)
+        self.ledger.require_intact(state, versions)
+        stages = {info.version: info.stage for info in versions}
         if state.holder is None and plan(self.model, state, stages, fenced=fenced).is_empty:
             previous = _previous(state.events, state.production, stages)
             if not self.writer.wrong_aliases(state.production, previous):

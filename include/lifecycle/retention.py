@@ -143,7 +143,7 @@ class RetentionRunner:
         verdicts = self._verdicts(state)
         if not delete:
             return Retention(verdicts)
-        self.ledger.require_intact(state)
+        self.ledger.require_intact(state, [verdict.info for verdict in verdicts])
         completed = self._complete(decision)
         doomed = sorted((verdict.info for verdict in verdicts if not verdict.kept), key=lambda info: info.version)
         deleted = tuple(info.version for info in doomed if self._delete(info, decision))

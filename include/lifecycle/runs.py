@@ -7,7 +7,6 @@ the ledger goes on. A closed run never changes: it is read once in a process.
 
 import json
 import logging
-from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
@@ -21,7 +20,7 @@ from include.lifecycle.chain import Part, Seal, Trust, join, read_part
 from include.lifecycle.errors import BadInputError, LedgerGoneError, RetrainError
 from include.lifecycle.keys import KEY_ENV, KEY_FILE_ENV, MAC, Keyring
 from include.lifecycle.state import Account, LedgerState
-from include.lifecycle.versions import missing
+from include.lifecycle.versions import missing, pages
 
 log = logging.getLogger(__name__)
 
@@ -190,10 +189,12 @@ class LedgerRuns:
     def _first_runs(self) -> set[str]:
         """Return the runs that hold the first entries of a ledger of the model, wherever they are."""
         trust, found = Trust(self.model, self.keyring), set[str]()
-        experiments = [item.experiment_id for item in _pages(self.client.search_experiments, view_type=ViewType.ALL)]
+        experiments = [
+            item.experiment_id for item in pages(partial(self.client.search_experiments, view_type=ViewType.ALL))
+        ]
         for begins in ("params.`00000000` LIKE '%'", f"tags.`{FIRST_ENTRY_TAG}` = '0'"):
             search = partial(self.client.search_runs, experiments, begins, run_view_type=ViewType.ALL)
-            for run in _pages(search):
+            for run in pages(search):
                 part = read_part(run.info.run_id, run.data.params, trust)
                 ours = bool(self.keyring) or run.data.tags.get(MLFLOW_RUN_NAME) == self.model
                 if ours and part.entries:
@@ -290,14 +291,3 @@ def _account(parts: tuple[Part, ...], trust: Trust) -> Account:
             _accounts.pop(next(iter(_accounts)), None)
         _accounts[key] = parts, account
     return account
-
-
-def _pages(search: Callable[..., Any], **arguments: Any) -> Iterator[Any]:
-    """Yield what a search finds, page by page."""
-    token: str | None = None
-    while True:
-        page = search(**arguments, page_token=token)
-        yield from page
-        token = page.token
-        if not token:
-            return

@@ -5,8 +5,7 @@ process, and what is added to it later is all that costs.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from copy import copy
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import Self
@@ -16,7 +15,7 @@ from include.lifecycle.entries import BEGIN, END, Entry, Intent, free_number
 from include.lifecycle.events import Event, evidence_of
 from include.lifecycle.keys import MAC
 from include.lifecycle.stages import ARCHIVED, PRODUCTION, STAGING
-from include.lifecycle.statements import STATEMENTS, Ask, Decided, Numbered, Statements, Validation
+from include.lifecycle.statements import STATEMENTS, Ask, Decided, Numbered, Statements, Validation, copied
 from include.lifecycle.text import text_digest
 
 
@@ -55,11 +54,7 @@ class Account:
 
     def copy(self) -> Self:
         """Return an account to which entries are added without this one."""
-        found = copy(self)
-        for item in fields(self):
-            if isinstance(value := getattr(self, item.name), (Statements, list, dict, set)):
-                setattr(found, item.name, value.copy())
-        return found
+        return copied(self)
 
     def add(self, entries: Iterable[Entry]) -> Self:
         """Add entries, which follow those that are there."""
@@ -163,6 +158,11 @@ class LedgerState:
         return free_number(self.entries[-1].number + 1 if self.entries else 0, self.foreign)
 
     @property
+    def judged_from(self) -> int:
+        """Number of the first entry that is checked: somebody accepted what stands before it as it is."""
+        return self.accepted.number if self.accepted is not None else 0
+
+    @property
     def head(self) -> str:
         """Digest that the next entry carries."""
         return self.entries[-1].digest if self.entries else text_digest(self.ledger_id)
@@ -261,13 +261,12 @@ class LedgerState:
         A run decides once through a door, even if its user is told apart at one try only; without a run, at the
         command line, another user is another decision.
         """
-        asked = (version, decision.outcome, decision.door, decision.dag_id, decision.run_id)
-        for event in self.account.of_version.get(version, ()):
-            if (event.version, event.outcome, event.door, event.dag_id, event.run_id) == asked and (
-                decision.run_id is not None or event.user == decision.user
-            ):
-                return True
-        return False
+        asked = (decision.outcome, decision.door, decision.dag_id, decision.run_id)
+        return any(
+            (event.outcome, event.door, event.dag_id, event.run_id) == asked
+            and (decision.run_id is not None or event.user == decision.user)
+            for event in self.account.of_version.get(version, ())
+        )
 
     def stage_of(self, version: int) -> str | None:
         """Return the stage in which the ledger last saw a version, None when it never did."""

@@ -17,7 +17,7 @@ import json
 import secrets
 from collections.abc import Mapping
 from copy import copy
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Generic, Literal, Self, TypeVar
 
@@ -40,6 +40,7 @@ MAX_QUOTED = 2500
 """Characters of the same as JSON text."""
 Purpose = Literal["promotion", "rollback"]
 Statement = TypeVar("Statement")
+Collected = TypeVar("Collected")
 
 
 def as_reason(text: object) -> str:
@@ -228,6 +229,15 @@ class Numbered(Generic[Statement]):
     what: Statement
 
 
+def copied(collected: Collected) -> Collected:
+    """Return a copy of a dataclass and of what it collects, whose items are shared: nobody changes one."""
+    found = copy(collected)
+    for name, value in vars(collected).items():
+        if isinstance(value, (dict, list, set, Statements)):
+            setattr(found, name, value.copy())
+    return found
+
+
 @dataclass
 class Statements:
     """What the statements of a ledger say together.
@@ -259,11 +269,7 @@ class Statements:
 
     def copy(self) -> Self:
         """Return statements to which others are added without these."""
-        found = copy(self)
-        for item in fields(self):
-            if isinstance(value := getattr(self, item.name), (dict, list, set)):
-                setattr(found, item.name, value.copy())
-        return found
+        return copied(self)
 
     def add_validation(self, item: Numbered[Validation]) -> None:
         """Add what a gate said: the last word counts."""

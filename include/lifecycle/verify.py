@@ -69,11 +69,10 @@ def _order(state: LedgerState) -> Iterator[str]:
     """Yield what no life cycle writes: an ``end`` without its ``begin``, a lock taken that was not free."""
     before: Entry | None = None
     held: Entry | None = None
-    known = True  # a gap and what cannot be read are told already: who holds the lock behind them is not known
-    if state.accepted is not None:
-        known = False  # who held the lock before it is accepted as well
+    # a gap, what cannot be read and what was accepted are told already: who holds the lock behind them is not known
+    known = state.accepted is None
     for entry in state.entries:
-        if state.accepted is not None and entry.number < state.accepted.number:
+        if entry.number < state.judged_from:
             continue
         if before is not None and not (before.kind and free_number(before.number + 1, state.foreign) == entry.number):
             held, known = None, False
@@ -93,7 +92,7 @@ def _order(state: LedgerState) -> Iterator[str]:
 def _texts(client: MlflowClient, state: LedgerState) -> Iterator[str]:
     texts, checked = LongTexts(client, state.ledger_id), set[str]()
     for event in state.events:
-        if state.accepted is not None and (event.entry or 0) < state.accepted.number:
+        if (event.entry or 0) < state.judged_from:
             continue
         if event.reason_digest is None or event.reason_digest in checked:
             continue

@@ -1,9 +1,10 @@
 """Model versions as the registry shows them, and how to find one."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Self
+from functools import partial
+from typing import Any, Self
 
 from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
@@ -110,19 +111,26 @@ class VersionCatalog:
 
     def _search(self, model: str) -> list[ModelVersion]:
         quote = '"' if "'" in model else "'"
-        found: list[ModelVersion] = []
-        token: str | None = None
-        while True:
-            page = self.client.search_model_versions(f"name={quote}{model}{quote}", page_token=token)
-            found.extend(page)
-            token = page.token
-            if not token:
-                return found
+        return list(pages(partial(self.client.search_model_versions, f"name={quote}{model}{quote}")))
 
     def _no_model(self, model: str) -> str:
         names = sorted(item.name for item in self.client.search_registered_models(max_results=SHOWN))
         exist = f"registered are {', '.join(names)}" if names else "none is registered"
         return f"MLflow has no registered model {one_line(model, 100)!r}: {exist}"
+
+
+def pages(search: Callable[..., Any]) -> Iterator[Any]:
+    """Yield what a search of MLflow's client finds, page by page.
+
+    :param search: takes the ``page_token``
+    """
+    token: str | None = None
+    while True:
+        page = search(page_token=token)
+        yield from page
+        token = page.token
+        if not token:
+            return
 
 
 def missing(error: MlflowException) -> bool:

@@ -25,7 +25,6 @@ from model_registry.approvals import APPROVE, REASON
 from model_registry.callers import Caller, caller_of
 from model_registry.effects import APPROVAL_OPERATORS, Effects, Visit
 from model_registry.policies import STARTED_BY_A_RULE
-from model_registry.witness import ServerWitness
 
 if TYPE_CHECKING:
     from fastapi import HTTPException
@@ -122,7 +121,7 @@ class _Ledgers:
 
         if (conn_id, model) not in self.read:
             try:
-                with self.hook(conn_id).registry(limits=LIMITS_OF_A_PERSON, witness=ServerWitness(conn_id)) as registry:
+                with self.hook(conn_id).registry(limits=LIMITS_OF_A_PERSON) as registry:
                     self.read[conn_id, model] = registry.ledger(model).read()
             except Exception as error:
                 log.warning("A decision on %s is refused, its ledger cannot be read", model, exc_info=True)

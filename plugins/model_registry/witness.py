@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 ANCHOR = "ledger_anchor"
 """Where an asset event's extra and a row of the audit log keep an anchor."""
-LOOKED_AT = 50
+_LOOKED_AT = 50
 """Newest events of an asset that are looked at."""
 _ROWS = 500
 """Newest decisions, of all models together, whose anchors are looked at."""
@@ -41,7 +41,7 @@ def asset_events(model: str) -> Iterator[dict[str, Any]]:
     from airflow.sdk.execution_time.context import InletEventsAccessor
 
     events = InletEventsAccessor(asset_name=asset_name(model), asset_uri=asset_uri(model))
-    for event in events.ascending(False).limit(LOOKED_AT):
+    for event in events.ascending(False).limit(_LOOKED_AT):
         yield event.extra or {}
 
 
@@ -101,7 +101,7 @@ class ServerWitness:
         with create_session(scoped=False) as session:
             of_model = select(AssetModel.id).where(AssetModel.uri == asset_uri(model)).scalar_subquery()
             query = select(AssetEvent.extra).where(AssetEvent.asset_id == of_model)
-            newest = query.order_by(AssetEvent.id.desc()).limit(LOOKED_AT)
+            newest = query.order_by(AssetEvent.id.desc()).limit(_LOOKED_AT)
             return [(extra or {}).get(ANCHOR) for extra in session.scalars(newest)]
 
 
