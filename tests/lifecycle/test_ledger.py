@@ -63,8 +63,8 @@ def test_two_processes_find_the_same_ledger(client):
     assert PromotionLedger(client, "other").runs.open() != first.runs.open()
 
 
-def test_the_lock_excludes_and_is_released(ledger, client):
-    other = PromotionLedger(client, MODEL, ttl=30)
+def test_the_lock_excludes_and_is_released(client):
+    ledger, other = (PromotionLedger(client, MODEL, ttl=30) for _ in range(2))
     with ledger.lock() as held:
         assert other.read().holder == held.begin
         held.check()
