@@ -20,6 +20,7 @@ from include.lifecycle.chain import Part, Seal, Trust, join, read_part
 from include.lifecycle.errors import BadInputError, LedgerGoneError, RetrainError
 from include.lifecycle.keys import KEY_ENV, KEY_FILE_ENV, MAC, Keyring
 from include.lifecycle.state import Account, LedgerState
+from include.lifecycle.stored_run import read_params
 from include.lifecycle.versions import missing, pages
 
 log = logging.getLogger(__name__)
@@ -129,7 +130,7 @@ class LedgerRuns:
         :raises BadInputError: when it is gone or deleted, and how to get it back
         """
         try:
-            run = self.client.get_run(run_id)
+            stage, params = read_params(self.client, run_id)
         except MlflowException as error:
             if not missing(error):
                 raise
@@ -137,12 +138,12 @@ class LedgerRuns:
                 f"The promotion ledger of {self.model!r} (MLflow run {run_id}) is gone: restore MLflow's database"
                 " from a backup, or begin another one behind its last known entry: `accept-ledger --after ENTRY:DIGEST`"
             ) from error
-        if run.info.lifecycle_stage != "active":
+        if stage != "active":
             raise BadInputError(
                 f"The promotion ledger of {self.model!r} was deleted: restore it with"
                 f" `mlflow runs restore --run-id {run_id}`"
             )
-        return dict(run.data.params)
+        return params
 
     def create(self, first_entry: int) -> str:
         """Make an empty run and return its id.
