@@ -50,6 +50,7 @@ COPY include/__init__.py include/
 COPY include/config include/config
 COPY include/deploy/data-server.sh include/deploy/
 COPY include/lifecycle include/lifecycle
+COPY include/retraining include/retraining
 COPY include/rossmann include/rossmann
 RUN python -m compileall -q --invalidation-mode unchecked-hash include
 ARG CODE_COMMIT=unknown
@@ -94,6 +95,7 @@ COPY include/__init__.py include/
 COPY include/config include/config
 COPY include/deploy/*.py include/deploy/
 COPY include/lifecycle include/lifecycle
+COPY include/retraining include/retraining
 RUN python -m compileall -q --invalidation-mode unchecked-hash include plugins \
     && mkdir -p /opt/airflow/logs && chown -R retrain /opt/airflow
 ARG CODE_COMMIT=unknown

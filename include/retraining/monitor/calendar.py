@@ -1,0 +1,22 @@
+"""Days that are known to be odd: holidays and the days around them, which say little about a version."""
+
+import pandas as pd
+
+from include.retraining.monitor.config import HolidayConfig
+from include.retraining.protocol import Columns
+
+
+def odd_days(rows: pd.DataFrame, columns: Columns, rule: HolidayConfig | None) -> pd.DatetimeIndex:
+    """Return known holidays with the days around them, in order.
+
+    :param rows: delivered rows and, where it is known, the schedule of those to come: both have the rule's column
+    :param rule: what a holiday is, None: nothing is
+    """
+    if rule is None or columns.time is None or rule.column not in rows:
+        return pd.DatetimeIndex([])
+    column = rows[rule.column]
+    odd = column.notna() & ~column.astype(str).isin(rule.ordinary)
+    by_day = odd.groupby(pd.to_datetime(rows[columns.time]).dt.normalize()).mean()
+    holidays = by_day.index[by_day >= rule.share]
+    around = pd.to_timedelta(range(-rule.before_days, rule.after_days + 1), unit="D")
+    return pd.DatetimeIndex(sorted({day + shift for day in holidays for shift in around}))
