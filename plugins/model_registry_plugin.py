@@ -2,7 +2,7 @@
 
 from airflow.plugins_manager import AirflowPlugin
 
-from model_registry.links import ModelVersionLink
+from model_registry.links import ModelVersionLink, ReviewLink
 from model_registry.middleware import ApprovalMiddleware
 from model_registry.web import PREFIX, ModelPages, page_url
 
@@ -14,7 +14,7 @@ class ModelRegistryPlugin(AirflowPlugin):
     fastapi_root_middlewares = [  # noqa: RUF012 -- Airflow reads lists from the class
         {"name": "Decisions on approvals", "middleware": ApprovalMiddleware, "args": [], "kwargs": {}}
     ]
-    operator_extra_links = [ModelVersionLink()]  # noqa: RUF012
+    operator_extra_links = [ModelVersionLink(), ReviewLink()]  # noqa: RUF012
     fastapi_apps = [{"app": ModelPages(), "url_prefix": PREFIX, "name": "Models"}]  # noqa: RUF012
     # A page of its own rather than in Airflow's frame (url_route), which lets no link out. In a menu: a button outside
     # of one that leads to such a page does nothing when it is clicked (Airflow 3.3.2).

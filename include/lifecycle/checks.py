@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from include.lifecycle import tags as tag
-from include.lifecycle.decisions import Decision, Outcome
+from include.lifecycle.decisions import Decision, Door, Outcome
 from include.lifecycle.errors import TransitionRefusedError
 from include.lifecycle.stages import ARCHIVED, MOVES, NONE, PRODUCTION, STAGING
 from include.lifecycle.state import LedgerState
@@ -22,6 +22,7 @@ class Request:
     :param require_validation: the ledger has to know that the version passed its gate
     :param rollback: the version was in Production before and comes back
     :param ask: the ask whose approval is used, empty for who decides by making the move
+    :param require_review: the ledger has to know a review of the version
     """
 
     to_stage: str
@@ -29,6 +30,7 @@ class Request:
     require_validation: bool = True
     rollback: bool = False
     ask: str = ""
+    require_review: bool = False
 
 
 def check_move(state: LedgerState, info: VersionInfo, request: Request) -> None:
@@ -49,16 +51,37 @@ def check_move(state: LedgerState, info: VersionInfo, request: Request) -> None:
     if request.to_stage not in MOVES[info.stage]:
         raise TransitionRefusedError(_unknown_move(state, info, request.to_stage))
     if request.to_stage == NONE:
-        if request.decision.outcome is not Outcome.SUPERSEDED:
+        review = state.review(info.version)
+        held_back = review is not None and review.failed and request.decision.door is Door.AUTOMATIC
+        if request.decision.outcome is not Outcome.SUPERSEDED and not held_back:
             raise TransitionRefusedError(
-                f"Version {info.version} of {info.model!r} leaves Staging for None only when it is superseded,"
-                f" not {request.decision.outcome}: a rejected or expired version stays in Staging"
+                f"Version {info.version} of {info.model!r} leaves Staging for None only when it is superseded or its"
+                f" review holds it back, not {request.decision.outcome}: a rejected or expired version stays in Staging"
             )
         _check_not_approved(state, info)
         return
     _check_standing_decision(state, info, request.to_stage)
     if request.require_validation:
         _check_validated(state, info, request.to_stage)
+    if request.to_stage == PRODUCTION:
+        check_reviewed(state, info, required=request.require_review)
+
+
+def check_reviewed(state: LedgerState, info: VersionInfo, *, required: bool) -> None:
+    """Check that no review held a version back and, where one is required, that there was one of these artifacts.
+
+    :raises TransitionRefusedError: when it is not so, with what to do
+    """
+    review, which = state.review(info.version), f"Version {info.version} of {info.model!r}"
+    if review is not None and review.failed:
+        why = one_line(", ".join(review.titles("fail")))
+        raise TransitionRefusedError(f"{which} was held back by its review ({why}): a retrain is required")
+    if not required:
+        return
+    if review is None:
+        raise TransitionRefusedError(f"{which} was not reviewed, as the promotion ledger knows: run `review` first")
+    if review.digest != info.tags.get(tag.ARTIFACTS_DIGEST, ""):
+        raise TransitionRefusedError(f"{which} is not what was reviewed: its artifacts changed, review it again")
 
 
 def check_approved(state: LedgerState, info: VersionInfo, request: Request) -> None:

@@ -114,6 +114,8 @@ class PolicyConfig(Section):
     reason_required: bool = True
     four_eyes: bool = False
     """Whoever triggered the run may not approve it."""
+    review_required: bool = False
+    """A review of the version, which held it not back, has to be in the promotion ledger."""
     evidence_max_age_days: Positive | None = None
     blackouts: tuple[BlackoutConfig, ...] = ()
 
@@ -183,8 +185,10 @@ class RollbackConfig(Section):
     @field_validator("policy")
     @classmethod
     def _at_any_time(cls, policy: PolicyConfig) -> PolicyConfig:
-        if policy.blackouts or policy.evidence_max_age_days is not None:
-            raise ValueError("a rollback is exempt from blackouts and evidence_max_age_days: take them out here")
+        if policy.blackouts or policy.evidence_max_age_days is not None or policy.review_required:
+            raise ValueError(
+                "a rollback is exempt from blackouts, evidence_max_age_days and review_required: take them out here"
+            )
         return policy
 
     @model_validator(mode="after")
@@ -214,7 +218,23 @@ class RetentionConfig(Section):
     """Days for which a version is kept that was registered, or that the ledger names."""
 
 
-Occasion = Literal["waiting", "promoted", "rejected", "superseded", "expiring", "expired", "refused", "rolled_back"]
+Occasion = Literal[
+    "gate_failed",
+    "held_back",
+    "waiting",
+    "promoted",
+    "rejected",
+    "superseded",
+    "expiring",
+    "expired",
+    "refused",
+    "rolled_back",
+    "live_error",
+    "drift",
+    "data_missing",
+    "retrain_asked",
+    "rollback_proposed",
+]
 OCCASIONS: tuple[Occasion, ...] = get_args(Occasion)
 
 
@@ -252,6 +272,11 @@ class LifecycleConfig(Section):
     def predictions_experiment(self) -> str:
         """The MLflow experiment that records which version made which predictions."""
         return f"{self.experiment}-predictions"
+
+    @property
+    def monitoring_experiment(self) -> str:
+        """The MLflow experiment that holds what each night's monitoring found."""
+        return f"{self.experiment}-monitoring"
 
     model: str
     experiment: str

@@ -16,8 +16,8 @@ before, the first the digest of the ledger's own id. These types exist:
     says that the ledger goes on although what stands before it is damaged or lost: who accepted that, why, and the
     digest of what was there (``whole``). It has schema 4. Its number and ``prev`` follow the last entry that is known
     of, be it from an anchor alone.
-``validated``, ``asked``, ``decided``
-    are written whoever holds the lock, see ``statements``. They have schema 3.
+``validated``, ``reviewed``, ``asked``, ``decided``
+    are written whoever holds the lock, see ``statements``. They have schema 3, ``reviewed`` has 5.
 """
 
 import json
@@ -28,6 +28,7 @@ from typing import Any, Self
 
 from include.lifecycle.errors import BadInputError
 from include.lifecycle.events import Event
+from include.lifecycle.reviewed import REVIEW_SCHEMA, REVIEWED, Reviewed
 from include.lifecycle.statements import ASKED, DECIDED, VALIDATED, Ask, Decided, Validation
 from include.lifecycle.text import text_digest
 
@@ -36,14 +37,15 @@ SCHEMA = 1
 NEXT_SCHEMA = 2
 """Schema of ``next``."""
 ACCEPTED_SCHEMA = 4
-NEWEST_SCHEMA = ACCEPTED_SCHEMA
+NEWEST_SCHEMA = REVIEW_SCHEMA
 """The newest that this software reads."""
 BEGIN = "begin"
 END = "end"
 NEXT = "next"
 ACCEPTED = "accepted"
-_STATEMENTS: dict[str, type[Validation] | type[Ask] | type[Decided]] = {
+_STATEMENTS: dict[str, type[Validation] | type[Reviewed] | type[Ask] | type[Decided]] = {
     VALIDATED: Validation,
+    REVIEWED: Reviewed,
     ASKED: Ask,
     DECIDED: Decided,
 }
@@ -127,7 +129,7 @@ class Entry:
         return list(self._events)
 
     @cached_property
-    def statement(self) -> Validation | Ask | Decided:
+    def statement(self) -> Validation | Reviewed | Ask | Decided:
         """What an entry says that is one of ``STATEMENTS``."""
         return _STATEMENTS[self.kind].from_dict(self.content["what"])
 

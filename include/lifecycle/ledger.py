@@ -57,7 +57,7 @@ from include.lifecycle.keys import KEY_ENV, KEY_FILE_ENV, Keyring
 from include.lifecycle.limits import bounded_requests, time_to_live
 from include.lifecycle.runs import UNSEALED, LedgerRuns
 from include.lifecycle.state import LedgerState
-from include.lifecycle.statements import STATEMENT_SCHEMA, as_reason
+from include.lifecycle.statements import STATEMENTS, as_reason
 from include.lifecycle.text import one_line, storable
 from include.lifecycle.texts import LongTexts
 from include.lifecycle.versions import VersionCatalog, VersionInfo
@@ -259,7 +259,7 @@ class PromotionLedger:
                     self._roll_over(state)
                     continue
                 content = {
-                    "schema": STATEMENT_SCHEMA,
+                    "schema": STATEMENTS[kind],
                     "type": kind,
                     "prev": state.head,
                     "nonce": secrets.token_hex(8),

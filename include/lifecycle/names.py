@@ -13,6 +13,7 @@ from mlflow.utils.rest_utils import http_request
 from include.lifecycle.errors import BadInputError, RetrainError
 from include.lifecycle.registry import ModelRegistry
 from include.lifecycle.runs import EXPERIMENT
+from include.lifecycle.tags import EXPERIMENT_TAGS
 from include.lifecycle.versions import missing
 
 _PERMISSIONS = "/api/3.0/mlflow/users/current/permissions"
@@ -54,7 +55,7 @@ def claim(registry: ModelRegistry, model: str, experiments: Iterable[str]) -> li
 def _experiment(client: MlflowClient, name: str) -> str:
     found = client.get_experiment_by_name(name)
     if found is None:
-        return str(client.create_experiment(name))
+        return str(client.create_experiment(name, tags=EXPERIMENT_TAGS))
     if found.lifecycle_stage != "active":
         raise BadInputError(
             f"The experiment {name!r} was deleted: restore it with"

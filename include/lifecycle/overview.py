@@ -127,6 +127,7 @@ def _waiting(
             approval=found,
             evidence=_evidence(policy, state.validated_at(info.version), now),
             notes=tuple(value for key, value in sorted(info.tags.items()) if key.startswith(NOTES)),
+            review=state.review(info.version),
         )
 
 

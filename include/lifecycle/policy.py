@@ -126,6 +126,8 @@ def describe(policy: PolicyConfig) -> list[str]:
         rules.append("Whoever triggered the run cannot approve it.")
     if policy.evidence_max_age_days is not None:
         rules.append(f"The validation must not be older than {_days(policy.evidence_max_age_days)}.")
+    if policy.review_required:
+        rules.append("The version must have been reviewed, and not held back.")
     for window in policy.blackouts:
         days = "every day" if len(set(window.weekdays)) == len(WEEKDAYS) else ", ".join(window.weekdays)
         until = f"{window.end:%H:%M}{' of the next day' if window.days else ''}"

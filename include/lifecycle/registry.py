@@ -12,7 +12,7 @@ from include.lifecycle import tags as tag
 from include.lifecycle.anchors import Anchor
 from include.lifecycle.checks import Request, check_rollback, overtaken_by
 from include.lifecycle.config import RetentionConfig
-from include.lifecycle.decisions import Decision, Outcome, utc_now
+from include.lifecycle.decisions import Decision, Door, Outcome, utc_now
 from include.lifecycle.errors import (
     BadInputError,
     LedgerDamagedError,
@@ -27,6 +27,7 @@ from include.lifecycle.ledger import RUN_ENTRIES, PromotionLedger, Witness
 from include.lifecycle.links import version_url
 from include.lifecycle.promotion import Promoter, Reconciliation, Transition
 from include.lifecycle.retention import Retention, RetentionRunner
+from include.lifecycle.reviewed import REVIEWED, Reviewed
 from include.lifecycle.stages import NONE, PRODUCTION, STAGING, parse_stage
 from include.lifecycle.statements import ASKED, DECIDED, VALIDATED, Ask, Decided, Validation
 from include.lifecycle.text import one_line
@@ -217,15 +218,23 @@ class ModelRegistry:
         return moved
 
     def promote(
-        self, model: str, version: int, decision: Decision, *, require_validation: bool = True, ask: str = ""
+        self,
+        model: str,
+        version: int,
+        decision: Decision,
+        *,
+        require_validation: bool = True,
+        ask: str = "",
+        require_review: bool = False,
     ) -> Transition:
         """Move a version from Staging to Production; the one there is archived by the same call.
 
         :param decision: who approved it and why
         :param require_validation: refuse a version of which the ledger does not know that it passed its gate
         :param ask: the ask on which it was approved; empty for who decides by making this call
+        :param require_review: refuse a version of which the ledger knows no review
         """
-        request = Request(PRODUCTION, decision, require_validation, ask=ask)
+        request = Request(PRODUCTION, decision, require_validation, ask=ask, require_review=require_review)
         return self._promoter(model).move(version, request)
 
     def rollback(self, model: str, version: int, decision: Decision, *, ask: str = "") -> Transition:
@@ -276,6 +285,26 @@ class ModelRegistry:
     def validated(self, validation: Validation) -> None:
         """Enter in the ledger what a gate said of a version; the last word counts."""
         self.ledger(validation.model).state(VALIDATED, validation.to_dict())
+
+    def reviewed(self, review: Reviewed) -> Transition | None:
+        """Enter in the ledger what a review said of a version; one that it holds back goes from Staging to None.
+
+        :return: that move, None where there is none
+        """
+        self.ledger(review.model).state(REVIEWED, review.to_dict())
+        info = self.version(review.model, review.version)
+        tags = {tag.REVIEW_OUTCOME: review.verdict, tag.REVIEW_HEADLINE: review.headline}
+        if review.failed:
+            tags[tag.RETRAIN_REQUIRED] = tag.TRUE
+        for key, value in tags.items():
+            self.client.set_model_version_tag(review.model, str(review.version), key, one_line(value, MAX_NOTE))
+        if not review.failed or info.stage != STAGING:
+            return None
+        reason = f"held back by its review: {', '.join(review.titles('fail'))}"
+        decision = Decision(
+            Outcome.REJECTED, reason=reason, door=Door.AUTOMATIC, dag_id=review.dag_id, run_id=review.run_id
+        )
+        return self.transition(review.model, review.version, NONE, decision)
 
     def ask(self, ask: Ask) -> Ask:
         """Enter in the ledger what a task asks, unless an earlier try of it asked the same.

@@ -18,6 +18,7 @@ from include.lifecycle.config import PolicyConfig
 from include.lifecycle.decisions import Decision, Outcome, utc_now
 from include.lifecycle.links import version_url
 from include.lifecycle.policy import EVIDENCE, NOBODY, Facts, blackout_end, describe, evaluate
+from include.lifecycle.reviewed import Reviewed
 from include.lifecycle.text import markdown
 from include.lifecycle.versions import VersionInfo, missing
 
@@ -36,6 +37,7 @@ METRICS = (
 )
 """Metrics of a version's run that are shown when they are there, in this order."""
 NOTHING = "–"
+VERDICT_WORDS = {"pass": "✓ pass", "warn": "⚠ **warn**", "fail": "✗ **fail**", "none": NOTHING}
 _UNDECIDED = Decision(Outcome.APPROVED)
 
 FACTS = (
@@ -57,8 +59,10 @@ def render_review(
     metrics: Sequence[str] = METRICS,
     labels: Mapping[str, str] | None = None,
     notes: Mapping[str, str] | None = None,
+    review: Reviewed | None = None,
+    page_url: str = "",
 ) -> str:
-    """Return the review of a candidate as Markdown.
+    """Return what is known of a candidate as Markdown, what its review said first.
 
     :param registry: the registry
     :param model: registered model
@@ -66,20 +70,49 @@ def render_review(
     :param metrics: keys of metrics on the versions' runs, shown when the run of either has them
     :param labels: what to call a metric; by default its key in words
     :param notes: further facts, e.g. the note of the run: label and untrusted text
+    :param review: what compared it with Production on the same rows; without one the figures of both trainings are
+        shown, each on its own holdout
+    :param page_url: page of the review
     :raises VersionNotFoundError: when there is no such version
     """
     candidate, live = registry.version(model, version), registry.production(model)
     measured = run_metrics(registry, candidate)
     against = run_metrics(registry, live) if live is not None else {}
-    parts = [
+    parts = [render_checklist(review, page_url)] if review is not None else []
+    parts += [
         f"**{markdown(model)}, version {version}** is in {candidate.stage}. {_compared(candidate, live)}",
         f"Gate: {_gate(candidate)}.",
-        _metric_table([key for key in metrics if key in measured or key in against], measured, against, live, labels),
+        _metric_table([key for key in metrics if key in measured or key in against], measured, against, live, labels)
+        if review is None
+        else "",
         _fact_table(candidate, live, notes or {}),
     ]
     if url := version_url(registry.tracking_uri, model, version):
         parts.append(f"[Version {version} in MLflow]({url})")
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def render_checklist(review: Reviewed, page_url: str = "") -> str:
+    """Return the verdicts of a review as Markdown: what holds back or warns first, then every item."""
+    lines = [f"**{markdown(verdict_line(review), 500)}**", "", markdown(review.headline), "", markdown(review.rows)]
+    if page_url:
+        lines += ["", f"[The review, with tables and pictures]({page_url})"]
+    lines += ["", "| | Item | What was found |", "|:--|:--|:--|"]
+    lines += [
+        f"| {VERDICT_WORDS[item.verdict]} | {markdown(item.title)} | {markdown(item.sentence)} |"
+        for item in review.items
+    ]
+    return "\n".join(lines)
+
+
+def verdict_line(review: Reviewed) -> str:
+    """Return the verdict of a review in a few words: ``2 warnings: Bias overall, The last days``."""
+    failed, warned = review.titles("fail"), review.titles("warn")
+    if failed:
+        return f"Held back: {', '.join(failed)}"
+    if warned:
+        return f"{len(warned)} warning{'s' if len(warned) > 1 else ''}: {', '.join(warned)}"
+    return "No warning"
 
 
 def render_policy(policy: PolicyConfig, timezone: str, facts: Facts, *, now: datetime | None = None) -> str:

@@ -14,6 +14,7 @@ from include.lifecycle.decisions import Decision, Outcome
 from include.lifecycle.entries import BEGIN, END, Entry, Intent, free_number
 from include.lifecycle.events import Event, evidence_of
 from include.lifecycle.keys import MAC
+from include.lifecycle.reviewed import Reviewed
 from include.lifecycle.stages import ARCHIVED, PRODUCTION, STAGING
 from include.lifecycle.statements import STATEMENTS, Ask, Decided, Numbered, Statements, Validation, copied
 from include.lifecycle.text import text_digest
@@ -82,6 +83,8 @@ class Account:
         said = entry.statement
         if isinstance(said, Validation):
             self.statements.add_validation(Numbered(entry.number, entry.digest, said))
+        elif isinstance(said, Reviewed):
+            self.statements.add_review(Numbered(entry.number, entry.digest, said))
         elif isinstance(said, Ask):
             self.statements.add_ask(said)
         else:
@@ -222,8 +225,14 @@ class LedgerState:
 
     def evidence(self, version: int, tags: Mapping[str, str]) -> dict[str, str]:
         """Return what is known of a version: what its tags hold, and what the ledger knows of its gate."""
-        said = self.statements.validations.get(version)
-        return evidence_of(tags, said.what if said is not None else None)
+        said, review = self.statements.validations.get(version), self.review(version)
+        found = evidence_of(tags, said.what if said is not None else None)
+        return found | ({"review": review.verdict, "review_page": review.page} if review is not None else {})
+
+    def review(self, version: int) -> Reviewed | None:
+        """Return what a review said of a version last, None when there was none."""
+        said = self.statements.reviews.get(version)
+        return said.what if said is not None else None
 
     def standing(self, version: int) -> Event | None:
         """Return what was decided about a version, None when nothing was since it came to Staging.

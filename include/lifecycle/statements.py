@@ -6,6 +6,8 @@ people.
 
 ``validated``
     a version passed or failed its gate: what a move to Staging and a promotion ask for.
+``reviewed``
+    a review looked at a version: one that it held back is not promoted (``reviewed``).
 ``asked``
     a task asks about a version: the same ask again when Airflow tries the task once more, another one when somebody
     clears it.
@@ -23,11 +25,12 @@ from typing import Any, Generic, Literal, Self, TypeVar
 
 from include.lifecycle.config import PolicyConfig
 from include.lifecycle.decisions import Decision, Outcome, utc_now
+from include.lifecycle.reviewed import REVIEW_SCHEMA, REVIEWED, Reviewed
 from include.lifecycle.text import one_line, shorten, storable
 
 VALIDATED, ASKED, DECIDED = "validated", "asked", "decided"
-STATEMENTS = (VALIDATED, ASKED, DECIDED)
-STATEMENT_SCHEMA = 3
+STATEMENTS = {VALIDATED: 3, ASKED: 3, DECIDED: 3, REVIEWED: REVIEW_SCHEMA}
+"""The schema of each."""
 IN_AIRFLOW_ENV = "RETRAIN_IN_AIRFLOW"
 """Set for a step that a task runs: the task, which has the ledger's key, enters what the step's gate said."""
 MAX_NAME = 250
@@ -243,6 +246,7 @@ class Statements:
     """What the statements of a ledger say together.
 
     :param validations: the last one of each version
+    :param reviews: the last one of each version
     :param by_run: the version that a run of Airflow validated last, by DAG and run id
     :param validated_by: the runs of Airflow that validated a version
     :param asks: by id, as they were asked last
@@ -256,6 +260,7 @@ class Statements:
     """
 
     validations: dict[int, Numbered[Validation]] = field(default_factory=dict)
+    reviews: dict[int, Numbered[Reviewed]] = field(default_factory=dict)
     by_run: dict[tuple[str, str], int] = field(default_factory=dict)
     validated_by: dict[int, frozenset[tuple[str, str]]] = field(default_factory=dict)
     asks: dict[str, Ask] = field(default_factory=dict)
@@ -281,6 +286,10 @@ class Statements:
             self.validated_by[validation.version] = self.validated_by.get(validation.version, frozenset()) | {run}
         if self.first_validation is None:
             self.first_validation = item.number
+
+    def add_review(self, item: Numbered[Reviewed]) -> None:
+        """Add what a review said: the last word counts."""
+        self.reviews[item.what.version] = item
 
     def add_ask(self, ask: Ask) -> None:
         """Add what a task asks; a later try goes on with what was asked: it cannot ask about something else."""

@@ -12,6 +12,7 @@ from include.lifecycle.decisions import Decision
 from include.lifecycle.events import Event
 from include.lifecycle.history import Term
 from include.lifecycle.policy import Check
+from include.lifecycle.reviewed import Reviewed
 from include.lifecycle.versions import VersionInfo
 
 
@@ -72,6 +73,7 @@ class Waiting:
     :param approval: the approval that waits for its promotion, None while nobody decided
     :param evidence: whether the evidence still meets the policy, where the policy asks
     :param notes: what its way to Production met, such as a refusal
+    :param review: what its review said, None where there was none
     """
 
     shown: Shown
@@ -80,6 +82,7 @@ class Waiting:
     approval: Decision | None = None
     evidence: tuple[Check, ...] = ()
     notes: tuple[str, ...] = ()
+    review: Reviewed | None = None
 
     @property
     def version(self) -> int:

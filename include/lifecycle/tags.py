@@ -1,5 +1,8 @@
 """Names of the tags that a model version carries: the evidence that stage and promotion read."""
 
+EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
+"""Of an experiment: MLflow's UI opens one without it in its view for generative AI, which stays empty."""
+
 VALIDATION_OUTCOME = "validation.outcome"
 VALIDATION_METRIC = "validation.metric"
 VALIDATION_VALUE = "validation.value"
@@ -10,6 +13,12 @@ VALIDATION_FAILED_CHECKS = "validation.failed_checks"
 """JSON list of sentences, one for each check that failed."""
 PASSED = "passed"
 FAILED = "failed"
+
+REVIEW_OUTCOME = "review.outcome"
+REVIEW_HEADLINE = "review.headline"
+
+MONITOR_ALARMS = "monitor.alarms"
+"""On the version in Production: the alarms of its monitoring that are raised."""
 
 RETRAIN_REQUIRED = "retrain_required"
 TRUE = "true"

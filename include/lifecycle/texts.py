@@ -5,17 +5,15 @@ reason and the SHA-256 of the whole, the artifact ``reasons/SHA256.txt`` the who
 the entry: an entry never names a text that was not kept. A text that is read back is checked against the entry.
 """
 
-import hashlib
-import tempfile
 from dataclasses import replace
-from pathlib import Path
 
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
-from include.lifecycle.errors import LedgerDamagedError, RetrainError
+from include.lifecycle.errors import RetrainError
 from include.lifecycle.events import Event
-from include.lifecycle.text import one_line, text_digest
+from include.lifecycle.stored_file import read_stored
+from include.lifecycle.text import text_digest
 
 FOLDER = "reasons"
 
@@ -48,15 +46,7 @@ class LongTexts:
 
         :raises LedgerDamagedError: when it is gone or was changed
         """
-        name = f"the text {_path(digest)} of run {self.run_id}"
-        try:
-            with tempfile.TemporaryDirectory() as folder:
-                stored = Path(self.client.download_artifacts(self.run_id, _path(digest), folder)).read_bytes()
-        except (MlflowException, OSError) as error:
-            raise LedgerDamagedError(f"{name} cannot be read: {one_line(str(error), 200)}") from error
-        if hashlib.sha256(stored).hexdigest() != digest:
-            raise LedgerDamagedError(f"{name} was changed")
-        return stored.decode()
+        return read_stored(self.client, self.run_id, _path(digest), digest).decode()
 
     def complete(self, event: Event) -> Event:
         """Return an event with its whole reason.

@@ -11,6 +11,7 @@ from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 from docker.types import LogConfig
 from requests.exceptions import RequestException
 
+from include.lifecycle.config import NotificationConfig
 from include.lifecycle.containers import ContainerLimits
 from include.lifecycle.text import one_line
 from model_registry.contract import (
@@ -23,6 +24,7 @@ from model_registry.contract import (
 )
 from model_registry.exceptions import StepFailedError, StepRefusedError
 from model_registry.hooks import MLflowRegistryHook
+from model_registry.notifications import Notifications
 from model_registry.processes import Lines
 
 if TYPE_CHECKING:
@@ -72,6 +74,7 @@ class ContainerStepOperator(DockerOperator):
         network: str | None = None,
         mlflow_conn_id: str = MLflowRegistryHook.default_conn_name,
         data_conn_id: str | None = None,
+        notifications: Sequence[NotificationConfig] = (),
         **kwargs: Any,
     ) -> None:
         words = step_words(str(kwargs.get("task_id")), step, module)
@@ -84,6 +87,7 @@ class ContainerStepOperator(DockerOperator):
         self.limits = limits or ContainerLimits()
         self.mlflow_conn_id = mlflow_conn_id
         self.data_conn_id = data_conn_id
+        self.notifications = Notifications(notifications, self.task_id)
 
     def execute(self, context: Context) -> Any:
         """Run the step and return its result."""
@@ -174,7 +178,7 @@ class ContainerStepOperator(DockerOperator):
                 receive.finish()
             code = int(cli.wait(container)["StatusCode"])
             if code in (0, GATE_FAILED):
-                output.record_validation(context, self.mlflow_conn_id)
+                output.record(context, self.mlflow_conn_id, self.notifications)
             if code == 0:
                 return output.result()
             raise self._failure(code, output.sentence, cli.inspect_container(container)["State"])

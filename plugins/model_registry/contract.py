@@ -6,18 +6,22 @@ that was not passed: running it again would find the same. Any other failure may
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from airflow.sdk import BaseHook, Context
 from airflow.sdk.exceptions import AirflowNotFoundException
 from airflow.sdk.log import mask_secret
 
+from include.lifecycle.config import Occasion
+from include.lifecycle.reviewed import Reviewed
 from include.lifecycle.statements import IN_AIRFLOW_ENV, Validation
 from include.lifecycle.tags import FAILED, PASSED
 from include.lifecycle.text import one_line, storable
 from model_registry.exceptions import StepFailedError, StepRefusedError, told_to_airflow
 from model_registry.hooks import MLflowRegistryHook
+from model_registry.monitoring import Found, announce
+from model_registry.notifications import Notifications
 
 BAD_INPUT = 2
 GATE_FAILED = 3
@@ -87,23 +91,47 @@ class StepOutput:
         self._last = ""
         self.sentence = ""
 
-    def record_validation(self, context: Context, mlflow_conn_id: str) -> None:
-        """Enter in the promotion ledger what the step's gate said, where its result tells: the step has no key to it.
+    def record(self, context: Context, mlflow_conn_id: str, notifications: Notifications) -> None:
+        """Enter in the promotion ledger what the step's gate or review said, where its result tells.
+
+        The step has no key to the ledger. A version that its review holds back goes from Staging to None.
 
         :param context: context of the task that ran the step
         :param mlflow_conn_id: connection of the MLflow server
+        :param notifications: are told of what did not pass
         """
-        said = (self._parsed() or {}).get("validation")
-        if said is None:
-            return
+        result = self._parsed() or {}
+        for kind, read in (("validation", _validation), ("review", _review)):
+            if (said := result.get(kind)) is not None:
+                statement = self._record(kind, read, said, context, mlflow_conn_id)
+                _tell(notifications, context, statement, mlflow_conn_id)
+        if (night := result.get("monitor")) is not None:
+            try:
+                found = Found.of(night)
+            except ValueError as error:
+                raise StepRefusedError(f"Step {self._step}: {error}") from error
+            announce(context, found, notifications, mlflow_conn_id)
+
+    def _record(
+        self,
+        kind: str,
+        read: Callable[[object, str, str], Validation | Reviewed],
+        said: object,
+        context: Context,
+        mlflow_conn_id: str,
+    ) -> Validation | Reviewed:
         ti = context["ti"]
         try:
-            validation = _validation(said, ti.dag_id, ti.run_id)
+            statement = read(said, ti.dag_id, ti.run_id)
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             sentence = one_line(str(error))
-            raise StepRefusedError(f"Step {self._step}: its result holds no validation: {sentence}") from error
+            raise StepRefusedError(f"Step {self._step}: its result holds no {kind}: {sentence}") from error
         with told_to_airflow(), MLflowRegistryHook(mlflow_conn_id).registry() as registry:
-            registry.validated(validation)
+            if isinstance(statement, Validation):
+                registry.validated(statement)
+            elif (moved := registry.reviewed(statement)) is not None:
+                self._log.warning("Version %d went back to %s: %s", moved.version, moved.to_stage, moved.event.reason)
+        return statement
 
     def stdout(self, line: str) -> None:
         """Take a line of stdout; the last one is the result."""
@@ -139,8 +167,30 @@ class StepOutput:
         return result if isinstance(result, dict) else None
 
 
-def _validation(said: object, dag_id: str, run_id: str) -> Validation:
-    """Return what a result says of a version, each field checked: the ledger keeps it for good, and has to be readable.
+def _tell(
+    notifications: Notifications, context: Context, statement: Validation | Reviewed, mlflow_conn_id: str
+) -> None:
+    """Tell people of a version that did not pass."""
+    event: Occasion
+    if isinstance(statement, Validation):
+        event, passed, why = "gate_failed", statement.passed, "; ".join(statement.failed)
+    else:
+        event, passed, why = "held_back", not statement.failed, ", ".join(statement.titles("fail"))
+    if not passed:
+        url = MLflowRegistryHook(mlflow_conn_id).version_url(statement.model, statement.version)
+        notifications.send(context, event, statement.model, statement.version, reason=why, url=url)
+
+
+def _review(said: object, dag_id: str, run_id: str) -> Reviewed:
+    """Return what a result says of a version's review, checked like a validation."""
+    review = Reviewed.from_dict(_fields(Reviewed, said, dag_id, run_id))
+    if not review.model or review.version < 1:
+        raise ValueError("model and version should name a version")
+    return review
+
+
+def _fields(kind: type[Validation | Reviewed], said: object, dag_id: str, run_id: str) -> dict[str, Any]:
+    """Return the fields of a statement, each checked: the ledger keeps it for good, and has to be readable.
 
     :raises ValueError: names the fields that are not what they should be
     """
@@ -150,10 +200,18 @@ def _validation(said: object, dag_id: str, run_id: str) -> Validation:
         raise TypeError(f"it should be an object, found {said!r}")
     fields = {**said, "dag_id": dag_id, "run_id": run_id}
     try:
-        TypeAdapter(Validation).validate_json(json.dumps(fields), strict=True)
+        TypeAdapter(kind).validate_json(json.dumps(fields), strict=True)
     except ValidationError as error:
         raise ValueError("; ".join(f"{item['loc'][0]}: {item['msg']}" for item in error.errors())) from error
-    validation = Validation.from_dict(fields)
+    return fields
+
+
+def _validation(said: object, dag_id: str, run_id: str) -> Validation:
+    """Return what a result says of a version, each field checked.
+
+    :raises ValueError: names the fields that are not what they should be
+    """
+    validation = Validation.from_dict(_fields(Validation, said, dag_id, run_id))
     if not validation.model or validation.version < 1 or validation.outcome not in (PASSED, FAILED):
         raise ValueError(f"model, version and outcome should name a version and {PASSED} or {FAILED}")
     return validation

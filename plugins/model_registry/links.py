@@ -1,11 +1,17 @@
-"""Links from a task to MLflow."""
+"""Links from a task: to a version in MLflow, to its review."""
 
 from typing import TYPE_CHECKING
+from urllib.parse import quote, urlsplit
 
 from airflow.sdk import BaseOperator, BaseOperatorLink
 
 if TYPE_CHECKING:
     from airflow.sdk.types import TaskInstanceKey
+
+REVIEWS = "/model-registry/reviews"
+"""Where the plugin's pages show reviews."""
+MONITORING = "/model-registry/monitoring"
+"""Where they show the newest night of a model's monitoring."""
 
 
 class ModelVersionLink(BaseOperatorLink):
@@ -16,3 +22,22 @@ class ModelVersionLink(BaseOperatorLink):
     def get_link(self, operator: BaseOperator, *, ti_key: "TaskInstanceKey") -> str:  # noqa: ARG002
         """Return the address that the task found while it ran, empty when it did not come so far."""
         return str(getattr(operator, "version_url", ""))
+
+
+class ReviewLink(BaseOperatorLink):
+    """Link to the review of the model version that the task asks about."""
+
+    name = "Review"
+
+    def get_link(self, operator: BaseOperator, *, ti_key: "TaskInstanceKey") -> str:  # noqa: ARG002
+        """Return the address of the page, empty where the version was not reviewed."""
+        return str(getattr(operator, "review_url", ""))
+
+
+def review_url(model: str, version: int) -> str:
+    """Return the address of a version's review, which Airflow's API server shows."""
+    from airflow.configuration import conf
+
+    base = conf.get("api", "base_url", fallback="") or "/"
+    path = f"{urlsplit(base).path.rstrip('/')}{REVIEWS}/{version}/{quote(model, safe='')}"
+    return urlsplit(base)._replace(path=path).geturl()

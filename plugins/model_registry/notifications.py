@@ -34,6 +34,8 @@ log = logging.getLogger(__name__)
 Method = TypeVar("Method", bound=Callable[..., Any])
 PATIENCE_SECONDS = 20.0
 SENTENCES: dict[Occasion, str] = {
+    "gate_failed": "Version {version} of {model} failed its gate",
+    "held_back": "Version {version} of {model} was held back by its review",
     "waiting": "Version {version} of {model} waits for a decision",
     "promoted": "Version {version} of {model} is in Production",
     "rejected": "Version {version} of {model} was rejected",
@@ -42,6 +44,11 @@ SENTENCES: dict[Occasion, str] = {
     "expired": "Version {version} of {model} expired: nobody decided in time",
     "refused": "Version {version} of {model} was not promoted",
     "rolled_back": "Version {version} of {model} is back in Production",
+    "live_error": "The live error of version {version} of {model} is too high",
+    "drift": "The inputs or predictions of version {version} of {model} have changed",
+    "data_missing": "Data of {model} is missing or late",
+    "retrain_asked": "The monitoring asks for a retrain of {model}",
+    "rollback_proposed": "The monitoring proposes to roll back version {version} of {model}",
 }
 
 

@@ -199,7 +199,15 @@ class ModelStageOperator(BaseOperator):
             if (until := rules.held_until(decision)) is not None:
                 self.log.info("Approved, and a blackout is in force: the promotion waits until %s", until)
                 self.defer(trigger=DateTimeTrigger(moment=until), method_name="execute_after_blackout")
-        done = registry.promote(model, ask.version, decision, require_validation=self.require_validation, ask=ask.id)
+        done = registry.promote(
+            model,
+            ask.version,
+            decision,
+            require_validation=self.require_validation,
+            ask=ask.id,
+            # the policy under which it was asked: an ask from before there were reviews can be answered
+            require_review=ask.policy is not None and ask.policy.review_required,
+        )
         return self._done(context, done, [done])
 
     def _decided(self, context: Context, registry: "ModelRegistry", state: "LedgerState", ask: Ask) -> Decided | None:

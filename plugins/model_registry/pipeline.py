@@ -26,6 +26,7 @@ def pipeline_step(
         "step": arguments or (task_id,),
         "mlflow_conn_id": config.connections.mlflow,
         "data_conn_id": config.connections.data,
+        "notifications": config.notifications,
         **kwargs,
     }
     if config.runner == "local":

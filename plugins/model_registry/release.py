@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+from airflow.sdk import BaseOperator, chain
+
 from include.lifecycle.config import LifecycleConfig
 from model_registry.confirmations import ConfirmPromotionOperator
 from model_registry.operators import ModelStageOperator
@@ -26,11 +28,12 @@ class ReleaseTasks:
     confirm: ConfirmPromotionOperator
 
 
-def release_tasks(config: LifecycleConfig, *, version: str | int) -> ReleaseTasks:
+def release_tasks(config: LifecycleConfig, *, version: str | int, review: BaseOperator | None = None) -> ReleaseTasks:
     """Return the tasks that bring a version from its gate to Production, in the DAG around the call.
 
     :param config: the model's life cycle: names, connections, expiry, superseding, policy
     :param version: version that passed its gate (templated)
+    :param review: task that reviews the version once it is in Staging, where there is one
     """
     registry: dict[str, Any] = {
         "model_name": config.model,
@@ -74,6 +77,6 @@ def release_tasks(config: LifecycleConfig, *, version: str | int) -> ReleaseTask
         mlflow_conn_id=config.connections.mlflow,
         notifications=config.notifications,
     )
-    stage >> await_approval >> promote >> confirm
+    chain(stage, *((review,) if review is not None else ()), await_approval, promote, confirm)
     await_approval >> record_decision
     return ReleaseTasks(stage, await_approval, promote, record_decision, confirm)

@@ -22,7 +22,7 @@ from model_registry.exceptions import (
     told_to_airflow,
 )
 from model_registry.hooks import MLflowRegistryHook
-from model_registry.links import ModelVersionLink
+from model_registry.links import ModelVersionLink, ReviewLink, review_url
 from model_registry.notifications import Notifications
 from model_registry.policies import known_timezone, requested_by
 from model_registry.triggers import ModelApprovalTrigger
@@ -30,6 +30,7 @@ from model_registry.values import constant, known_operator, rendered_text, rende
 
 if TYPE_CHECKING:
     from include.lifecycle.registry import ModelRegistry
+    from include.lifecycle.reviewed import Reviewed
     from include.lifecycle.state import LedgerState
     from include.lifecycle.versions import VersionInfo
 
@@ -56,6 +57,8 @@ class _Found:
     :param body: what a reviewer is shown, empty where the task asked before in this try
     :param objection: why nobody can approve it here, empty when somebody can
     :param exists: whether there is such a version
+    :param warned: what its review warns of, for the subject of what is asked
+    :param reviewed: what its review said, in short
     """
 
     model: str
@@ -67,6 +70,8 @@ class _Found:
     body: str = ""
     objection: str = ""
     exists: bool = True
+    warned: str = ""
+    reviewed: str = ""
 
 
 class ModelApprovalSensor(BaseSensorOperator):
@@ -99,7 +104,7 @@ class ModelApprovalSensor(BaseSensorOperator):
     """
 
     template_fields = ("model_name", "version", "mlflow_conn_id")
-    operator_extra_links = (ModelVersionLink(),)
+    operator_extra_links = (ModelVersionLink(), ReviewLink())
     ui_color = "#fdebd0"
 
     def __init__(
@@ -138,6 +143,7 @@ class ModelApprovalSensor(BaseSensorOperator):
         self.notifications = Notifications(notifications, self.task_id)
         self.mlflow_conn_id = mlflow_conn_id
         self.version_url = ""
+        self.review_url = ""
 
     def execute(self, context: Context) -> Any:
         """Ask, then wait."""
@@ -159,7 +165,7 @@ class ModelApprovalSensor(BaseSensorOperator):
         if found.decision is not None:
             return PokeReturnValue(is_done=True, xcom_value=self._end(context, found, found.decision))
         if found.first:
-            self._tell(context, found, "waiting")
+            self._tell(context, found, "waiting", reason=found.reviewed)
         return PokeReturnValue(is_done=False)
 
     def _wait_or_end(self, context: Context, *, answered: bool = False, remind: bool = False) -> Any:
@@ -173,7 +179,8 @@ class ModelApprovalSensor(BaseSensorOperator):
             upsert_hitl_detail(
                 ti_id=ti.id,
                 options=[APPROVE, REJECT],
-                subject=f"Put version {found.version} of {found.model} into Production?",
+                # the list of Required Actions cuts it off: what tells one from another comes first
+                subject=f"Version {found.version}: put {found.model} into Production?{found.warned}",
                 body=found.body,
                 params={REASON: _REASON_FORM.serialize()},
             )
@@ -184,7 +191,7 @@ class ModelApprovalSensor(BaseSensorOperator):
                 "Waiting for a decision on version %d of %s until %s", found.version, found.model, ask.expires_at
             )
             self.log.info("Approve or reject it under Required Actions, or mark this task: the note is the reason")
-            self._tell(context, found, "waiting")
+            self._tell(context, found, "waiting", reason=found.reviewed)
         expires_at = ask.expires_at or now + self.expires_after
         remind_at = expires_at - self.remind_before if self.remind_before else None
         if remind and remind_at is not None and now >= remind_at:
@@ -212,7 +219,9 @@ class ModelApprovalSensor(BaseSensorOperator):
 
     def _look(self, context: Context) -> _Found:
         """Return what registry and ledger show; enter in the ledger what is asked, while the wait goes on."""
+        from include.lifecycle.checks import check_reviewed
         from include.lifecycle.errors import VersionNotFoundError
+        from include.lifecycle.review import verdict_line
 
         model = rendered_text(self.task_id, "model_name", self.model_name)
         version = rendered_version(self.task_id, self.version)
@@ -237,12 +246,30 @@ class ModelApprovalSensor(BaseSensorOperator):
                 asked = registry.ask(ask)
             if decision is not None or info is None:
                 return _Found(model, version, asked, decision, seen=seen, exists=info is not None)
+            if asked is None and self.policy is not None and self.policy.review_required:
+                check_reviewed(state, info, required=True)
             new_try = asked is None or asked.instance != str(context["ti"].id)
             objection = (hook.objection(self.policy) or desk_objection()) if new_try else ""
-            body = self._body(context, registry, ask, objection) if self.deferrable and new_try else ""
+            review = state.review(version)
+            if review is not None:
+                self.review_url = review_url(model, version)
+                context["ti"].xcom_push(key=self.operator_extra_links[1].xcom_key, value=self.review_url)
+            body = self._body(context, registry, ask, objection, review) if self.deferrable and new_try else ""
             if new_try:
                 ask = registry.ask(replace(ask, instance=str(context["ti"].id)))
-        return _Found(model, version, ask, first=asked is None, seen=seen, body=body, objection=objection)
+        warned = f" ({verdict_line(review)})" if review is not None and review.verdict == "warn" else ""
+        reviewed = f"{verdict_line(review)}. {review.headline}" if review is not None else ""
+        return _Found(
+            model,
+            version,
+            ask,
+            first=asked is None,
+            seen=seen,
+            body=body,
+            objection=objection,
+            warned=warned,
+            reviewed=reviewed,
+        )
 
     def _check_own(self, context: Context, state: "LedgerState", model: str, version: int) -> None:
         """Check that a run which validated a version asks about no other, whatever its XComs say meanwhile."""
@@ -292,12 +319,15 @@ class ModelApprovalSensor(BaseSensorOperator):
             expires_at=ask.expires_at or datetime.now(UTC) + self.expires_after,
         )
 
-    def _body(self, context: Context, registry: "ModelRegistry", ask: Ask, objection: str) -> str:
+    def _body(
+        self, context: Context, registry: "ModelRegistry", ask: Ask, objection: str, review: "Reviewed | None"
+    ) -> str:
         """Return what a reviewer is shown."""
         from include.lifecycle.review import METRICS, render_policy, render_review
 
         metrics = METRICS if self.review_metrics is None else self.review_metrics
-        body = render_review(registry, ask.model, ask.version, metrics=metrics)
+        page = self.review_url if review is not None else ""
+        body = render_review(registry, ask.model, ask.version, metrics=metrics, review=review, page_url=page)
         if self.policy is not None:
             facts = Facts(requested_by=requested_by(context), validated_at=ask.validated_at)
             body += f"\n{render_policy(self.policy, self.timezone, facts)}"
@@ -330,7 +360,8 @@ class ModelApprovalSensor(BaseSensorOperator):
         raise ApprovalRejectedError(f"Rejected: {who}. Production stays as it was.")
 
     def _tell(self, context: Context, found: _Found, event: Occasion, **told: str) -> None:
-        self.notifications.send(context, event, found.model, found.version, url=self.version_url, **told)
+        url = self.review_url if event == "waiting" and self.review_url else self.version_url
+        self.notifications.send(context, event, found.model, found.version, url=url, **told)
 
     def _record(self, model: str, version: int, decision: Decision) -> None:
         """Write the decision on the version at once; what fails here is left to ``RecordDecisionOperator``."""

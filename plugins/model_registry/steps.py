@@ -8,6 +8,7 @@ from typing import Any
 
 from airflow.sdk import BaseOperator, Context
 
+from include.lifecycle.config import NotificationConfig
 from include.lifecycle.keys import KEY_ENV
 from model_registry.contract import (
     GATE_FAILED,
@@ -18,6 +19,7 @@ from model_registry.contract import (
     typed_environment,
 )
 from model_registry.hooks import CONNECTION_VARIABLES, MLflowRegistryHook
+from model_registry.notifications import Notifications
 from model_registry.processes import ChildProcess
 
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
@@ -61,6 +63,7 @@ class PipelineStepOperator(BaseOperator):
         cwd: str | None = None,
         mlflow_conn_id: str = MLflowRegistryHook.default_conn_name,
         data_conn_id: str | None = None,
+        notifications: Sequence[NotificationConfig] = (),
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -71,6 +74,7 @@ class PipelineStepOperator(BaseOperator):
         self.cwd = cwd
         self.mlflow_conn_id = mlflow_conn_id
         self.data_conn_id = data_conn_id
+        self.notifications = Notifications(notifications, self.task_id)
         self._child: ChildProcess | None = None
 
     def execute(self, context: Context) -> dict[str, Any]:
@@ -82,7 +86,7 @@ class PipelineStepOperator(BaseOperator):
         self._child = ChildProcess(command, environment=self._environment(cwd), cwd=cwd)
         code = self._child.run(output.stdout, output.stderr)
         if code in (0, GATE_FAILED):
-            output.record_validation(context, self.mlflow_conn_id)
+            output.record(context, self.mlflow_conn_id, self.notifications)
         if code == 0:
             return output.result()
         raise self._failure(code, output.sentence)

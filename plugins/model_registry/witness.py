@@ -34,13 +34,18 @@ def asset_uri(model: str) -> str:
 
 
 def asset_events(model: str) -> Iterator[dict[str, Any]]:
-    """Yield the extras of the newest events of a model's asset, as a task of Airflow can read them.
+    """Yield the extras of the newest events of the asset of a model's Production version (see ``extras_of``)."""
+    return extras_of(asset_name(model), asset_uri(model))
+
+
+def extras_of(name: str, uri: str) -> Iterator[dict[str, Any]]:
+    """Yield the extras of the newest events of an asset, as a task of Airflow can read them.
 
     :raises Exception: where there is no task, or Airflow does not answer
     """
     from airflow.sdk.execution_time.context import InletEventsAccessor
 
-    events = InletEventsAccessor(asset_name=asset_name(model), asset_uri=asset_uri(model))
+    events = InletEventsAccessor(asset_name=name, asset_uri=uri)
     for event in events.ascending(False).limit(_LOOKED_AT):
         yield event.extra or {}
 

@@ -40,7 +40,7 @@ from include.lifecycle.events import Event
 from include.lifecycle.ledger import RUN_ENTRIES
 from include.lifecycle.overview import overview
 from include.lifecycle.registry import ModelRegistry
-from include.lifecycle.statements import ASKED, DECIDED, STATEMENT_SCHEMA, VALIDATED, Ask, Decided, Place
+from include.lifecycle.statements import ASKED, DECIDED, STATEMENTS, VALIDATED, Ask, Decided, Place
 from include.lifecycle.text import text_digest
 from tests.bench.servers import mlflow_server
 from tests.bench.tables import table
@@ -219,7 +219,7 @@ def contents(model: str) -> Iterator[dict[str, Any]]:
 
 
 def statement(kind: str, what: dict[str, Any]) -> dict[str, Any]:
-    return {"schema": STATEMENT_SCHEMA, "type": kind, "what": what}
+    return {"schema": STATEMENTS[kind], "type": kind, "what": what}
 
 
 def move(

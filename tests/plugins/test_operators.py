@@ -9,7 +9,10 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException, Airfl
 from mlflow import MlflowClient
 
 from include.lifecycle import tags as tag
+from include.lifecycle.config import PolicyConfig
 from include.lifecycle.decisions import Decision, Door, Outcome
+from include.lifecycle.registry import ModelRegistry
+from include.lifecycle.reviewed import Reviewed
 from model_registry.confirmations import ConfirmPromotionOperator
 from model_registry.exceptions import (
     DecisionPendingError,
@@ -145,6 +148,27 @@ def test_an_approved_version_is_promoted_once_and_the_one_before_archived(mlflow
         (second, "anna", "good"),
     ]
     assert events[-1].ask == asked.id
+
+
+def test_what_was_asked_under_a_review_is_promoted_with_one(mlflow: str, model: str, task: Any) -> None:
+    """The policy of the ask counts: one from before there were reviews is answered without."""
+    reviewed = PolicyConfig(review_required=True, reason_required=False)
+    version = add_version(mlflow, model, stage="Staging")
+    asked = ask(task, model, version, policy=reviewed)
+    decide(asked)
+    task.states[APPROVAL] = "success"
+    with pytest.raises(LifecycleRefusedError, match="was not reviewed"):
+        promote(model, version, policy=reviewed).execute(task.context)
+    assert stage_of(mlflow, model, version) == "Staging"
+    registry = ModelRegistry(tracking_uri=mlflow)
+    registry.ledger(model).state("reviewed", Reviewed(model=model, version=version, verdict="fail").to_dict())
+    with pytest.raises(LifecycleRefusedError, match="held back by its review"):
+        promote(model, version, policy=reviewed).execute(task.context)
+    registry.reviewed(Reviewed(model=model, version=version, verdict="warn"))
+    assert promote(model, version, policy=reviewed).execute(task.context)["changed"]
+    older = add_version(mlflow, model, stage="Staging")
+    approve(task, model, older)
+    assert promote(model, older, policy=reviewed).execute(task.context)["changed"]
 
 
 @pytest.mark.parametrize("claimed", ["newer", "99", "nonsense", ""])

@@ -19,6 +19,7 @@ from include.lifecycle import tags as tag
 from include.lifecycle.config import NotificationConfig, PolicyConfig
 from include.lifecycle.decisions import Decision, Door, Outcome, shown_state
 from include.lifecycle.registry import ModelRegistry
+from include.lifecycle.reviewed import Reviewed, ReviewedItem
 from include.lifecycle.state import LedgerState
 from include.lifecycle.statements import ASKED, Ask
 from model_registry import sensors
@@ -109,7 +110,7 @@ def test_it_asks_shows_the_review_and_defers(
     (detail,) = shown
     assert detail["ti_id"] == waiting.id
     assert detail["options"] == ["Approve", "Reject"]
-    assert detail["subject"] == f"Put version {staged} of {model} into Production?"
+    assert detail["subject"] == f"Version {staged}: put {model} into Production?"
     assert f"/versions/{staged}" in detail["body"]
     assert "Policy" not in detail["body"]
     assert detail["params"]["reason"]["value"] == ""
@@ -125,6 +126,35 @@ def test_it_asks_shows_the_review_and_defers(
     assert waiting.result is None, "nothing that anybody could take for a decision"
     (asked,) = asks(model)
     assert (asked.expires_at, asked.policy) == (expires_at, None)
+
+
+def test_what_the_review_said_comes_first(mlflow: str, model: str, staged: int, waiting: Any, shown: list[Any]) -> None:
+    items = (ReviewedItem("Bias overall", "warn", "All predictions together are +3.0% off."),)
+    registry = ModelRegistry(tracking_uri=mlflow)
+    said = Reviewed(model=model, version=staged, verdict="warn", headline="Better.", items=items, page="c" * 64)
+    registry.reviewed(said)
+    deferral(sensor(model, staged, policy=PolicyConfig(review_required=True)), waiting)
+    (detail,) = shown
+    assert detail["subject"] == f"Version {staged}: put {model} into Production? (1 warning: Bias overall)"
+    assert detail["body"].startswith("**1 warning: Bias overall**")
+    assert f"/model-registry/reviews/{staged}/{model}" in detail["body"]
+    assert waiting.xcoms[APPROVAL, "_link_ReviewLink"].endswith(f"/model-registry/reviews/{staged}/{model}")
+    (asked,) = asks(model)
+    assert asked.evidence["review_page"] == "c" * 64, "what was shown is what is approved"
+
+
+@pytest.mark.parametrize("verdict", [None, "fail"])
+def test_nobody_is_asked_without_a_review_where_one_is_required(
+    mlflow: str, model: str, staged: int, waiting: Any, shown: list[Any], verdict: Any
+) -> None:
+    if verdict:
+        said = Reviewed(model=model, version=staged, verdict=verdict)
+        ModelRegistry(tracking_uri=mlflow).ledger(model).state("reviewed", said.to_dict())
+    operator = sensor(model, staged, policy=PolicyConfig(review_required=True))
+    with pytest.raises(AirflowFailException, match="review"):
+        operator.execute(waiting.context)
+    assert shown == []
+    assert asks(model) == []
 
 
 POLICY = PolicyConfig(

@@ -12,10 +12,14 @@ from typing import Any
 import pytest
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowTaskTimeout
 
+from include.lifecycle.config import NotificationConfig
+from include.lifecycle.reviewed import Reviewed
 from model_registry.contract import data_environment
 from model_registry.exceptions import RegistryFailedError, StepFailedError, StepRefusedError
 from model_registry.steps import PROJECT_ROOT, PipelineStepOperator
+from tests.plugins import notifiers
 from tests.plugins.asking import ledger
+from tests.registry_server import add_version, stage_of
 from tests.validations import validation
 
 STEP = """
@@ -189,6 +193,43 @@ def test_a_validation_that_is_none_is_refused_and_not_entered(
 def test_something_else_in_its_place_is_refused(validates: Callable[..., Any], content: object) -> None:
     with pytest.raises(StepRefusedError, match="its result holds no validation"):
         validates(content)
+
+
+@pytest.mark.parametrize(("verdict", "code", "stage"), [("warn", 0, "Staging"), ("fail", 3, "None")])
+def test_what_a_review_said_is_in_the_ledger_and_moves_what_it_holds_back(
+    module: dict[str, Any], mlflow: str, model: str, task: Any, verdict: Any, code: int, stage: str
+) -> None:
+    version = add_version(mlflow, model, stage="Staging")
+    said = Reviewed(model=model, version=version, verdict=verdict, dag_id="another", run_id="another").to_dict()
+    notifiers.told.clear()
+    told = [NotificationConfig(notifier="tests.plugins.notifiers.Recording")]
+    step = ["say", json.dumps({"review": said}), str(code)]
+    operator = PipelineStepOperator(step=step, notifications=told, **module)
+    if code:
+        with pytest.raises(StepRefusedError):
+            operator.execute(task.context)
+    else:
+        operator.execute(task.context)
+    found = ledger(model).review(version)
+    assert found is not None
+    assert (found.verdict, found.dag_id, found.run_id) == (verdict, task.dag_id, task.run_id)
+    assert stage_of(mlflow, model, version) == stage
+    assert [note["event"] for note in notifiers.told] == (["held_back"] if code else [])
+
+
+@pytest.mark.parametrize("wrong", [{"verdict": "splendid"}, {"version": 0}, {"items": "none"}, {"unknown": 1}])
+def test_a_review_that_is_none_is_refused_and_not_entered(
+    module: dict[str, Any],
+    mlflow: str,
+    model: str,
+    task: Any,
+    wrong: dict[str, Any],
+) -> None:
+    content = {**Reviewed(model=model, version=1, verdict="pass").to_dict(), **wrong}
+    operator = PipelineStepOperator(step=["say", json.dumps({"review": content})], **module)
+    with pytest.raises(StepRefusedError, match="its result holds no review"):
+        operator.execute(task.context)
+    assert ledger(model).entries == ()
 
 
 def test_a_result_without_a_validation_enters_nothing(module: dict[str, Any]) -> None:

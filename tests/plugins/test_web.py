@@ -1,5 +1,6 @@
 """The page of the models, in Airflow's own API application, on a real MLflow server."""
 
+import hashlib
 import json
 from collections.abc import Callable, Iterator
 from html.parser import HTMLParser
@@ -16,6 +17,7 @@ from include.lifecycle.config import load_lifecycle_config
 from include.lifecycle.decisions import Decision, Door, Outcome
 from include.lifecycle.keys import Keyring
 from include.lifecycle.registry import ModelRegistry
+from include.lifecycle.reviewed import Reviewed
 from tests.airflow_home import PASSWORD, example_bag
 from tests.registry_server import add_version, mlflow_server
 
@@ -105,6 +107,61 @@ class Parsed(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.add(tag)
         self.attributes += [(name, value or "") for name, value in attrs]
+
+
+# ---- reviews ----
+
+
+@pytest.fixture
+def shown(registry: ModelRegistry, mlflow: str, two: str) -> str:
+    """A model whose version 2 was reviewed; its page is an artifact of the version's run."""
+    run_id = registry.version(two, 2).run_id
+    registry.client.log_text(run_id, PAGE_OF_A_REVIEW, "review/review.html")
+    digest = hashlib.sha256(PAGE_OF_A_REVIEW.encode()).hexdigest()
+    place = (run_id, "review/review.html")
+    registry.reviewed(Reviewed(model=two, version=2, verdict="pass", page=digest, artifact=place))
+    return two
+
+
+PAGE_OF_A_REVIEW = "<!doctype html><title>Review</title><p>Better.</p>"
+
+
+def test_a_review_is_shown_as_it_was_asked_about_and_runs_nothing(shown: str, get: Callable[..., Any]) -> None:
+    answer = get(f"/reviews/2/{shown}")
+    assert (answer.status_code, answer.text) == (200, PAGE_OF_A_REVIEW)
+    policy = answer.headers["content-security-policy"]
+    assert policy.startswith("sandbox ")
+    assert "default-src 'none'" in policy
+    assert "allow-scripts" not in policy
+    assert "allow-same-origin" not in policy
+    assert "x-sandboxed" not in answer.headers
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert "sandbox" not in get(f"/models/{shown}").headers["content-security-policy"]
+
+
+def test_a_review_that_somebody_changed_is_not_shown(
+    registry: ModelRegistry, shown: str, get: Callable[..., Any]
+) -> None:
+    run_id = registry.version(shown, 2).run_id
+    registry.client.log_text(run_id, PAGE_OF_A_REVIEW.replace("Better", "Much better"), "review/review.html")
+    answer = get(f"/reviews/2/{shown}")
+    assert answer.status_code == 410
+    assert "was changed" in answer.text
+    assert "Much better" not in answer.text
+
+
+def test_who_may_not_see_a_model_sees_no_review_of_it(
+    shown: str, get: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert get(f"/reviews/2/{shown}", None).status_code == 401
+    assert get("/reviews/2/no-such-model").status_code == 404
+    assert get(f"/reviews/1/{shown}").status_code == 404, "version 1 was not reviewed"
+    assert get(f"/reviews/0/{shown}").status_code == 422
+    assert get(f"/reviews/x/{shown}").status_code == 422
+    monkeypatch.setattr("model_registry.web.app.may_see", lambda *_: False)
+    answer = get(f"/reviews/2/{shown}")
+    assert answer.status_code == 404
+    assert "Better" not in answer.text
 
 
 # ---- who may see what ----

@@ -2,14 +2,14 @@
 
 import asyncio
 import logging
+import pathlib
 from collections.abc import Callable
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import quote
 
 from airflow.api_fastapi.core_api.security import GetUserDep
-from fastapi import FastAPI, HTTPException, Query, Request
+from fastapi import FastAPI, HTTPException, Path, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, Response
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-HERE = Path(__file__).resolve().parent
+HERE = pathlib.Path(__file__).resolve().parent
 READ = ["GET", "HEAD"]
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none';"
@@ -39,6 +39,13 @@ HEADERS = {
     "Cache-Control": "no-store",
 }
 Page = Annotated[int, Query(ge=1, le=1_000_000)]
+Version = Annotated[int, Path(ge=1, le=2**31 - 1)]
+SANDBOXED = "x-sandboxed"
+"""Set on the one answer that shows a file which others made: it runs nothing and loads nothing."""
+SANDBOX = {
+    "Content-Security-Policy": "sandbox allow-popups allow-popups-to-escape-sandbox; default-src 'none';"
+    " style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
+}
 
 
 def create_app(source: Source | None = None) -> Callable[..., Any]:
@@ -62,6 +69,16 @@ def create_app(source: Source | None = None) -> Callable[..., Any]:
     @app.api_route("/models/{name:path}", methods=READ)
     async def model(request: Request, user: GetUserDep, name: str, page: Page = 1) -> Response:
         return _html(request, "model.html", **await _model(request, user, source, name, page))
+
+    @app.api_route("/reviews/{version}/{name:path}", methods=READ)
+    async def review(request: Request, user: GetUserDep, version: Version, name: str) -> Response:
+        await _model(request, user, source, name, 1)  # whoever may not see the model is told so here
+        return HTMLResponse(await source.review(name, version), headers={SANDBOXED: "yes"})
+
+    @app.api_route("/monitoring/{name:path}", methods=READ)
+    async def monitoring(request: Request, user: GetUserDep, name: str) -> Response:
+        await _model(request, user, source, name, 1)
+        return HTMLResponse(await source.dashboard(name), headers={SANDBOXED: "yes"})
 
     @app.api_route("/api/models", methods=READ)
     async def index_json(request: Request, user: GetUserDep) -> Response:
@@ -120,8 +137,11 @@ def _guarded(app: FastAPI) -> Callable[..., Any]:
 
         async def send_with_headers(message: Any) -> None:
             if message["type"] == "http.response.start":
-                ours = {name.lower().encode(): value.encode() for name, value in HEADERS.items()}
-                kept = [(name, value) for name, value in message.get("headers", []) if name.lower() not in ours]
+                given = message.get("headers", [])
+                sandboxed = any(name.lower() == SANDBOXED.encode() for name, _ in given)
+                wanted = {**HEADERS, **(SANDBOX if sandboxed else {})}
+                ours = {name.lower().encode(): value.encode() for name, value in wanted.items()}
+                kept = [(name, value) for name, value in given if name.lower() not in (*ours, SANDBOXED.encode())]
                 message = {**message, "headers": [*kept, *ours.items()]}
             await send(message)
 
@@ -170,7 +190,7 @@ async def _http_error(request: Request, error: Exception) -> Response:
 
 
 async def _bad_request(request: Request, _: Exception) -> Response:
-    return _error(request, 422, "The page number must be a whole number from 1.")
+    return _error(request, 422, "The number of a page or version must be a whole number from 1.")
 
 
 def _utc(at: datetime | None) -> str:

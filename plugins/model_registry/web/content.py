@@ -11,9 +11,11 @@ from urllib.parse import quote
 from include.lifecycle.decisions import Door
 from include.lifecycle.events import Event
 from include.lifecycle.stages import ARCHIVED, NONE, STAGING
+from model_registry.links import MONITORING, REVIEWS
 from model_registry.web.waits import Wait
 
 if TYPE_CHECKING:
+    from include.lifecycle.reviewed import Reviewed
     from include.lifecycle.summary import Former, Live, Overview, Shown, Unreadable, Waiting
 
 PER_PAGE = 25
@@ -61,6 +63,8 @@ class Content:
             "live": self._live(found.live) if found.live else None,
             "waiting": [self._waiting(item, waits) for item in found.waiting],
             "policy": dataclasses.asdict(found.policy) if found.policy else None,
+            # only the configured model has a policy, and only it is monitored
+            "monitoring": f"{self.base}{MONITORING}/{quote(found.model, safe='')}" if found.policy else None,
             "former": [self._former(item) for item in found.former],
             "ledger": self._ledger(found, page),
         }
@@ -88,7 +92,19 @@ class Content:
             "approval": item.approval.to_dict() if item.approval else None,
             "evidence": [dataclasses.asdict(check) for check in item.evidence],
             "notes": list(item.notes),
+            "review": self._review(item.review) if item.review is not None else None,
             **self._shown(item.shown),
+        }
+
+    def _review(self, review: "Reviewed") -> dict[str, Any]:
+        from include.lifecycle.review import verdict_line
+
+        return {
+            "verdict": review.verdict,
+            "line": verdict_line(review),
+            "headline": review.headline,
+            "at": review.at,
+            "url": f"{self.base}{REVIEWS}/{review.version}/{quote(review.model, safe='')}",
         }
 
     def _former(self, item: "Former") -> dict[str, Any]:

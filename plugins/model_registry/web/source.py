@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 from airflow.sdk.exceptions import AirflowNotFoundException
 
 from include.lifecycle.config import LifecycleConfig, load_lifecycle_config
-from include.lifecycle.errors import BadInputError, ModelNotFoundError, RetrainError
+from include.lifecycle.errors import BadInputError, LedgerDamagedError, ModelNotFoundError, RetrainError
 from include.lifecycle.text import one_line
 from model_registry.hooks import LIMITS_OF_A_PERSON as LIMITS
 from model_registry.hooks import MLflowRegistryHook
@@ -44,6 +44,7 @@ class PageError(Exception):
         self.sentence = sentence
 
 
+DASHBOARD = "monitor/dashboard.html"
 UNKNOWN_MODEL = "There is no model of this name with a promotion ledger, or you may not see it."
 
 
@@ -71,6 +72,22 @@ class Source:
         :raises PageError: when it cannot be read
         """
         found: Overview = await self._ask(name, lambda: _read_one(name))
+        return found
+
+    async def review(self, name: str, version: int) -> str:
+        """Return the page of a version's review, once it is what the ledger says was shown.
+
+        :raises PageError: when there is none, or it was changed
+        """
+        found: str = await self._ask(f"review {version} {name}", lambda: _read_review(name, version))
+        return found
+
+    async def dashboard(self, name: str) -> str:
+        """Return the page of the newest night of a model's monitoring.
+
+        :raises PageError: when there is none
+        """
+        found: str = await self._ask(f"dashboard {name}", lambda: _read_dashboard(name))
         return found
 
     async def _ask(self, key: str | None, read: Callable[[], Any]) -> Any:
@@ -185,6 +202,34 @@ def _read_one(name: str) -> "Overview":
     if found is None:
         raise PageError(404, UNKNOWN_MODEL)
     return found
+
+
+def _read_review(name: str, version: int) -> str:
+    from include.lifecycle.stored_file import read_stored
+
+    with _opened() as opened:
+        if name not in opened.names():
+            raise PageError(404, UNKNOWN_MODEL)
+        review = opened.registry.ledger(name).read().review(version)
+        if review is None:
+            raise PageError(404, f"Version {version} was not reviewed.")
+        try:
+            return read_stored(opened.registry.client, *review.artifact, review.page).decode()
+        except LedgerDamagedError as error:
+            sentence = f"The review of version {version} is not shown: {one_line(str(error))}. Clear the task `review`"
+            raise PageError(410, f"{sentence} to make it anew.") from error
+
+
+def _read_dashboard(name: str) -> str:
+    from include.lifecycle.stored_file import newest_artifact
+
+    with _opened() as opened:
+        if name != opened.config.model:
+            raise PageError(404, "No monitoring is configured for this model.")
+        page = newest_artifact(opened.registry.client, opened.config.monitoring_experiment, name, DASHBOARD)
+    if page is None:
+        raise PageError(404, "No night was judged yet: the DAG of the monitoring makes this page.")
+    return page.decode("utf-8", errors="replace")
 
 
 @contextmanager

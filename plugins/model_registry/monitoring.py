@@ -1,0 +1,123 @@
+"""What a night of monitoring starts in Airflow: notifications, and an asset event on which the retrain runs."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+from airflow.sdk import Asset, AssetAlias, Context
+from pydantic import JsonValue
+
+from include.lifecycle.config import Occasion
+from include.lifecycle.text import one_line
+from model_registry.hooks import MLflowRegistryHook
+from model_registry.notifications import Notifications
+from model_registry.witness import extras_of
+
+log = logging.getLogger(__name__)
+
+OCCASIONS: Mapping[str, Occasion] = {
+    "error": "live_error",
+    "bias": "live_error",
+    "drift": "drift",
+    "missing": "data_missing",
+    "late": "data_missing",
+}
+"""Which notification an alarm of each kind is."""
+REASON = (
+    "{% for events in triggering_asset_events.values() %}{% for event in events %}"
+    "{{ (event.extra or {}).get('reason', '') }} {% endfor %}{% endfor %}"
+)
+"""Why the monitoring asked for the run, empty for a run that nobody asked for."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a night found, as a step prints it; texts are untrusted.
+
+    :param version: in Production, 0 where there is none
+    :param day: the night, ISO
+    :param raised: name, kind and sentence of each alarm that was raised now
+    :param asked: why a retrain is asked for, empty: none is
+    :param rollback: the sentence that proposes a rollback, empty: none is proposed
+    """
+
+    model: str
+    version: int
+    day: str
+    raised: tuple[tuple[str, str, str], ...]
+    asked: str
+    rollback: str
+
+    @classmethod
+    def of(cls, said: Any) -> "Found":
+        """Return what a step's result says.
+
+        :raises ValueError: when it says something else
+        """
+        try:
+            raised = tuple((str(name), str(kind), str(sentence)) for name, kind, sentence in said["raised"])
+            texts = {name: str(said[name]) for name in ("model", "day", "asked", "rollback")}
+            return cls(version=int(said["version"]), raised=raised, **texts)
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"its result holds no night of monitoring: {one_line(str(error))}") from error
+
+
+def retrain_asset(model_name: str) -> Asset:
+    """Return the asset that changes when the monitoring asks for a retrain.
+
+    The extra of its events holds ``model``, ``version`` (in Production), ``day`` and ``reason``.
+
+    :param model_name: registered model
+    """
+    return Asset(name=f"retrain of {model_name}", uri=f"x-mlflow://retrain/{quote(model_name, safe='')}")
+
+
+def requests_alias(model_name: str) -> AssetAlias:
+    """Return the alias through which requests reach ``retrain_asset``."""
+    return AssetAlias(name=f"requests of a retrain of {model_name}")
+
+
+def announce(context: Context, found: Found, notifications: Notifications, mlflow_conn_id: str) -> None:
+    """Tell people what was found, and make the asset event of a request, once for each night.
+
+    :param context: context of a task with ``requests_alias`` among its outlets
+    """
+    told: list[tuple[Occasion, str]] = [(OCCASIONS.get(kind, "drift"), text) for _, kind, text in found.raised]
+    if found.asked:
+        _ask(context, found)
+        told.append(("retrain_asked", found.asked))
+    if found.rollback and found.raised:
+        told.append(("rollback_proposed", found.rollback))
+    url = MLflowRegistryHook(mlflow_conn_id).version_url(found.model, found.version) if found.version else ""
+    for event, reason in told:
+        notifications.send(context, event, found.model, found.version or "-", reason=reason, url=url)
+
+
+def _ask(context: Context, found: Found) -> None:
+    alias = requests_alias(found.model)
+    task = context.get("task") or getattr(context.get("ti"), "task", None)
+    if alias not in (getattr(task, "outlets", None) or ()):
+        log.warning("A retrain is asked for, and the task has no outlet for it: %s", found.asked)
+        return
+    if found.day in _days(retrain_asset(found.model)):
+        log.info("A retrain was asked for on %s already", found.day)
+        return
+    extra: dict[str, JsonValue] = {
+        "model": found.model,
+        "version": found.version,
+        "day": found.day,
+        "reason": one_line(found.asked, 1000),
+    }
+    context["outlet_events"][alias].add(retrain_asset(found.model), extra=extra)
+    log.warning("A retrain of %s is asked for: %s", found.model, found.asked)
+
+
+def _days(asset: Asset) -> Sequence[str]:
+    """Return the nights that asked before; none when that cannot be told: a second retrain harms less than none."""
+    try:
+        return [str(extra.get("day", "")) for extra in extras_of(asset.name, asset.uri)]
+    except Exception as error:  # noqa: BLE001 -- a night that was judged does not fail for its event
+        log.warning("Earlier requests of a retrain could not be read: %s", type(error).__name__)
+        return []
