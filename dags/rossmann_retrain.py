@@ -1,7 +1,7 @@
-"""Nightly retrain of the Rossmann forecast.
+"""Nightly retrain of the Rossmann forecast, also when its monitoring asks for one.
 
-Pulls data, trains three boosters, blends them, registers the ensemble in MLflow, validates it, moves it to Staging
-and waits for a person. Approval puts it into Production; anything else leaves Production as it was.
+Pulls data, trains three boosters, blends them, registers the ensemble in MLflow, validates it, moves it to Staging,
+reviews it and waits for a person. Approval puts it into Production; anything else leaves Production as it was.
 
 | task | what it does |
 |---|---|
@@ -10,12 +10,13 @@ and waits for a person. Approval puts it into Production; anything else leaves P
 | `register` | one model artifact, a new version of the registered model |
 | `validate` | scores the registered version on the holdout; the gate |
 | `stage` | None to Staging |
+| `review` | compares the version with Production on the same unseen rows, answers the checklist, makes the page |
 | `await_approval` | waits for a decision, holding no worker slot |
 | `promote` | Staging to Production, archives the version before; in a blackout it waits for its end, deferred |
 | `confirm` | fails when `promote` was marked green by hand and promoted nothing |
 | `record_decision` | writes a rejection or expiry onto the version; skipped otherwise |
 
-**Approve or reject**: *Browse > Required Actions*, or the tab of `await_approval`: figures beside Production's,
+**Approve or reject**: *Browse > Required Actions*, or the tab of `await_approval`: the review's verdicts and page,
 Approve or Reject, a reason. Or mark `await_approval` success (approve) or failed (reject): the note is the reason.
 
 | what you see | what to do |
@@ -23,6 +24,7 @@ Approve or Reject, a reason. Or mark `await_approval` success (approve) or faile
 | a step failed | retries are used up: read its last lines, mend that, clear it; what is done stays done |
 | `pull` failed | its last line names file, rows and what was expected: correct the data, clear `pull` |
 | `validate` failed | the gate: the version stays out of Staging, tagged *retrain required*; nothing to clear |
+| `review` failed | what its last line names holds the version back: it is in None again, tagged *retrain required* |
 | `await_approval` failed | rejected or expired, as its last line says; trigger a new run for a new candidate |
 | `await_approval` and `promote` skipped | the version left Staging meanwhile; the log says how |
 | `promote` failed | its last line says what is missing; Production is as it was. Clear it once that is mended |
@@ -31,9 +33,10 @@ Approve or Reject, a reason. Or mark `await_approval` success (approve) or faile
 
 from datetime import timedelta
 
-from airflow.sdk import DAG, CronTriggerTimetable, Param, chain
+from airflow.sdk import DAG, AssetOrTimeSchedule, CronTriggerTimetable, Param, chain
 
 from include.lifecycle.config import load_lifecycle_config
+from model_registry.monitoring import REASON, retrain_asset
 from model_registry.pipeline import pipeline_step
 from model_registry.release import release_tasks
 from model_registry.templates import xcom_field
@@ -47,7 +50,7 @@ FORM = {
     "RETRAIN_DAG_ID": "{{ dag.dag_id }}",
     "RETRAIN_DAG_RUN_ID": "{{ run_id }}",
     "RETRAIN_DATA_REVISION": "{{ params.data_revision or '' }}",
-    "RETRAIN_NOTE": "{{ params.note or '' }}",
+    "RETRAIN_NOTE": "{{ params.note or '' }}" + REASON,
     "RETRAIN_QUICK": "{{ 'true' if params.quick else 'false' }}",
 }
 
@@ -58,7 +61,10 @@ with DAG(
     dag_id="rossmann_retrain",
     description="Train, validate and stage the Rossmann forecast every night; a person approves it",
     doc_md=__doc__,
-    schedule=CronTriggerTimetable(CONFIG.schedule.cron, timezone=CONFIG.schedule.timezone),
+    schedule=AssetOrTimeSchedule(
+        timetable=CronTriggerTimetable(CONFIG.schedule.cron, timezone=CONFIG.schedule.timezone),
+        assets=[retrain_asset(CONFIG.model)],
+    ),
     catchup=False,
     max_active_runs=16,  # a run that waits for its approval is a running run, and must not block the next night
     tags=list(CONFIG.tags),
@@ -85,5 +91,6 @@ with DAG(
     ensemble = pipeline_step(CONFIG, "ensemble", env=RUN, **STEP)
     register = pipeline_step(CONFIG, "register", env=RUN, **STEP)
     validate = pipeline_step(CONFIG, "validate", env=RUN, **STEP)
-    release = release_tasks(CONFIG, version=xcom_field("register", "version"))
+    review = pipeline_step(CONFIG, "review", env=RUN, **STEP)
+    release = release_tasks(CONFIG, version=xcom_field("register", "version"), review=review)
     chain(pull, features, train, ensemble, register, validate, release.stage)

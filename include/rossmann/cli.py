@@ -11,6 +11,7 @@ import re
 import sys
 import warnings
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -120,11 +121,49 @@ def validate(
     """Score the registered version's backtest member on the holdout and apply the gate."""
     from include.rossmann.steps.validate import validate as run
 
-    try:
-        emit(run(load_config(), run_id=run_id, version=version))
-    except GateFailedError as error:
-        emit(dict(error.result or {}))
-        raise
+    emit_gated(lambda: run(load_config(), run_id=run_id, version=version))
+
+
+@app.command(rich_help_panel=STEPS)
+def review(
+    run_id: Annotated[
+        str | None, typer.Option(envvar="RETRAIN_RUN_ID", callback=_mlflow_run, help="MLflow run of the retrain")
+    ] = None,
+    version: Annotated[
+        int | None, typer.Option(help="Model version; default: the one of the run, else the newest")
+    ] = None,
+) -> None:
+    """Compare a version with Production, answer the checklist, keep the page that an approver reads."""
+    from include.rossmann.steps.review import review as run
+
+    emit_gated(lambda: run(load_config(), run_id=run_id, version=version))
+
+
+@app.command(rich_help_panel=STEPS)
+def monitor(
+    revision: Annotated[
+        str | None,
+        typer.Option(envvar="RETRAIN_DATA_REVISION", callback=_text, help="Data revision with the actuals"),
+    ] = None,
+    day: Annotated[
+        datetime | None, typer.Option(envvar="RETRAIN_DAY", formats=["%Y-%m-%d"], help="The night to judge")
+    ] = None,
+    run_after: Annotated[
+        str | None, typer.Option(envvar="RETRAIN_RUN_AFTER", help="When the run was due; default: now")
+    ] = None,
+    dag_id: DagId = None,
+    dag_run_id: DagRunId = None,
+) -> None:
+    """Judge predictions by what came true: live error, bias, drift, coverage; ask for a retrain where it takes one."""
+    import pandas as pd
+
+    from include.rossmann.steps.monitor import monitor as run
+    from include.rossmann.tracking import Origin
+
+    night = pd.Timestamp(day) if day is not None else None
+    origin = Origin(dag_id, dag_run_id, "")
+    at = moment(run_after) if run_after else None
+    emit(run(load_config(), origin, revision=revision or None, day=night, moment=at))
 
 
 @app.command(rich_help_panel=STEPS)
@@ -182,19 +221,70 @@ def rollback(
 
 @app.command(rich_help_panel=PEOPLE)
 def predict(
-    output: Annotated[Path, typer.Option(help="CSV file to write")],
-    stage: Annotated[str, typer.Option(help="Production or Staging")] = "Production",
-    input: Annotated[  # noqa: A002 -- the option is called --input
-        Path | None, typer.Option(help="Future rows (CSV); default: the data registry's future file")
+    output: Annotated[
+        str | None, typer.Option(help="File or fsspec URL to write; its name decides: .csv, .csv.gz or .parquet")
     ] = None,
-    revision: Annotated[str | None, typer.Option(help="Data revision of the newest history")] = None,
+    publish: Annotated[
+        bool, typer.Option("--publish", help="Write to the configured place: dated names, and a pointer to the newest")
+    ] = False,
+    stage: Annotated[
+        str | None, typer.Option(envvar="RETRAIN_STAGE", help="Production or Staging; default: the configured one")
+    ] = None,
+    version: Annotated[str, typer.Option(envvar="RETRAIN_VERSION", help="A model version instead of a stage")] = "",
+    input: Annotated[  # noqa: A002 -- the option is called --input
+        Path | None, typer.Option(help="Future rows, any file; default: the data registry's future file")
+    ] = None,
+    revision: Annotated[
+        str | None,
+        typer.Option(envvar="RETRAIN_DATA_REVISION", callback=_text, help="Data revision of the newest history"),
+    ] = None,
+    input_name: Annotated[
+        str | None, typer.Option(envvar="RETRAIN_INPUT", callback=_text, help="Future rows, below prediction.inputs")
+    ] = None,
+    output_name: Annotated[
+        str | None,
+        typer.Option(envvar="RETRAIN_OUTPUT", callback=_text, help="With --publish: a name instead of dated ones"),
+    ] = None,
+    run_after: Annotated[
+        str | None, typer.Option(envvar="RETRAIN_RUN_AFTER", help="With --publish: when the run was due; default: now")
+    ] = None,
+    dag_id: DagId = None,
+    dag_run_id: DagRunId = None,
 ) -> None:
-    """Forecast future rows with the version in a stage; records which version it was."""
+    """Forecast future rows with one version; records in MLflow which version predicted what."""
+    from include.rossmann.prediction_request import PredictionRequest
     from include.rossmann.steps.predict import predict as run
+    from include.rossmann.tracking import Origin
 
-    result = run(load_config(), stage=stage, input_file=input, output=output, revision=revision)
-    say([f"Predicted {result['rows']} rows with {result['model']} version {result['version']} ({stage}): {output}"])
+    request = PredictionRequest(
+        stage=stage or None,
+        version=version_number(version),
+        revision=revision or None,
+        input_file=input,
+        input_name=input_name or None,
+        output=output,
+        publish=publish,
+        output_name=output_name or None,
+        moment=moment(run_after) if run_after else None,
+    )
+    result = run(load_config(), request, Origin(dag_id, dag_run_id))
+    which = f"{result['model']} version {result['version']} ({result['stage']})"
+    where = f" in {result['place']}" if "place" in result else ""
+    names = ", ".join(item["name"] for item in result["outputs"])
+    say([f"Predicted {result['rows']} rows with {which}: {names}{where}"])
     emit(result)
+
+
+@app.command(rich_help_panel=PEOPLE)
+def compare(
+    a: Annotated[str, typer.Option("--a", help="Stage or version number")] = "Staging",
+    b: Annotated[str, typer.Option("--b", help="The other one")] = "Production",
+    page: Annotated[Path | None, typer.Option(help="HTML file to write, with tables and pictures")] = None,
+) -> None:
+    """Compare two versions on the same rows, which neither was trained on."""
+    from include.rossmann.steps.compare import compare as run
+
+    say(run(load_config(), a, b, page))
 
 
 @app.command(rich_help_panel=PEOPLE)
@@ -366,10 +456,33 @@ def version_number(text: str) -> int | None:
     return int(text)
 
 
+def moment(text: str) -> datetime:
+    """Return a time that names its timezone.
+
+    :raises BadInputError: when it is none, or names no timezone
+    """
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        found = None
+    if found is None or found.tzinfo is None:
+        raise BadInputError(f"expected a time with its timezone, e.g. 2026-03-01T05:00Z, found {one_line(text, 60)!r}")
+    return found
+
+
 def emit(result: dict[str, Any]) -> None:
     """Print a step's result: one JSON object, the last line of stdout."""
     sys.stdout.write(json.dumps(result, sort_keys=True) + "\n")
     sys.stdout.flush()
+
+
+def emit_gated(run: Callable[[], dict[str, Any]]) -> None:
+    """Print a step's result, also that of a version which did not pass."""
+    try:
+        emit(run())
+    except GateFailedError as error:
+        emit(dict(error.result or {}))
+        raise
 
 
 def say(lines: list[str]) -> None:

@@ -8,6 +8,9 @@ from pydantic import Field, model_validator
 
 from include.lifecycle.config import LifecycleConfig, read_config, validate_section
 from include.lifecycle.sections import Section
+from include.retraining.monitor.config import MonitorConfig
+from include.retraining.predict.config import PredictionConfig
+from include.retraining.review.config import ReviewConfig
 
 DATA_REGISTRY_ENV = "RETRAIN_DATA_REGISTRY"
 
@@ -72,6 +75,9 @@ class RossmannConfig(Section):
     data: DataConfig = DataConfig()
     forecast: ForecastConfig = ForecastConfig()
     boosters: dict[Booster, BoosterConfig] = Field(min_length=1)
+    review: ReviewConfig = ReviewConfig()
+    monitor: MonitorConfig = MonitorConfig()
+    prediction: PredictionConfig = PredictionConfig()
 
     @property
     def data_registry(self) -> str | None:

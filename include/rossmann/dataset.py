@@ -1,18 +1,26 @@
 """The checked data of one retrain, as it travels between steps: compact Parquet files."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
+SOURCE_FILE = "source.json"
+"""Where the data came from, and what its checks found odd."""
+
 
 @dataclass(frozen=True)
 class Dataset:
-    """History (one row a store and day), store table, and the future rows that the data registry holds."""
+    """History (one row a store and day), store table, and the future rows that the data registry holds.
+
+    :param warnings: what its checks found odd, a sentence each; kept beside the files (``SOURCE_FILE``)
+    """
 
     train: pd.DataFrame
     stores: pd.DataFrame
     future: pd.DataFrame | None = None
+    warnings: tuple[str, ...] = ()
 
     @property
     def end(self) -> pd.Timestamp:
@@ -48,7 +56,14 @@ def load_dataset(folder: Path) -> Dataset:
         train=pd.read_parquet(folder / "train.parquet"),
         stores=pd.read_parquet(folder / "stores.parquet"),
         future=pd.read_parquet(future) if future.exists() else None,
+        warnings=read_warnings(folder / SOURCE_FILE),
     )
+
+
+def read_warnings(source: Path) -> tuple[str, ...]:
+    """Return what the checks of a retrain's data found odd; nothing where it was not kept."""
+    content = json.loads(source.read_text(encoding="utf-8")) if source.exists() else {}
+    return tuple(str(text) for text in content.get("warnings", ()))
 
 
 def with_types(rows: pd.DataFrame) -> pd.DataFrame:

@@ -12,11 +12,12 @@ FloatArray = npt.NDArray[np.float64]
 NAIVE_DAYS = 364
 
 
-def rmspe(sales: npt.ArrayLike, forecast: npt.ArrayLike) -> float:
+def rmspe(sales: npt.ArrayLike, forecast: npt.ArrayLike, weight: npt.ArrayLike | None = None) -> float:
     """Return the root mean square percentage error, as a share, over the rows with sales.
 
     :param sales: (rows,) true sales; rows of 0 (closed) are not scored
     :param forecast: (rows,)
+    :param weight: (rows,) how often each row counts, None: once
     :return: NaN when no row has sales, or a scored forecast is not a number
     """
     true, predicted = np.asarray(sales, dtype=np.float64), np.asarray(forecast, dtype=np.float64)
@@ -25,8 +26,12 @@ def rmspe(sales: npt.ArrayLike, forecast: npt.ArrayLike) -> float:
     scored = true > 0
     if not scored.any():
         return float("nan")
-    error = (true[scored] - predicted[scored]) / true[scored]
-    return float(np.sqrt(np.mean(error**2)))
+    squared = ((true[scored] - predicted[scored]) / true[scored]) ** 2
+    if weight is None:
+        return float(np.sqrt(np.mean(squared)))
+    weights = np.asarray(weight, dtype=np.float64)[scored]
+    total = float(weights.sum())
+    return float(np.sqrt(weights @ squared / total)) if total else float("nan")
 
 
 def naive_forecast(panel: Panel, origin: Day, horizon: int) -> FloatArray:

@@ -38,7 +38,8 @@ def promote(config: RossmannConfig, version: int | None, reason: str) -> list[st
     if info.stage == STAGING:
         at = registry.ledger(model).read().validated_at(chosen)
         decision = permitted(config, decision, chosen, Facts(validated_at=at))
-    return anchored(registry, model, confirm(registry.promote(model, chosen, decision)))
+    reviewed = config.lifecycle.approval.policy.review_required
+    return anchored(registry, model, confirm(registry.promote(model, chosen, decision, require_review=reviewed)))
 
 
 def reject(config: RossmannConfig, version: int, reason: str) -> list[str]:

@@ -19,6 +19,7 @@ from mlflow.protos.databricks_pb2 import RESOURCE_ALREADY_EXISTS, RESOURCE_DOES_
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME, MLFLOW_SOURCE_NAME
 
 from include.lifecycle.errors import BadInputError
+from include.lifecycle.tags import EXPERIMENT_TAGS
 from include.lifecycle.text import shorten, storable
 from include.rossmann.config import Booster, RossmannConfig
 
@@ -192,7 +193,7 @@ def ensure_experiment(client: MlflowClient, name: str) -> str:
     experiment = client.get_experiment_by_name(name)
     if experiment is None:
         try:
-            return str(client.create_experiment(name))
+            return str(client.create_experiment(name, tags=EXPERIMENT_TAGS))
         except MlflowException as error:
             # another run may have been faster, or the answer to our own first try was lost
             if not is_error(error, RESOURCE_ALREADY_EXISTS):

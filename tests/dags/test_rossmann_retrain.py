@@ -22,7 +22,8 @@ GRAPH = {
     "ensemble": {"register"},
     "register": {"validate"},
     "validate": {"stage"},
-    "stage": {"await_approval"},
+    "stage": {"review"},
+    "review": {"await_approval"},
     "await_approval": {"promote", "record_decision"},
     "promote": {"confirm"},
     "confirm": set(),
@@ -77,6 +78,7 @@ def test_the_steps_are_constants(dag: Any) -> None:
         "ensemble": ["ensemble"],
         "register": ["register"],
         "validate": ["validate"],
+        "review": ["review"],
     }
 
 

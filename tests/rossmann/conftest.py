@@ -1,8 +1,7 @@
 """One small retrain through every step, on a real data registry (git and DVC) and a real MLflow (SQLite)."""
 
 import shutil
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -47,6 +46,7 @@ def write_config(path: Path, **lifecycle: object) -> Path:
     """Write a configuration whose boosters train in a second, with another ``lifecycle`` section."""
     content = load_config().model_dump(mode="json")
     content["lifecycle"]["gate"]["threshold"] = 0.5
+    content["lifecycle"]["approval"]["policy"]["review_required"] = False
     content["lifecycle"] |= lifecycle
     for booster, parameters in {
         "lightgbm": {"num_leaves": 15},
@@ -59,22 +59,23 @@ def write_config(path: Path, **lifecycle: object) -> Path:
 
 
 @pytest.fixture(scope="session")
-def retrain_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, pytest.MonkeyPatch]]:
-    folder = tmp_path_factory.mktemp("retrain")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder / 'mlflow.db'}")
-        patch.setenv("RETRAIN_CONFIG", str(write_config(folder / "config.yaml")))
-        patch.setenv("RETRAIN_DATA_REGISTRY", str(folder / "registry"))
-        patch.setenv("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-        yield folder, patch
+def retrain_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the shared retrain has its configuration, data registry and MLflow."""
+    return tmp_path_factory.mktemp("retrain")
 
 
 @pytest.fixture(scope="session")
-def shared_retrain(retrain_environment: tuple[Path, pytest.MonkeyPatch]) -> Retrain:
-    """A retrain from pull to register; its environment is set by the fixture ``retrain``."""
-    folder, _ = retrain_environment
+def shared_retrain(retrain_folder: Path) -> Retrain:
+    """A retrain from pull to register; its environment is set by the fixture ``retrain``, for one test at a time."""
+    with pytest.MonkeyPatch.context() as patch:
+        return _retrain(retrain_folder, patch)
+
+
+def _retrain(folder: Path, patch: pytest.MonkeyPatch) -> Retrain:
     data = generate(stores=8, months=20)
     create_registry(folder / "registry", folder / "remote", data)
+    place = Retrain(write_config(folder / "config.yaml"), folder / "registry", data, "", 0, {})
+    use(patch, place, folder / "mlflow.db")
     config = load_config()
     for name in (config.lifecycle.experiment, f"{config.lifecycle.experiment}-predictions"):
         MlflowClient().create_experiment(name, artifact_location=(folder / "artifacts").as_uri())
@@ -87,18 +88,17 @@ def shared_retrain(retrain_environment: tuple[Path, pytest.MonkeyPatch]) -> Retr
     results["register"] = register(config, run_id)
     version = results["register"]["version"]
     assert isinstance(version, int)
-    return Retrain(folder / "config.yaml", folder / "registry", data, run_id, version, results)
+    return replace(place, run_id=run_id, version=version, results=results)
 
 
 @pytest.fixture(scope="session")
 def validated_database(
     shared_retrain: Retrain,
-    retrain_environment: tuple[Path, pytest.MonkeyPatch],
+    retrain_folder: Path,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Path:
     """MLflow's database after the shared retrain's version was validated as well."""
-    folder, _ = retrain_environment
-    database = Path(shutil.copy(folder / "mlflow.db", tmp_path_factory.mktemp("validated")))
+    database = Path(shutil.copy(retrain_folder / "mlflow.db", tmp_path_factory.mktemp("validated")))
     with pytest.MonkeyPatch.context() as patch:
         use(patch, shared_retrain, database)
         validate(load_config(), run_id=shared_retrain.run_id)
@@ -110,18 +110,18 @@ def use(patch: pytest.MonkeyPatch, retrain: Retrain, database: Path) -> None:
     patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{database}")
     patch.setenv("RETRAIN_CONFIG", str(retrain.config_file))
     patch.setenv("RETRAIN_DATA_REGISTRY", str(retrain.data_registry))
+    patch.setenv("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 
 
 @pytest.fixture
 def retrain(
     shared_retrain: Retrain,
-    retrain_environment: tuple[Path, pytest.MonkeyPatch],
+    retrain_folder: Path,
     monkeypatch: pytest.MonkeyPatch,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Retrain:
     """The shared retrain in an MLflow of the test's own: what a test does there, no other sees."""
-    folder, _ = retrain_environment
-    use(monkeypatch, shared_retrain, Path(shutil.copy(folder / "mlflow.db", tmp_path_factory.mktemp("own"))))
+    use(monkeypatch, shared_retrain, Path(shutil.copy(retrain_folder / "mlflow.db", tmp_path_factory.mktemp("own"))))
     return shared_retrain
 
 

@@ -17,6 +17,7 @@ from include.lifecycle.statements import Validation
 from include.rossmann import ledger_commands, people
 from include.rossmann.config import load_config
 from include.rossmann.metrics import rmspe
+from include.rossmann.prediction_request import PredictionRequest
 from include.rossmann.steps.predict import predict
 from include.rossmann.steps.pull import pull
 from include.rossmann.steps.register import register
@@ -176,9 +177,9 @@ def test_prediction_records_which_version_made_it(validated: Retrain, tmp_path: 
     retrain = validated
     ModelRegistry(MlflowClient()).stage(MODEL, retrain.version)
     output = tmp_path / "out" / "predictions.csv"
-    result = predict(load_config(), stage="Staging", output=output)
+    result = predict(load_config(), PredictionRequest(stage="Staging", output=output))
     table = pd.read_csv(output)
-    assert list(table) == ["Id", "Store", "Date", "Sales", "ModelVersion"]
+    assert list(table)[:5] == ["Id", "Store", "Date", "Sales", "ModelVersion"]
     assert len(table) == len(retrain.data.future) == result["rows"]
     assert set(table["ModelVersion"]) == {retrain.version}
     run = MlflowClient().get_run(str(result["prediction_run_id"]))
@@ -201,7 +202,7 @@ def test_a_file_changed_in_the_artifact_store_is_named_and_nothing_is_predicted(
     weights.write_bytes(before[:-1] + b"?")
     try:
         with pytest.raises(ArtifactsChangedError, match=rf"served/\S*{weights.name} was changed\), so nothing"):
-            predict(load_config(), stage="Staging", output=tmp_path / "x.csv")
+            predict(load_config(), PredictionRequest(stage="Staging", output=tmp_path / "x.csv"))
         with pytest.raises(ArtifactsChangedError, match="was changed"):
             validate(load_config(), version=info.version)
     finally:
@@ -211,7 +212,7 @@ def test_a_file_changed_in_the_artifact_store_is_named_and_nothing_is_predicted(
 
 def test_prediction_refuses_an_unknown_stage(retrain: Retrain, tmp_path: Path) -> None:
     with pytest.raises(BadInputError, match="unknown stage 'Prod': predict with Production or Staging"):
-        predict(load_config(), stage="Prod", output=tmp_path / "x.csv")
+        predict(load_config(), PredictionRequest(stage="Prod", output=tmp_path / "x.csv"))
 
 
 def test_promotion_and_history_at_the_command_line(validated: Retrain) -> None:

@@ -34,7 +34,10 @@ class BrokenRuns:
 
 @pytest.fixture(scope="session")
 def config(tmp_path_factory: pytest.TempPathFactory) -> Configuration:
-    return Configuration(tmp_path_factory.mktemp("config") / "rossmann.yaml", quick_config())
+    folder = tmp_path_factory.mktemp("config")
+    content = quick_config()
+    content["prediction"]["place"] = str(folder / "predictions")
+    return Configuration(folder / "rossmann.yaml", content)
 
 
 @pytest.fixture(scope="session")

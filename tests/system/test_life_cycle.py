@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from operations import FIRST_REASON, MODEL, Operations
 
+from include.lifecycle.registry import ModelRegistry
 from include.local_stack.stack import APPROVAL_TASK
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(1500)]
@@ -118,6 +119,34 @@ def test_rollback_restores_the_first_and_predictions_name_their_version(operator
     newest = json.loads(operator.run_cli("history", "--json"))[-1]
     assert (newest["version"], newest["reason"], newest["door"]) == (first, "second forecasts too low", "cli")
     operator.saw("rolled back", " / ".join(said.strip().splitlines()))
+
+
+def test_a_night_predicts_and_is_judged(operator, first, second):
+    """The DAGs beside the retrain: files that name the one version, and a monitoring that has nothing to tell."""
+    for dag_id in ("rossmann_predict", "rossmann_monitor"):
+        operator.api.unpause(dag_id)
+        run_id = operator.api.trigger(dag_id, {})
+        assert operator.until_end(run_id, dag_id) == "success", operator.why(run_id, dag_id)
+    folder = Path(operator.config.content["prediction"]["place"]) / MODEL
+    latest = json.loads((folder / "latest.json").read_text())
+    assert latest["version"] == operator.production()
+    files = [path for path in folder.rglob("*.csv") if versions_in(path) == {str(latest["version"])}]
+    assert files
+    runs = operator.registry.search_runs(
+        [operator.registry.get_experiment_by_name("rossmann-forecasting-monitoring").experiment_id]
+    )
+    assert [run.data.tags["monitor.asked"] for run in runs if run.info.status == "FINISHED"] == [""]
+    operator.saw("a night", f"version {latest['version']} predicted {latest['rows']} rows; no alarm")
+
+
+def test_the_review_that_was_approved_is_kept(operator, second):
+    """What the approver read: a page whose digest the ledger has, in the run that trained the version."""
+    review = ModelRegistry(operator.registry).ledger(MODEL).read().review(second)
+    assert review is not None
+    assert review.verdict in ("pass", "warn")
+    assert review.live is not None
+    run_id, path = review.artifact
+    assert path in [item.path for item in operator.registry.list_artifacts(run_id, path.rpartition("/")[0])]
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from include.rossmann.config import RossmannConfig
 from include.rossmann.data.load import read_future, read_store, read_train
 from include.rossmann.data.pull import PulledData, pull_revision
 from include.rossmann.data.schema import check_data
-from include.rossmann.dataset import Dataset, save_dataset
+from include.rossmann.dataset import SOURCE_FILE, Dataset, save_dataset
 from include.rossmann.tracking import QUICK_TAG, Origin, RetrainRun, connect, write_json
 from include.rossmann.versions import code_version, library_versions
 
@@ -35,7 +35,7 @@ def pull(config: RossmannConfig, origin: Origin, *, revision: str | None = None,
         dataset, pulled = pull_dataset(config, revision or config.data.revision, scratch / "pulled")
         save_dataset(dataset, scratch / "data")
         source = describe(pulled)
-        write_json(scratch / "data" / "source.json", source)
+        write_json(scratch / "data" / SOURCE_FILE, {**source, "warnings": list(dataset.warnings)})
         run.log(
             params={"quick": quick, "horizon_days": config.forecast.horizon_days, "seed": config.forecast.seed}
             | {f"version_{name}": value for name, value in library_versions().items()},
@@ -81,7 +81,7 @@ def pull_dataset(config: RossmannConfig, revision: str, destination: Path) -> tu
     log.info(
         "Data: %d rows, %d stores, newest day %s", len(train), len(stores), pd.Timestamp(train["Date"].max()).date()
     )
-    return Dataset(train, stores, future), pulled
+    return Dataset(train, stores, future, tuple(warnings)), pulled
 
 
 def describe(pulled: PulledData) -> dict[str, Any]:
