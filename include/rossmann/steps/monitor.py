@@ -162,7 +162,10 @@ def read_predictions(
             continue
         since, version = pd.Timestamp(origin) + _ONE_DAY, int(run.data.tags["model.version"])
         live = run.data.tags.get("model.stage") == "Production"
-        if live and (not published or published[-1].version != version):
+        if live and since < oldest:
+            # what was predicted before is not read, and its rows count as nobody's
+            published = [Publication(version, oldest)]
+        elif live and (not published or published[-1].version != version):
             published.append(Publication(version, since))
         if oldest <= since <= day:
             frames.append(_predicted(client, run, scratch))

@@ -33,11 +33,16 @@ STYLE = (
 .list .fail .key, .list .warn .key { font-weight: 650; }
 .list .fact, .list .said { white-space: nowrap; }
 .list .of { display: none; }
-.list .told { width: 50%; }
 .list .pass .told { color: var(--soft); }
 summary { cursor: pointer; color: var(--link); font-size: 13.5px; padding: 6px 0 2px; }
 summary:focus-visible { outline: 2px solid var(--link); }
 
+@media screen and (min-width: 721px) {
+  .list { table-layout: fixed; }
+  .list th:first-child { width: 18%; }
+  .list th:nth-child(n + 2) { width: 10%; }
+  .list th:last-child { width: 43%; }
+}
 @media screen and (max-width: 720px) {
   .state { font-size: 17px; }
   .known { font-size: 13px; }
