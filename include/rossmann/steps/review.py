@@ -22,8 +22,8 @@ from include.lifecycle.reviewed import Reviewed, ReviewedItem
 from include.lifecycle.statements import IN_AIRFLOW_ENV
 from include.lifecycle.tags import ARTIFACTS_DIGEST
 from include.lifecycle.versions import VersionInfo
-from include.retraining.review.build import Reviewer, ReviewInput, VersionFolder
 from include.retraining.pages.charts import render_chart
+from include.retraining.review.build import Reviewer, ReviewInput, VersionFolder
 from include.retraining.review.page import render_page
 from include.retraining.review.report import Review, Verdict
 from include.retraining.review.scored import Scored
