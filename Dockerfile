@@ -44,7 +44,7 @@ WORKDIR /opt/retrain
 FROM base AS trainer
 RUN apt-get update -qq && apt-get install -qq -y --no-install-recommends git libgomp1 \
     && rm -rf /var/lib/apt/lists/* /var/cache/apt/* \
-    && mkdir /data && chown retrain /data
+    && mkdir /data /predictions && chown retrain /data /predictions
 COPY --from=build-trainer /opt/venv /opt/venv
 COPY include/__init__.py include/
 COPY include/config include/config

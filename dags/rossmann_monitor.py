@@ -49,7 +49,7 @@ with DAG(
     doc_md=__doc__,
     schedule=CronTriggerTimetable(MONITOR.cron, timezone=CONFIG.schedule.timezone),
     catchup=False,
-    max_active_runs=1,  # each night goes on where the one before ended
+    max_active_runs=16,
     tags=[*CONFIG.tags, "monitoring"],
     default_args={
         "owner": CONFIG.owner,

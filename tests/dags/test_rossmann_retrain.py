@@ -7,7 +7,6 @@ import sys
 from typing import Any
 
 import pytest
-from airflow.sdk.definitions.timetables.trigger import CronTriggerTimetable
 
 from include.lifecycle.config import load_lifecycle_config
 from tests.airflow_home import PROJECT
@@ -88,9 +87,12 @@ def test_trigger_rules(dag: Any) -> None:
 
 
 def test_the_schedule_comes_from_the_configuration(dag: Any) -> None:
-    assert isinstance(dag.timetable, CronTriggerTimetable)
-    assert str(getattr(dag.timetable.timezone, "name", dag.timetable.timezone)) == CONFIG.schedule.timezone
-    assert dag.timetable.expression == CONFIG.schedule.cron
+    """Every night, and when the monitoring asks for it."""
+    nightly = dag.timetable.timetable
+    assert str(getattr(nightly.timezone, "name", nightly.timezone)) == CONFIG.schedule.timezone
+    assert nightly.expression == CONFIG.schedule.cron
+    assert [asset.name for asset in dag.timetable.asset_condition.objects] == [f"retrain of {CONFIG.model}"]
+    assert dag.catchup is False
 
 
 def test_every_stage_handles_the_version_of_this_run(dag: Any) -> None:

@@ -57,7 +57,9 @@ def config(validated: Retrain, deliveries: Path, tmp_path: Path, monkeypatch: py
 def night(config: RossmannConfig, number: int) -> str:
     """Production predicts with what was delivered up to a night; return the revision."""
     revision = f"night-{number}"
-    predict(config, PredictionRequest(publish=True, revision=revision), Origin("rossmann_predict", revision))
+    delivered = config.data.model_copy(update={"revision": revision})
+    config = config.model_copy(update={"data": delivered})
+    predict(config, PredictionRequest(publish=True), Origin("rossmann_predict", revision))
     return revision
 
 

@@ -46,7 +46,9 @@ class DriftConfig(Section):
     windows: Windows = Field((7, 14, 28), description="days that are compared")
     effect: Share = Field(0.03, description="share of the rows that has to lie elsewhere before it matters")
     prediction_effect: Share = Field(0.20, description="the same for predictions, which are compared with actuals")
-    beyond: Positive = Field(2.0, description="times the largest distance that a window of the training time had")
+    beyond: Positive = Field(
+        2.0, description="times the largest distance of a year's windows; more where there is no year of them"
+    )
     alpha: Share = Field(0.05, description="error level of all these tests of a night together (Holm)")
     slack_days: Annotated[int, Field(ge=0, le=56)] = Field(
         21, description="how far from the same weeks a year before one may look: Easter and school holidays move"

@@ -115,7 +115,9 @@ def judge_drift(
                 continue
             usual = usual_distances(one, end, window, trained_until, config.slack_days, seasonal=distance.seasonal)
             if len(usual) >= LEAST_REFERENCES:
-                judged.append((one, window, distance, max(one.effect, config.beyond * float(np.max(usual)))))
+                # a part of the year has not seen all that a year brings
+                beyond = config.beyond * max(YEAR_DAYS / STEP / len(usual), 1.0)
+                judged.append((one, window, distance, min(max(one.effect, beyond * float(np.max(usual))), 1.0)))
     sure = holm([distance.p_value for _, _, distance, _ in judged], config.alpha)
     return [
         Signal(

@@ -161,7 +161,8 @@ def read_predictions(
         if not origin:
             continue
         since, version = pd.Timestamp(origin) + _ONE_DAY, int(run.data.tags["model.version"])
-        live = run.data.tags.get("model.stage") == "Production"
+        # what a person predicted aside, with rows or a version of their own, reached no consumer
+        live = run.data.tags.get("model.stage") == "Production" and run.data.tags.get("latest") == "true"
         if live and since < oldest:
             # what was predicted before is not read, and its rows count as nobody's
             published = [Publication(version, oldest)]
