@@ -7,7 +7,7 @@ from mlflow.exceptions import MlflowException
 
 from include.lifecycle import chain
 from include.lifecycle.config import RetentionConfig
-from include.lifecycle.entries import MAX_VALUE, Entry, canonical
+from include.lifecycle.entries import MAX_VALUE, NEWEST_SCHEMA, Entry, canonical
 from include.lifecycle.errors import BadInputError, LedgerDamagedError, RetrainError
 from include.lifecycle.held import FencedError
 from include.lifecycle.ledger import PromotionLedger
@@ -244,8 +244,8 @@ def test_a_damaged_ledger_is_not_followed_and_a_rollback_stays_possible(registry
 
 
 def test_an_entry_of_a_newer_schema_stops_promotions(params):
-    newer = json.dumps({**json.loads(params["00000007"]), "schema": 5})
-    with pytest.raises(BadInputError, match="Ledger entry 7 has schema 5, this software knows 4: update it"):
+    newer = json.dumps({**json.loads(params["00000007"]), "schema": NEWEST_SCHEMA + 1})
+    with pytest.raises(BadInputError, match=f"Ledger entry 7 has schema {NEWEST_SCHEMA + 1}"):
         chain.read_part(params["run"], {**params, "00000007": newer}, chain.Trust(MODEL))
 
 
