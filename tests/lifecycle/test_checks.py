@@ -86,7 +86,11 @@ def test_the_life_cycle_knows_these_moves(ledger, version, request_):
         (info("None"), Request("Archived", approved()), "from None a version may move to Staging"),
         (info("None"), Request("None", SUPERSEDED), "is in None and cannot move to None"),
         (info("Staging"), Request("Archived", approved()), "from Staging a version may move to Production or None"),
-        (info("Staging"), Request("None", REJECTED), "only when it is superseded, not rejected"),
+        (
+            info("Staging"),
+            Request("None", REJECTED),
+            "only when it is superseded or its review holds it back, not rejected",
+        ),
         (info("Staging"), Request("Production", REJECTED), "was rejected: only what is approved moves to Production"),
         (info("Staging"), Request("Production", EXPIRED), "was expired: only what is approved moves to Production"),
         (info("Production"), Request("Staging", approved()), "it leaves Production when another version is promoted"),

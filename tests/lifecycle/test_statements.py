@@ -14,6 +14,7 @@ from include.lifecycle.entries import canonical
 from include.lifecycle.errors import LedgerDamagedError, TransitionRefusedError
 from include.lifecycle.keys import MAC
 from include.lifecycle.registry import ModelRegistry
+from include.lifecycle.reviewed import Reviewed
 from include.lifecycle.statements import STATEMENTS, Ask, Decided, Place, Statements, Validation
 from tests.validations import validation
 
@@ -363,6 +364,7 @@ def signed(key: str, registry: ModelRegistry, add: Callable[..., int]) -> Ask:
 
 def test_every_statement_is_signed(registry, signed):
     registry.decide(MODEL, answer(signed.id))
+    registry.reviewed(Reviewed(model=MODEL, version=signed.version, verdict="pass"))
     entries = again(registry).read().entries
     assert {entry.kind for entry in entries} > set(STATEMENTS)
     assert all(MAC in entry.content for entry in entries)
@@ -375,6 +377,7 @@ def test_what_somebody_without_the_key_states_counts_for_nothing(registry, add, 
     stated = [
         ("validated", validation(MODEL, 2).to_dict()),
         ("validated", validation(MODEL, 1, passed=False).to_dict()),
+        ("reviewed", Reviewed(model=MODEL, version=2, verdict="fail").to_dict()),
         ("asked", other.to_dict()),
         ("asked", question(2, id=signed.id).to_dict()),
         ("decided", answer(signed.id, Outcome.REJECTED).to_dict()),

@@ -74,7 +74,7 @@ def test_a_changed_or_missing_text_is_found(registry, add, caplog):
     file, texts = artifact(registry, digest), registry.ledger(MODEL).texts
     for spoilt in (LONG.replace("quoted", "forged").encode(), b"\xff\xfe", b""):
         file.write_bytes(spoilt)
-        assert registry.verify(MODEL) == [f"entry 4: the text reasons/{digest}.txt of run {texts.run_id} was changed"]
+        assert registry.verify(MODEL) == [f"entry 4: the file reasons/{digest}.txt of run {texts.run_id} was changed"]
         with pytest.raises(LedgerDamagedError, match="was changed"):
             texts.read(digest)
     file.unlink()

@@ -85,7 +85,7 @@ class Stack:
         }
         self.dags = {
             dag_id: dag_id.endswith("rollback")
-            for dag_id in ("rossmann_retrain", "rossmann_rollback", "rossmann_maintenance")
+            for dag_id in (f"rossmann_{name}" for name in ("retrain", "rollback", "maintenance", "predict", "monitor"))
         }
         self.broken: list[tuple[str, str]] = []
         self.mlflow: Answers = {
@@ -156,7 +156,8 @@ def test_a_whole_stack(stack: Stack, capsys: pytest.CaptureFixture[str]) -> None
     found = lines(capsys)
     assert all(line.startswith("ok  ") for line in found.values())
     assert list(found)[:4] == ["PostgreSQL", "scheduler", "triggerer", "dag processor"]
-    assert found["DAGs"] == "ok  DAGs: rossmann_maintenance, rossmann_retrain, rossmann_rollback (paused)"
+    names = ", ".join(f"rossmann_{name}" for name in ("maintenance", "monitor", "predict", "retrain"))
+    assert found["DAGs"] == f"ok  DAGs: {names}, rossmann_rollback (paused)"
     assert found["artifacts"] == "ok  artifacts: version 4 of rossmann-ensemble has its files"
     assert "built from ffffffffffff while this worker is from eeeeeeeeeeee" in found["engine and image"]
     assert len(found) == 13

@@ -50,7 +50,7 @@ def configured(tmp_path: Path) -> Any:
     def make(approval: dict[str, Any] | None = None, rollback: dict[str, Any] | None = None) -> RossmannConfig:
         content = load_config().model_dump(mode="json")
         lifecycle = content["lifecycle"]
-        lifecycle["approval"]["policy"] |= approval or {}
+        lifecycle["approval"]["policy"] |= {"review_required": False, **(approval or {})}
         lifecycle["rollback"]["policy"] |= rollback or {}
         lifecycle["integrity"] = "when_recorded"
         path = tmp_path / "config.yaml"

@@ -32,6 +32,8 @@ YEAR_DAYS = 364
 STEP = 7
 LEAST_REFERENCES = 4
 """Earlier windows from which on "larger than any of them" says something."""
+LEAST_SEASONAL = 26
+"""... of the same weeks of a year: half a year of them, else windows before count as well."""
 PREDICTION_LABEL = "predictions"
 
 _ONE_DAY = pd.Timedelta(days=1)
@@ -171,7 +173,8 @@ def usual_distances(
 ) -> Counts:
     """Return how far the windows of the year before were from theirs; none of them overlaps the recent one.
 
-    :param seasonal: distances from the same weeks of an earlier year; where there are few of them, from windows before
+    :param seasonal: distances from the same weeks of an earlier year; where there are few of them, also from the
+        windows before
     """
     then = watched.then
     newest = end - window * _ONE_DAY if trained_until is None else min(end - window * _ONE_DAY, trained_until)
@@ -180,10 +183,11 @@ def usual_distances(
     whole = last[last >= YEAR_DAYS + slack + window - 1]  # as much to choose from as the recent window has
     alike = _nearest([watched.distances(int(lag), window, whole, usual=True) for lag in YEAR_DAYS + _around(slack)])
     alike = alike[np.isfinite(alike)]
-    if seasonal and len(alike) >= LEAST_REFERENCES:
+    if seasonal and len(alike) >= LEAST_SEASONAL:
         return alike
     before = _nearest([watched.distances(int(lag), window, last, usual=True) for lag in _before(window)])
-    return before[np.isfinite(before)]
+    before = before[np.isfinite(before)]
+    return np.concatenate([alike, before]) if seasonal else before
 
 
 def _lags(

@@ -162,6 +162,7 @@ def log_figures(client: MlflowClient, info: VersionInfo, made: Review, scored: S
     name_of_rows = digest = None
     if scored is not None:
         shown = scored.rows.assign(Forecast=scored.ours)
+        shown = shown.astype(dict.fromkeys(shown.select_dtypes("integer"), "float64"))
         source = CodeDatasetSource({MLFLOW_SOURCE_NAME: f"runs:/{info.run_id}/data"})
         dataset = from_pandas(shown, source=source, name=DATASET, targets="Sales", predictions="Forecast")
         context = [InputTag(MLFLOW_DATASET_CONTEXT, "review")]
