@@ -14,7 +14,7 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 
-from include.retraining.monitor.calendar import odd_days
+from include.retraining.monitor.calendar import holidays, odd_days
 from include.retraining.monitor.config import HolidayConfig, MonitorConfig
 from include.retraining.monitor.drift import watch_inputs, watch_predictions
 from include.retraining.monitor.rows import DAY, MADE, ORIGIN, PREDICTION, VERSION, Publication
@@ -232,7 +232,8 @@ def completed(watch: Watch) -> Watch:
     delivered = rows[rows["Sales"].notna()]
     odd = odd_days(delivered, MODEL.columns, CONFIG.holidays)
     ours = watch_predictions(rows[PREDICTION], rows[DAY], delivered, MODEL.columns, CONFIG.drift, odd)
-    watched = [*watch_inputs(delivered, MODEL.columns, CONFIG.drift, odd), *([ours] if ours else [])]
+    free = holidays(delivered, MODEL.columns, CONFIG.holidays)
+    watched = [*watch_inputs(delivered, MODEL.columns, CONFIG.drift, free), *([ours] if ours else [])]
     rows = rows[rows[PREDICTION].notna() | rows["Sales"].notna()].reset_index(drop=True)
     return replace(watch, rows=rows, watched=watched, odd=odd)
 

@@ -50,7 +50,7 @@ def test_two_of_five_windows_and_the_newest_raise_an_alarm(verdicts, raised):
 
 def test_the_newest_window_has_to_be_bad():
     state = nights("b")[-1].state
-    late = step(state, [signal(-1), signal(0, "calm"), signal(1, "calm")], CONFIG, today=day(1))
+    late = step(state, [signal(-1), signal(1, "calm")], CONFIG, today=day(1))
     assert not late.raised
     corrected = step(state, [signal(-1)], CONFIG, today=day(1))
     assert corrected.raised == ("error",)
@@ -117,6 +117,10 @@ def test_only_one_request_is_open_and_later_alarms_join_it():
     assert request.opened == "2024-01-02"
     assert request.alarms == ("error", "bias")
     assert request.reasons == ("error  on 1.", "bias  on 3.")
+    # quiet days are over, but it is still open
+    still = nights("bb", state, first=12, kind="bias")[-1]
+    assert still.asked is None
+    assert still.joined == ("bias",)
 
 
 def test_an_alarm_soon_after_a_retrain_belongs_to_it_and_a_later_one_asks_again():

@@ -261,6 +261,20 @@ def test_a_rollback_is_judged_on_the_rows_that_both_predicted_from_the_same_day(
     assert proposes_rollback(joined, SHOPS, RollbackConfig(), live=2, former=1) is None
 
 
+def test_no_rollback_for_one_bad_day(rows):
+    origins = range(DAYS - 21, DAYS - 1)
+    both = pd.concat([forecasts(rows, version, origins, horizon=1) for version in (1, 2)])
+    both.loc[(both[VERSION] == 2) & (both["Date"] == day(DAYS - 5)), PREDICTION] *= 2
+    joined = join_actuals(both, delivered(rows), SHOPS.columns)
+    assert proposes_rollback(joined, SHOPS, RollbackConfig(), live=2, former=1) is None
+
+
+def test_no_rollback_where_the_versions_did_not_know_the_same(rows):
+    both = pd.concat([forecasts(rows, 1, [DAYS - 16]), forecasts(rows, 2, [DAYS - 20], factor=1.5)])
+    joined = join_actuals(both, delivered(rows), SHOPS.columns)
+    assert proposes_rollback(joined, SHOPS, RollbackConfig(), live=2, former=1) is None
+
+
 def test_a_rollback_of_a_model_without_time():
     good, rows = customers(120)
     random = np.random.default_rng(0)

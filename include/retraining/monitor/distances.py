@@ -14,7 +14,7 @@ from include.retraining.monitor.profiles import Counts, Positions, Profile
 
 TRIMMED = 0.2
 """Share of a window's days, at either end, that do not count."""
-LEAST_SHARE = 0.5
+LEAST_SHARE = 0.6
 """Share of a window's days that have to have rows, then and now."""
 LEAST_PAIRS = 4
 """Days from which on one can say that they go the same way."""

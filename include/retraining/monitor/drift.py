@@ -63,7 +63,7 @@ def watch_inputs(
     """Return the inputs of a model with time as profiles.
 
     :param rows: delivered rows, the training window and what came after it
-    :param odd: days that are not compared, of ``calendar.odd_days``
+    :param odd: days that are not compared, of ``calendar.holidays``
     """
     if columns.time is None:
         return []
@@ -88,7 +88,7 @@ def watch_predictions(
     :param predictions: (rows,) live predictions
     :param days: (rows,) their days
     :param actuals: of ``rows.actuals_once``
-    :param odd: days that are not compared
+    :param odd: days that are not compared, of ``calendar.odd_days``
     """
     if columns.time is None:
         return None

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from include.retraining.monitor.calendar import odd_days
+from include.retraining.monitor.calendar import holidays, odd_days
 from include.retraining.monitor.config import MonitorConfig
 from include.retraining.monitor.coverage import judge_coverage, newest_delivered
 from include.retraining.monitor.distances import Watched
@@ -69,7 +69,7 @@ def watch(
     if columns.time is None or end is None:
         return judge_night(live, truth, [], known, model, config, today=today, odd=odd)
     common = truth[truth[columns.entity].isin(_common(truth, model, config, end))] if columns.entity else truth
-    watched = watch_inputs(common, columns, config.drift, odd)
+    watched = watch_inputs(common, columns, config.drift, holidays(calendar, columns, config.holidays))
     forecasts = live[live[columns.entity].isin(common[columns.entity].unique())] if columns.entity else live
     ours = watch_predictions(forecasts[PREDICTION], forecasts[DAY], common, columns, config.drift, odd)
     return judge_night(live, truth, [*watched, *([ours] if ours else [])], known, model, config, today=today, odd=odd)
