@@ -160,6 +160,7 @@ bench: $(STAMP) ## Times of features, parsing, clicks and waits; races, kills, s
 	$(PY) tests/bench/long_ledger.py
 	$(PY) tests/bench/waiting.py
 	PYTHONPATH=.:plugins $(PY) tests/bench/desk.py
+	$(if $(DATA),$(PY) -m tests.bench.false_alarms "$(DATA)" --seeds 20 --stores 300)
 
 .PHONY: test-docker
 test-docker: $(STAMP) images ## The stack of docker-compose.yaml for real: two workers, a killed one, roles, backup (half an hour)
