@@ -7,8 +7,6 @@ import pytest
 
 from include.retraining.monitor.alarms import AlarmState, Step, close_request, step
 from include.retraining.monitor.config import FlappingConfig, MonitorConfig, RequestConfig
-from include.retraining.monitor.notice import Notice, alarm_tag, notice
-from include.retraining.monitor.rollback import RollbackProposal
 from include.retraining.monitor.signals import Signal
 from include.retraining.monitor.simulate import rate_per_year, replay
 from tests.retraining.monitored import day
@@ -203,18 +201,8 @@ def test_a_rate_has_the_exact_interval_of_poisson():
     assert rate_per_year(0, 365)[:2] == (0, 0)
 
 
-def test_people_are_told_what_changed_with_its_figures():
-    steps = nights("bb" + "cccc")
-    proposal = RollbackProposal(2, 1, 20, 0.2, 0.1, 0.1, 0.05, "Consider version 1.")
-    told = [notice(taken, "shops", 2, proposal) for taken in steps]
-    assert [number for number, one in enumerate(told) if one is not None] == [1, 5]
-    assert told[1] == Notice(
-        "shops version 2, alarm: error", ("error  on 1.", "A retrain is asked for.", "Consider version 1.")
-    )
-    assert told[5] == Notice("shops version 2, as usual again: error", ("As usual again: error.",))
-    assert [alarm_tag(taken.state) for taken in steps[:2]] == ["", "error since 2024-01-02"]
-    later = nights("bb", steps[1].state, first=2, kind="bias")[-1]
-    joined = notice(later, "shops", 2)
-    assert joined is not None
-    assert joined.sentences[-1] == "It belongs to the retrain that was asked for on 2024-01-02."
-    assert alarm_tag(later.state) == "error since 2024-01-02; bias since 2024-01-04"
+def test_the_raised_alarms_in_words():
+    steps = nights("bb" + "c" * 8)
+    assert steps[0].state.text == ""
+    assert steps[1].state.text == f"error since {day(1):%Y-%m-%d}"
+    assert steps[-1].state.text == ""

@@ -66,6 +66,11 @@ class AlarmState:
         """Names of the alarms that are raised."""
         return [name for name, alarm in self.alarms.items() if alarm.raised]
 
+    @property
+    def text(self) -> str:
+        """The raised alarms with the day since which they are; empty where there is none."""
+        return "; ".join(f"{name} since {alarm.raised}" for name, alarm in self.alarms.items() if alarm.raised)
+
     def to_json(self) -> str:
         """Return it as text that ``from_json`` reads."""
         return json.dumps({"format": FORMAT, **asdict(self)}, sort_keys=True)

@@ -326,7 +326,7 @@ def note_alarms(registry: ModelRegistry, model: str, night: Night) -> None:
     """Keep on the version in Production which alarms are raised about it."""
     if night.live is None:
         return
-    text = one_line("; ".join(night.taken.state.raised), 1000)
+    text = one_line(night.taken.state.text, 1000)
     try:
         known = registry.version(model, night.live).tags.get(tag.MONITOR_ALARMS)
         if text and text != known:
