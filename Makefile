@@ -119,7 +119,8 @@ ML_LIFECYCLE := imports registry integrity retention
 .PHONY: test-ml
 test-ml: $(STAMP_ML) ## include/ in an environment without Airflow: every module, every step, the model by itself
 	@if $(VENV_ML)/bin/python -c 'import airflow' 2>/dev/null; then echo "error: Airflow is in $(VENV_ML)" >&2; exit 1; fi
-	$(VENV_ML)/bin/python -m pytest -n $(WORKERS) tests/rossmann tests/retraining tests/local_stack \
+	$(VENV_ML)/bin/python -m pytest -n $(WORKERS) -m "not smoke and not system and not docker" \
+		tests/rossmann tests/retraining tests/local_stack \
 		$(ML_LIFECYCLE:%=tests/lifecycle/test_%.py)
 	$(VENV_ML)/bin/python -m pytest -m system tests/rossmann/test_clean_environment.py
 

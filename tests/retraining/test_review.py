@@ -13,6 +13,8 @@ from include.retraining.review.page import render_page
 from include.retraining.review.report import Item, Review, Verdict
 from tests.retraining.classifier import FILE, MODEL, customers, save
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def rows() -> pd.DataFrame:

@@ -28,6 +28,8 @@ CONFIG = MonitorConfig()
 START, FAULT, DAYS = 470, 490, 530
 VALIDATION = {1: 0.1, 2: 0.1}
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def rows() -> pd.DataFrame:

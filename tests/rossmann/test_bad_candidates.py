@@ -20,6 +20,8 @@ from include.rossmann.tracking import RetrainRun
 from tests.rossmann.conftest import Retrain, use
 from tests.rossmann.spoiled import MODEL, SPOIL
 
+pytestmark = pytest.mark.long
+
 ReviewOf = Callable[[str], Review]
 
 

@@ -20,6 +20,8 @@ from include.rossmann.steps.predict import predict
 from include.rossmann.tracking import Origin
 from tests.rossmann.conftest import Retrain, write_config
 
+pytestmark = pytest.mark.long
+
 NIGHTS = 8
 LAST = 10
 """The last night that the data registry delivers, counted from 0."""
