@@ -47,6 +47,10 @@ def _mlflow_run(value: str | None) -> str | None:
 RunId = Annotated[
     str, typer.Option(envvar="RETRAIN_RUN_ID", callback=_mlflow_run, help="MLflow run that `pull` opened")
 ]
+RetrainOf = Annotated[
+    str | None, typer.Option(envvar="RETRAIN_RUN_ID", callback=_mlflow_run, help="MLflow run of the retrain")
+]
+VersionOf = Annotated[int | None, typer.Option(help="Model version; default: the one of the run, else the newest")]
 DagId = Annotated[str | None, typer.Option(envvar="RETRAIN_DAG_ID", callback=_text, help="Airflow DAG, for the record")]
 DagRunId = Annotated[
     str | None,
@@ -111,12 +115,8 @@ def register(run_id: RunId) -> None:
 
 @app.command(rich_help_panel=STEPS)
 def validate(
-    run_id: Annotated[
-        str | None, typer.Option(envvar="RETRAIN_RUN_ID", callback=_mlflow_run, help="MLflow run of the retrain")
-    ] = None,
-    version: Annotated[
-        int | None, typer.Option(help="Model version; default: the one of the run, else the newest")
-    ] = None,
+    run_id: RetrainOf = None,
+    version: VersionOf = None,
 ) -> None:
     """Score the registered version's backtest member on the holdout and apply the gate."""
     from include.rossmann.steps.validate import validate as run
@@ -126,12 +126,8 @@ def validate(
 
 @app.command(rich_help_panel=STEPS)
 def review(
-    run_id: Annotated[
-        str | None, typer.Option(envvar="RETRAIN_RUN_ID", callback=_mlflow_run, help="MLflow run of the retrain")
-    ] = None,
-    version: Annotated[
-        int | None, typer.Option(help="Model version; default: the one of the run, else the newest")
-    ] = None,
+    run_id: RetrainOf = None,
+    version: VersionOf = None,
 ) -> None:
     """Compare a version with Production, answer the checklist, keep the page that an approver reads."""
     from include.rossmann.steps.review import review as run

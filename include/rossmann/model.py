@@ -42,9 +42,7 @@ class ForecastMember:
 
     def predict(self, rows: pd.DataFrame, known: pd.DataFrame) -> Values:
         """Return (rows,) sales in euros; ``known`` is history, of which the newer part is given along."""
-        newer = known[known["Date"] > self.training_end] if len(known) else known
-        given = [with_types(frame) for frame in (newer, rows) if len(frame)]
-        found = pd.DataFrame(self._forecast(pd.concat(given, ignore_index=True)))
+        found = pd.DataFrame(self._forecast(with_newer_history(rows, known, self.training_end)))
         return found["Sales"].to_numpy(dtype=np.float64)
 
 
@@ -101,6 +99,13 @@ class RossmannForecast:
 
 
 MODEL = RossmannForecast()
+
+
+def with_newer_history(rows: pd.DataFrame, known: pd.DataFrame, training_end: pd.Timestamp) -> pd.DataFrame:
+    """Return a version's input: rows to forecast, behind the history that is newer than its own."""
+    newer = known[known["Date"] > training_end]
+    return pd.concat([with_types(frame) for frame in (newer, rows) if len(frame)], ignore_index=True)
+
 
 WEEKDAYS = ("1 Mon", "2 Tue", "3 Wed", "4 Thu", "5 Fri", "6 Sat", "7 Sun")
 

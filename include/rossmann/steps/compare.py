@@ -8,13 +8,13 @@ from include.lifecycle.errors import BadInputError
 from include.lifecycle.registry import ModelRegistry
 from include.lifecycle.versions import VersionInfo
 from include.retraining.predict import destination
-from include.retraining.review.build import Reviewer, ReviewInput, VersionFolder
+from include.retraining.review.build import Reviewer
 from include.retraining.review.config import ItemKey
 from include.retraining.review.page import render_page
 from include.retraining.review.report import Review, Rule, Table
 from include.rossmann.config import RossmannConfig
 from include.rossmann.dataset import load_dataset
-from include.rossmann.model import MODEL, described, next_rows
+from include.rossmann.steps.review import input_of
 from include.rossmann.tracking import RetrainRun, connect
 
 log = logging.getLogger(__name__)
@@ -43,15 +43,7 @@ def compare(config: RossmannConfig, ours: str, theirs: str, page: Path | None = 
     with TemporaryDirectory(prefix="rossmann-compare-") as folder:
         scratch = Path(folder)
         dataset = load_dataset(RetrainRun(client, newer.run_id).fetch("data", scratch))
-        given = ReviewInput(
-            model=MODEL,
-            name=left.model,
-            candidate=VersionFolder(left.version, registry.download(left, scratch / "left")),
-            live=VersionFolder(right.version, registry.download(right, scratch / "right")),
-            frame=described(dataset.train, dataset.stores),
-            asked=next_rows(dataset),
-            threshold=config.lifecycle.gate.threshold,
-        )
+        given = input_of(config, registry, left, right, dataset, scratch)
         rules: dict[ItemKey, Rule] = {**config.review.rules, **dict.fromkeys(LEFT_OUT, "off")}
         made = Reviewer(given, config.review.model_copy(update={"rules": rules}), scratch).review()
     if page is not None:

@@ -7,7 +7,7 @@ registry delivers them, and the alarms of the night before. A night that is judg
 import json
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -25,9 +25,8 @@ from mlflow.utils.mlflow_tags import MLFLOW_RUN_NAME, MLFLOW_SOURCE_NAME
 
 from include.lifecycle import tags as tag
 from include.lifecycle.registry import ModelRegistry
-from include.lifecycle.stages import PRODUCTION
 from include.lifecycle.text import one_line
-from include.lifecycle.versions import pages
+from include.lifecycle.versions import in_production, pages
 from include.retraining.monitor.alarms import AlarmState, Step, close_request, step
 from include.retraining.monitor.page import Dashboard, render_dashboard
 from include.retraining.monitor.rollback import proposes_rollback
@@ -154,8 +153,7 @@ def read_predictions(
     """
     experiment = ensure_experiment(client, config.lifecycle.predictions_experiment)
     oldest = day - (config.monitor.longest + MORE_DAYS) * _ONE_DAY
-    finished = f"attributes.status = 'FINISHED' and tags.`model` = '{config.lifecycle.model}'"
-    runs = [(_origin(run), run) for run in pages(partial(client.search_runs, [experiment], finished))]
+    runs = [(_origin(run), run) for run in finished(client, experiment, config.lifecycle.model)]
     frames, published = [], list[Publication]()
     for origin, run in sorted(runs, key=lambda found: (found[0], found[1].info.start_time)):
         if not origin:
@@ -175,6 +173,12 @@ def read_predictions(
                  ORIGIN: "datetime64[ns]"}  # fmt: skip
         return pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in empty.items()}), published
     return pd.concat(frames, ignore_index=True), published
+
+
+def finished(client: MlflowClient, experiment_id: str, model: str) -> Iterator[Run]:
+    """Yield the finished runs of an experiment that are about a model."""
+    ours = f"attributes.status = 'FINISHED' and tags.`model` = '{model}'"
+    return pages(partial(client.search_runs, [experiment_id], ours))
 
 
 def _origin(run: Run) -> str:
@@ -211,7 +215,7 @@ def judge(
         for version, said in state.statements.validations.items()
         if said.what.metric == MODEL.metric.name
     }
-    live = published[-1].version if published else registry_version(registry, model)
+    live = published[-1].version if published else max(in_production(registry.catalog.stages(model)), default=None)
     trained = trained_until(registry, model, live)
     signals = watch(
         predictions, actuals, Known(published, validation, trained), MODEL, settings, today=day,
@@ -247,12 +251,6 @@ def with_naive(predictions: pd.DataFrame, dataset: Dataset) -> pd.DataFrame:
     return predictions.assign(**{NAIVE: naive})
 
 
-def registry_version(registry: ModelRegistry, model: str) -> int | None:
-    """Return the version in Production, None where there is none."""
-    found = [info.version for info in registry.catalog.search(model) if info.stage == PRODUCTION]
-    return max(found, default=None)
-
-
 def trained_until(registry: ModelRegistry, model: str, version: int | None) -> pd.Timestamp:
     """Return the newest day that a version was trained on; NaT where nothing tells."""
     found = registry.version(model, version).tags.get(tag.TRAINING_END) if version is not None else None
@@ -262,10 +260,9 @@ def trained_until(registry: ModelRegistry, model: str, version: int | None) -> p
 def state_before(client: MlflowClient, config: RossmannConfig, day: pd.Timestamp) -> AlarmState:
     """Return the alarms as the night before left them; a request is closed once a version was registered since."""
     experiment = ensure_experiment(client, config.lifecycle.monitoring_experiment)
-    ours = f"attributes.status = 'FINISHED' and tags.`model` = '{config.lifecycle.model}'"
     runs = [
         run
-        for run in pages(partial(client.search_runs, [experiment], ours))
+        for run in finished(client, experiment, config.lifecycle.model)
         if run.data.tags.get(DAY_TAG, "9") < f"{day:%Y-%m-%d}"
     ]
     if not runs:

@@ -32,7 +32,8 @@ from include.retraining.predict.publish import Output, Publication, pointer_name
 from include.retraining.predict.retention import Kept, remove_old
 from include.rossmann.config import RossmannConfig
 from include.rossmann.data.load import read_future
-from include.rossmann.dataset import Dataset, with_types
+from include.rossmann.dataset import Dataset
+from include.rossmann.model import with_newer_history
 from include.rossmann.prediction_request import PredictionRequest
 from include.rossmann.prediction_run import InputFacts, keep, open_run, record
 from include.rossmann.steps.pull import data_tags, pull_dataset
@@ -236,11 +237,11 @@ def forecast_with(registry: ModelRegistry, version: VersionInfo, rows: pd.DataFr
 def forecast_loaded(model: Any, version: VersionInfo, rows: pd.DataFrame, dataset: Dataset) -> pd.DataFrame:
     """Forecast rows with a loaded version (see ``forecast_with``)."""
     trained_until = pd.Timestamp(model.unwrap_python_model().served.training_end)
-    newer = dataset.after(trained_until)
-    if len(newer):
-        log.info("Giving %d rows of history after %s to the model", len(newer), trained_until.date())
+    given = with_newer_history(rows, dataset.train, trained_until)
+    if newer := len(given) - len(rows):
+        log.info("Giving %d rows of history after %s to the model", newer, trained_until.date())
     try:
-        result = model.predict(pd.concat([with_types(newer), with_types(rows)], ignore_index=True))
+        result = model.predict(given)
     except ValueError as error:
         # the model's own input errors name store, date or column; MLflow's name the column
         raise BadInputError(f"{version.model} version {version.version} cannot forecast this input: {error}") from error

@@ -5,6 +5,7 @@ import logging
 import math
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -28,7 +29,7 @@ from include.retraining.review.page import render_page
 from include.retraining.review.report import Review, Verdict
 from include.retraining.review.scored import Scored
 from include.rossmann.config import RossmannConfig
-from include.rossmann.dataset import SOURCE_FILE, load_dataset, read_warnings
+from include.rossmann.dataset import SOURCE_FILE, Dataset, load_dataset, read_warnings
 from include.rossmann.model import MODEL, described, next_rows
 from include.rossmann.steps.validate import wanted_version
 from include.rossmann.tracking import RetrainRun, connect, fetch, write_json
@@ -68,14 +69,8 @@ def review(config: RossmannConfig, *, run_id: str | None = None, version: int | 
     with run.step("review"), TemporaryDirectory(prefix="rossmann-review-") as folder:
         scratch = Path(folder)
         dataset = load_dataset(run.fetch("data", scratch))
-        given = ReviewInput(
-            model=MODEL,
-            name=info.model,
-            candidate=VersionFolder(info.version, registry.download(info, scratch / "candidate")),
-            live=VersionFolder(live.version, registry.download(live, scratch / "live")) if live is not None else None,
-            frame=described(dataset.train, dataset.stores),
-            asked=next_rows(dataset),
-            threshold=config.lifecycle.gate.threshold,
+        given = replace(
+            input_of(config, registry, info, live, dataset, scratch),
             warnings=dataset.warnings,
             known_warnings=warnings_of(client, live, scratch) if live is not None else (),
             facts={label: text for label, key in FACTS.items() if (text := info.tags.get(key) or run.tags.get(key))},
@@ -118,6 +113,34 @@ def review(config: RossmannConfig, *, run_id: str | None = None, version: int | 
             )
     run.finish()
     return printed
+
+
+def input_of(
+    config: RossmannConfig,
+    registry: ModelRegistry,
+    candidate: VersionInfo,
+    live: VersionInfo | None,
+    dataset: Dataset,
+    scratch: Path,
+) -> ReviewInput:
+    """Return what two versions are compared with: their artifacts as registered, and the rows of a retrain's data.
+
+    :param live: the version that the candidate is compared with, None where there is none
+    :param scratch: folder for the artifacts
+    """
+
+    def downloaded(info: VersionInfo, name: str) -> VersionFolder:
+        return VersionFolder(info.version, registry.download(info, scratch / name))
+
+    return ReviewInput(
+        model=MODEL,
+        name=candidate.model,
+        candidate=downloaded(candidate, "candidate"),
+        live=downloaded(live, "live") if live is not None else None,
+        frame=described(dataset.train, dataset.stores),
+        asked=next_rows(dataset),
+        threshold=config.lifecycle.gate.threshold,
+    )
 
 
 def warnings_of(client: MlflowClient, info: VersionInfo, scratch: Path) -> tuple[str, ...]:

@@ -18,11 +18,10 @@ from include.lifecycle.versions import VersionInfo
 from include.rossmann.config import RossmannConfig
 from include.rossmann.dataset import Dataset, load_dataset, with_types
 from include.rossmann.metrics import rmspe
+from include.rossmann.model import SCHEDULE
 from include.rossmann.tracking import RetrainRun, connect
 
 log = logging.getLogger(__name__)
-
-SCHEDULE = ["Store", "Date", "Open", "Promo", "StateHoliday", "SchoolHoliday"]
 
 
 def validate(config: RossmannConfig, *, run_id: str | None = None, version: int | None = None) -> dict[str, Any]:
