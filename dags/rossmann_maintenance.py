@@ -23,6 +23,7 @@ from airflow.sdk import DAG, CronTriggerTimetable, Param
 
 from include.lifecycle.config import load_lifecycle_config
 from model_registry.maintenance import ModelReconcileOperator, ModelRetentionOperator
+from model_registry.pipeline import task_defaults
 
 CONFIG = load_lifecycle_config()
 REGISTRY = {"model_name": CONFIG.model, "mlflow_conn_id": CONFIG.connections.mlflow}
@@ -36,14 +37,7 @@ with DAG(
     catchup=False,
     max_active_runs=16,
     tags=[*CONFIG.tags, "maintenance"],
-    default_args={
-        "owner": CONFIG.owner,
-        "retries": CONFIG.tasks.retries,
-        "retry_delay": timedelta(seconds=CONFIG.tasks.retry_delay_seconds),
-        "retry_exponential_backoff": True,
-        "max_retry_delay": timedelta(seconds=CONFIG.tasks.max_retry_delay_seconds),
-        "execution_timeout": timedelta(hours=1),
-    },
+    default_args=task_defaults(CONFIG, timedelta(hours=1)),
     params={"delete": Param(False, type="boolean", title="Delete", description=DELETE_HELP)},
 ):
     reconcile = ModelReconcileOperator(task_id="reconcile", **REGISTRY)

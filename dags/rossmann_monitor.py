@@ -25,13 +25,13 @@ from datetime import timedelta
 
 from airflow.sdk import DAG, CronTriggerTimetable, Param
 
-from include.lifecycle.config import load_lifecycle_config
-from include.retraining.monitor.config import load_monitor_config
+from include.lifecycle.config import load_lifecycle_config, load_section
+from include.retraining.monitor.config import MonitorConfig
 from model_registry.monitoring import requests_alias
-from model_registry.pipeline import pipeline_step
+from model_registry.pipeline import pipeline_step, task_defaults
 
 CONFIG = load_lifecycle_config()
-MONITOR = load_monitor_config()
+MONITOR = load_section(MonitorConfig, "monitor")
 TEXT = ["null", "string"]  # a form field that may stay empty: "string" alone is required by the form
 FORM = {
     "RETRAIN_DAG_ID": "{{ dag.dag_id }}",
@@ -51,14 +51,7 @@ with DAG(
     catchup=False,
     max_active_runs=16,
     tags=[*CONFIG.tags, "monitoring"],
-    default_args={
-        "owner": CONFIG.owner,
-        "retries": CONFIG.tasks.retries,
-        "retry_delay": timedelta(seconds=CONFIG.tasks.retry_delay_seconds),
-        "retry_exponential_backoff": True,
-        "max_retry_delay": timedelta(seconds=CONFIG.tasks.max_retry_delay_seconds),
-        "execution_timeout": timedelta(minutes=CONFIG.tasks.step_timeout_minutes),
-    },
+    default_args=task_defaults(CONFIG, timedelta(minutes=CONFIG.tasks.step_timeout_minutes)),
     params={
         "data_revision": Param(None, type=TEXT, title="Data revision", maxLength=200, description=REVISION_HELP),
         "day": Param(None, type=TEXT, format="date", title="Day", description=DAY_HELP),

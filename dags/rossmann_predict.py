@@ -28,14 +28,15 @@ from datetime import timedelta
 
 from airflow.sdk import DAG, AssetOrTimeSchedule, CronTriggerTimetable, Param
 
-from include.lifecycle.config import load_lifecycle_config
-from include.retraining.predict.config import load_prediction_config
+from include.lifecycle.config import load_lifecycle_config, load_section
+from include.retraining.predict.config import PredictionConfig
 from include.retraining.predict.names import MAX_NAME, NAME_PATTERN
 from model_registry.assets import production_asset
+from model_registry.pipeline import task_defaults
 from model_registry.predicting import prediction_step
 
 CONFIG = load_lifecycle_config()
-PREDICTION = load_prediction_config()
+PREDICTION = load_section(PredictionConfig, "prediction")
 TEXT = ["null", "string"]  # a form field that may stay empty: "string" alone is required by the form
 NAME = {"type": TEXT, "maxLength": MAX_NAME, "pattern": NAME_PATTERN}
 FORM = {
@@ -65,14 +66,7 @@ with DAG(
     catchup=False,
     max_active_runs=16,
     tags=[*CONFIG.tags, "prediction"],
-    default_args={
-        "owner": CONFIG.owner,
-        "retries": CONFIG.tasks.retries,
-        "retry_delay": timedelta(seconds=CONFIG.tasks.retry_delay_seconds),
-        "retry_exponential_backoff": True,
-        "max_retry_delay": timedelta(seconds=CONFIG.tasks.max_retry_delay_seconds),
-        "execution_timeout": timedelta(minutes=CONFIG.tasks.step_timeout_minutes),
-    },
+    default_args=task_defaults(CONFIG, timedelta(minutes=CONFIG.tasks.step_timeout_minutes)),
     params={
         "stage": Param(
             PREDICTION.stage,

@@ -37,7 +37,7 @@ from airflow.sdk import DAG, AssetOrTimeSchedule, CronTriggerTimetable, Param, c
 
 from include.lifecycle.config import load_lifecycle_config
 from model_registry.monitoring import REASON, retrain_asset
-from model_registry.pipeline import pipeline_step
+from model_registry.pipeline import pipeline_step, task_defaults
 from model_registry.release import release_tasks
 from model_registry.templates import xcom_field
 
@@ -68,14 +68,7 @@ with DAG(
     catchup=False,
     max_active_runs=16,  # a run that waits for its approval is a running run, and must not block the next night
     tags=list(CONFIG.tags),
-    default_args={
-        "owner": CONFIG.owner,
-        "retries": CONFIG.tasks.retries,
-        "retry_delay": timedelta(seconds=CONFIG.tasks.retry_delay_seconds),
-        "retry_exponential_backoff": True,
-        "max_retry_delay": timedelta(seconds=CONFIG.tasks.max_retry_delay_seconds),
-        "execution_timeout": timedelta(minutes=15),
-    },
+    default_args=task_defaults(CONFIG, timedelta(minutes=15)),
     params={
         "data_revision": Param(None, type=TEXT, title="Data revision", maxLength=200, description=REVISION_HELP),
         "note": Param(None, type=TEXT, title="Note", maxLength=1000, description="Kept with the MLflow run."),

@@ -27,7 +27,7 @@ from datetime import timedelta
 from airflow.sdk import DAG, Param, chain
 
 from include.lifecycle.config import load_lifecycle_config
-from model_registry.pipeline import pipeline_step
+from model_registry.pipeline import pipeline_step, task_defaults
 from model_registry.rollback import ModelRollbackOperator, RollbackApprovalOperator
 from model_registry.templates import xcom_field
 
@@ -50,12 +50,8 @@ with DAG(
     max_active_runs=16,  # one that waits for a second person must not hold back an urgent one
     tags=[*CONFIG.tags, "rollback"],
     default_args={
-        "owner": CONFIG.owner,
-        "retries": CONFIG.tasks.retries,
+        **task_defaults(CONFIG, timedelta(minutes=15)),
         "retry_delay": timedelta(seconds=min(10.0, CONFIG.tasks.retry_delay_seconds)),  # somebody waits for it
-        "retry_exponential_backoff": True,
-        "max_retry_delay": timedelta(seconds=CONFIG.tasks.max_retry_delay_seconds),
-        "execution_timeout": timedelta(minutes=15),
     },
     params={
         "version": Param(None, type=["null", "integer"], minimum=1, title="Version", description=VERSION_HELP),

@@ -357,6 +357,18 @@ def validate_section(model: type[Model], content: object, source: str) -> Model:
         raise BadInputError(f"configuration {source}: {problems}") from error
 
 
+def load_section(model: type[Model], name: str, path: str | Path | None = None) -> Model:
+    """Read and validate one section of a model's configuration; one that is not there has its defaults.
+
+    :param model: the pydantic model
+    :param name: of the section
+    :param path: the YAML file; by default the environment's ``RETRAIN_CONFIG``, else the Rossmann one
+    :raises BadInputError: names file, field, value and what was expected
+    """
+    content, source = read_config(path)
+    return validate_section(model, content.get(name, {}), f"{source}, section {name}")
+
+
 def load_lifecycle_config(path: str | Path | None = None) -> LifecycleConfig:
     """Read and validate the ``lifecycle`` section of a model's configuration.
 

@@ -1,6 +1,7 @@
-"""A step of the pipeline as the configuration wants it run: in a local process or in a container."""
+"""Tasks of a pipeline as the configuration wants them: a step in a local process or in a container, its retries."""
 
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any
 
 from airflow.sdk import BaseOperator
@@ -8,6 +9,22 @@ from airflow.sdk import BaseOperator
 from include.lifecycle.config import CONFIG_TEXT_ENV, LifecycleConfig, config_text
 from include.lifecycle.containers import ContainerConfig
 from model_registry.steps import PipelineStepOperator
+
+
+def task_defaults(config: LifecycleConfig, execution_timeout: timedelta) -> dict[str, Any]:
+    """Return a DAG's ``default_args``: the model's owner, and its retries with their delays.
+
+    :param config: the model's life cycle
+    :param execution_timeout: of each task that names none
+    """
+    return {
+        "owner": config.owner,
+        "retries": config.tasks.retries,
+        "retry_delay": timedelta(seconds=config.tasks.retry_delay_seconds),
+        "retry_exponential_backoff": True,
+        "max_retry_delay": timedelta(seconds=config.tasks.max_retry_delay_seconds),
+        "execution_timeout": execution_timeout,
+    }
 
 
 def pipeline_step(

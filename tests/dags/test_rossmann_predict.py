@@ -16,13 +16,13 @@ import pytest
 import yaml
 from airflow.sdk.exceptions import ParamValidationError
 
-from include.lifecycle.config import DEFAULT_CONFIG, load_lifecycle_config
-from include.retraining.predict.config import load_prediction_config
+from include.lifecycle.config import DEFAULT_CONFIG, load_lifecycle_config, load_section
+from include.retraining.predict.config import PredictionConfig
 from tests.airflow_home import PROJECT
 from tests.bench.parsing import parse
 
 CONFIG = load_lifecycle_config()
-PREDICTION = load_prediction_config()
+PREDICTION = load_section(PredictionConfig, "prediction")
 FILE = PROJECT / "dags" / "rossmann_predict.py"
 SCRIPT = """
 import json

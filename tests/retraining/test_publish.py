@@ -10,9 +10,9 @@ import fsspec
 import pytest
 import yaml
 
-from include.lifecycle.config import DEFAULT_CONFIG
+from include.lifecycle.config import DEFAULT_CONFIG, load_section
 from include.lifecycle.errors import BadInputError
-from include.retraining.predict.config import PredictionConfig, load_prediction_config
+from include.retraining.predict.config import PredictionConfig
 from include.retraining.predict.formats import Facts, sha256
 from include.retraining.predict.places import LocalFiles, Place, open_place
 from include.retraining.predict.publish import (
@@ -267,9 +267,11 @@ def test_runs_that_end_together_leave_the_newest(tmp_path: Path) -> None:
 
 def test_the_repository_s_configuration_holds_and_is_the_default() -> None:
     content = yaml.safe_load(DEFAULT_CONFIG.read_text(encoding="utf-8"))
-    assert PredictionConfig.model_validate(content["prediction"]) == load_prediction_config()
+    assert PredictionConfig.model_validate(content["prediction"]) == load_section(PredictionConfig, "prediction")
     assert set(content["prediction"]) == set(PredictionConfig.model_fields)
-    assert PredictionConfig() == load_prediction_config(), "the comments in the file tell what holds without it"
+    assert PredictionConfig() == load_section(PredictionConfig, "prediction"), (
+        "the comments in the file tell what holds without it"
+    )
 
 
 def test_the_place_is_independent_of_where_one_stands(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -306,7 +308,7 @@ def test_a_wrong_field_is_named(tmp_path: Path, field: str, value: object, expec
     file = tmp_path / "c.yaml"
     file.write_text(json.dumps({"prediction": {field: value}}))
     with pytest.raises(BadInputError, match=expected):
-        load_prediction_config(file)
+        load_section(PredictionConfig, "prediction", file)
 
 
 def test_a_run_of_another_day_has_other_names() -> None:

@@ -15,7 +15,7 @@ from include.lifecycle.registry import ModelRegistry
 from include.rossmann.config import RossmannConfig, load_config
 from include.rossmann.data.publish import publish_sample
 from include.rossmann.prediction_request import PredictionRequest
-from include.rossmann.steps.monitor import DASHBOARD, FOLDER, monitor
+from include.rossmann.steps.monitor import FOLDER, PAGE, monitor
 from include.rossmann.steps.predict import predict
 from include.rossmann.tracking import Origin
 from tests.rossmann.conftest import Retrain, write_config
@@ -79,7 +79,7 @@ def test_nights_without_a_fault(config: RossmannConfig, validated: Retrain, tmp_
     assert 0 < run.data.metrics["live_rmspe_7"] < 0.3
     assert run.data.metrics["live_coverage_7"] == 1.0
     folder = Path(client.download_artifacts(run.info.run_id, FOLDER, str(tmp_path)))
-    assert "<script" not in (folder / DASHBOARD).read_text(encoding="utf-8")
+    assert "<script" not in (folder / PAGE).read_text(encoding="utf-8")
     figures = json.loads((folder / "figures.json").read_text(encoding="utf-8"))
     days = [row for row in figures["days"] if row["rows"]]
     assert len(days) == NIGHTS - 1

@@ -3,13 +3,14 @@
 The defaults are what ``tests/bench/false_alarms.py`` was tuned with: at most one false alarm in twelve quiet months.
 """
 
-from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from include.lifecycle.config import read_config, validate_section
 from include.lifecycle.sections import Positive, Section
+
+DASHBOARD = "monitor/dashboard.html"
+"""Where a night's run keeps the dashboard among its artifacts."""
 
 Days = Annotated[int, Field(ge=1)]
 Windows = Annotated[tuple[Days, ...], Field(min_length=1)]
@@ -140,13 +141,3 @@ class MonitorConfig(Section):
     def longest(self) -> int:
         """Days of the longest window that anything looks at."""
         return max(*self.windows, *self.error.windows, *self.bias.windows, *self.drift.windows)
-
-
-def load_monitor_config(path: str | Path | None = None) -> MonitorConfig:
-    """Read and validate the section ``monitor`` of a model's configuration; all of it has defaults.
-
-    :param path: the YAML file; by default the environment's ``RETRAIN_CONFIG``, else the Rossmann one
-    :raises BadInputError: names file, field, value and what was expected
-    """
-    content, source = read_config(path)
-    return validate_section(MonitorConfig, content.get("monitor", {}), f"{source}, section monitor")

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
-from include.lifecycle.config import ScheduleConfig, read_config, validate_section
+from include.lifecycle.config import ScheduleConfig
 from include.lifecycle.sections import Section
 from include.retraining.predict.names import Format, is_url, shown
 
@@ -83,13 +83,3 @@ class PredictionConfig(Section):
 def absolute(place: str) -> str:
     """Return a place independent of the folder that one stands in: a relative one is below the project's."""
     return place if is_url(place) else str(PROJECT / Path(place).expanduser())
-
-
-def load_prediction_config(path: str | Path | None = None) -> PredictionConfig:
-    """Read and validate the section ``prediction`` of a model's configuration; all of it has defaults.
-
-    :param path: the YAML file; by default the environment's ``RETRAIN_CONFIG``, else the Rossmann one
-    :raises BadInputError: names file, field, value and what was expected
-    """
-    content, source = read_config(path)
-    return validate_section(PredictionConfig, content.get("prediction", {}), f"{source}, section prediction")

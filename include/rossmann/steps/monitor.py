@@ -28,6 +28,7 @@ from include.lifecycle.registry import ModelRegistry
 from include.lifecycle.text import one_line
 from include.lifecycle.versions import in_production, pages
 from include.retraining.monitor.alarms import AlarmState, Step, close_request, step
+from include.retraining.monitor.config import DASHBOARD
 from include.retraining.monitor.page import Dashboard, render_dashboard
 from include.retraining.monitor.rollback import proposes_rollback
 from include.retraining.monitor.rows import NAIVE, ORIGIN, PREDICTION, VERSION, Publication, join_actuals
@@ -46,8 +47,8 @@ from include.rossmann.tracking import Origin, RetrainRun, connect, ensure_experi
 log = logging.getLogger(__name__)
 
 DAY_TAG, ASKED_TAG, ALARMS_TAG = "monitor.day", "monitor.asked", "monitor.alarms"
-STATE, DASHBOARD, FIGURES = "state.json", "dashboard.html", "figures.json"
-FOLDER = "monitor"
+STATE, FIGURES = "state.json", "figures.json"
+FOLDER, _, PAGE = DASHBOARD.rpartition("/")
 MORE_DAYS = 14
 """Forecast origins that are read beside the longest window."""
 _ONE_DAY = pd.Timedelta(days=1)
@@ -299,7 +300,7 @@ def keep(run: RetrainRun, config: RossmannConfig, registry: ModelRegistry, night
     )
     url = registry.version_url(config.lifecycle.model, night.live) if night.live else None
     links = {f"Version {night.live} in MLflow": url} if url else {}
-    (folder / DASHBOARD).write_text(render_dashboard(dashboard, links=links), encoding="utf-8")
+    (folder / PAGE).write_text(render_dashboard(dashboard, links=links), encoding="utf-8")
     (folder / STATE).write_text(state.to_json() + "\n", encoding="utf-8")
     figures = {name: json.loads(getattr(scores, name).to_json(orient="records", date_format="iso"))
                for name in ("days", "rolling", "horizon", "slices")}  # fmt: skip

@@ -15,6 +15,7 @@ from airflow.sdk.exceptions import AirflowNotFoundException
 from include.lifecycle.config import LifecycleConfig, load_lifecycle_config
 from include.lifecycle.errors import BadInputError, LedgerDamagedError, ModelNotFoundError, RetrainError
 from include.lifecycle.text import one_line
+from include.retraining.monitor.config import DASHBOARD
 from model_registry.hooks import LIMITS_OF_A_PERSON as LIMITS
 from model_registry.hooks import MLflowRegistryHook
 from model_registry.witness import ServerWitness
@@ -44,7 +45,6 @@ class PageError(Exception):
         self.sentence = sentence
 
 
-DASHBOARD = "monitor/dashboard.html"
 UNKNOWN_MODEL = "There is no model of this name with a promotion ledger, or you may not see it."
 
 
