@@ -14,7 +14,7 @@ from pydantic import JsonValue
 from include.lifecycle.anchors import Anchor, sign
 from include.lifecycle.events import ARTIFACTS, Event
 from include.lifecycle.keys import Keyring
-from model_registry.witness import ANCHOR, asset_events, asset_name, asset_uri
+from model_registry.witness import ANCHOR, asset_name, asset_uri, extras_of
 
 log = logging.getLogger(__name__)
 
@@ -59,8 +59,7 @@ def emit_promotion(context: Context, event: Event, conn_id: str) -> bool:
     :return: whether an event was made
     """
     asset, alias = production_asset(event.model), promotions_alias(event.model)
-    task = context.get("task") or getattr(context.get("ti"), "task", None)
-    if alias not in (getattr(task, "outlets", None) or []) or _known(event):
+    if not is_outlet(context, alias) or is_known(asset, "ledger_digest", event.digest):
         return False
     extra: dict[str, JsonValue] = {
         "model": event.model,
@@ -78,10 +77,16 @@ def emit_promotion(context: Context, event: Event, conn_id: str) -> bool:
     return True
 
 
-def _known(event: Event) -> bool:
-    """Whether the asset has an event for this ledger entry; no when that cannot be told: a second one harms less."""
+def is_outlet(context: Context, alias: AssetAlias) -> bool:
+    """Whether a task has an alias among its outlets: else no event can be made through it."""
+    task = context.get("task") or getattr(context.get("ti"), "task", None)
+    return alias in (getattr(task, "outlets", None) or [])
+
+
+def is_known(asset: Asset, name: str, value: object) -> bool:
+    """Whether an asset has an event whose extra says this; no when that cannot be told: a second one harms less."""
     try:
-        return any(extra.get("ledger_digest") == event.digest for extra in asset_events(event.model))
-    except Exception as error:  # noqa: BLE001 -- a promotion that was made does not fail for its event
-        log.warning("Earlier events of %s could not be read: %s", asset_name(event.model), type(error).__name__)
+        return any(extra.get(name) == value for extra in extras_of(asset.name, asset.uri))
+    except Exception as error:  # noqa: BLE001 -- what was done does not fail for its event
+        log.warning("Earlier events of %s could not be read: %s", asset.name, type(error).__name__)
         return False

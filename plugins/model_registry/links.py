@@ -1,17 +1,14 @@
 """Links from a task: to a version in MLflow, to its review."""
 
 from typing import TYPE_CHECKING
-from urllib.parse import quote, urlsplit
+from urllib.parse import urljoin
 
 from airflow.sdk import BaseOperator, BaseOperatorLink
 
+from model_registry.web import page_url, review_page
+
 if TYPE_CHECKING:
     from airflow.sdk.types import TaskInstanceKey
-
-REVIEWS = "/model-registry/reviews"
-"""Where the plugin's pages show reviews."""
-MONITORING = "/model-registry/monitoring"
-"""Where they show the newest night of a model's monitoring."""
 
 
 class ModelVersionLink(BaseOperatorLink):
@@ -38,6 +35,4 @@ def review_url(model: str, version: int) -> str:
     """Return the address of a version's review, which Airflow's API server shows."""
     from airflow.configuration import conf
 
-    base = conf.get("api", "base_url", fallback="") or "/"
-    path = f"{urlsplit(base).path.rstrip('/')}{REVIEWS}/{version}/{quote(model, safe='')}"
-    return urlsplit(base)._replace(path=path).geturl()
+    return urljoin(conf.get("api", "base_url", fallback=""), page_url(review_page(model, version)))

@@ -1,7 +1,7 @@
 """What a night of monitoring starts in Airflow: notifications, and an asset event on which the retrain runs."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
@@ -11,9 +11,9 @@ from pydantic import JsonValue
 
 from include.lifecycle.config import Occasion
 from include.lifecycle.text import one_line
+from model_registry.assets import is_known, is_outlet
 from model_registry.hooks import MLflowRegistryHook
 from model_registry.notifications import Notifications
-from model_registry.witness import extras_of
 
 log = logging.getLogger(__name__)
 
@@ -96,12 +96,11 @@ def announce(context: Context, found: Found, notifications: Notifications, mlflo
 
 
 def _ask(context: Context, found: Found) -> None:
-    alias = requests_alias(found.model)
-    task = context.get("task") or getattr(context.get("ti"), "task", None)
-    if alias not in (getattr(task, "outlets", None) or ()):
+    asset, alias = retrain_asset(found.model), requests_alias(found.model)
+    if not is_outlet(context, alias):
         log.warning("A retrain is asked for, and the task has no outlet for it: %s", found.asked)
         return
-    if found.day in _days(retrain_asset(found.model)):
+    if is_known(asset, "day", found.day):
         log.info("A retrain was asked for on %s already", found.day)
         return
     extra: dict[str, JsonValue] = {
@@ -110,14 +109,5 @@ def _ask(context: Context, found: Found) -> None:
         "day": found.day,
         "reason": one_line(found.asked, 1000),
     }
-    context["outlet_events"][alias].add(retrain_asset(found.model), extra=extra)
+    context["outlet_events"][alias].add(asset, extra=extra)
     log.warning("A retrain of %s is asked for: %s", found.model, found.asked)
-
-
-def _days(asset: Asset) -> Sequence[str]:
-    """Return the nights that asked before; none when that cannot be told: a second retrain harms less than none."""
-    try:
-        return [str(extra.get("day", "")) for extra in extras_of(asset.name, asset.uri)]
-    except Exception as error:  # noqa: BLE001 -- a night that was judged does not fail for its event
-        log.warning("Earlier requests of a retrain could not be read: %s", type(error).__name__)
-        return []

@@ -33,11 +33,6 @@ def asset_uri(model: str) -> str:
     return f"x-mlflow://production/{quote(model, safe='')}"
 
 
-def asset_events(model: str) -> Iterator[dict[str, Any]]:
-    """Yield the extras of the newest events of the asset of a model's Production version (see ``extras_of``)."""
-    return extras_of(asset_name(model), asset_uri(model))
-
-
 def extras_of(name: str, uri: str) -> Iterator[dict[str, Any]]:
     """Yield the extras of the newest events of an asset, as a task of Airflow can read them.
 
@@ -62,7 +57,7 @@ class TaskWitness:
     def __call__(self, model: str) -> "Iterator[Anchor]":
         """Return the anchors of a model's ledger."""
         try:
-            texts = [extra.get(ANCHOR) for extra in asset_events(model)]
+            texts = [extra.get(ANCHOR) for extra in extras_of(asset_name(model), asset_uri(model))]
         except Exception as error:  # noqa: BLE001 -- no asset, no task: the other anchors are compared
             log.debug("Events of %s could not be read: %s", asset_name(model), type(error).__name__)
             texts = []

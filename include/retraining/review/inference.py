@@ -1,7 +1,6 @@
 """Inference tests: the version as the registry has it, asked as a consumer asks it."""
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -11,6 +10,7 @@ import pandas as pd
 
 from include.lifecycle.text import one_line
 from include.retraining.protocol import LoadedVersion, Mask, RetrainedModel, Values
+from include.retraining.review.bootstrap import Codes
 from include.retraining.review.report import Table
 
 SHOWN = 5
@@ -130,7 +130,7 @@ def check_consistent(
     """
     order = np.random.default_rng(seed).permutation(len(rows))
     part = _alone(model, rows, order)
-    tries: list[tuple[str, npt_index]] = [
+    tries: list[tuple[str, Codes]] = [
         ("the same rows again", np.arange(len(rows))),
         ("the rows in another order", order),
         (f"one {model.columns.entity or 'row'} by itself", part),
@@ -167,11 +167,7 @@ def check_environment(folder: Path) -> Finding:
     return Finding(f"Other versions are installed here: {one_line(listed, 300)}.", "", (table,))
 
 
-npt_index = np.ndarray
-"""(rows,) positions."""
-
-
-def _alone(model: RetrainedModel, rows: pd.DataFrame, order: npt_index) -> npt_index:
+def _alone(model: RetrainedModel, rows: pd.DataFrame, order: Codes) -> Codes:
     entity = model.columns.entity
     if entity is None:
         return order[:1]
@@ -188,6 +184,3 @@ def _installed(name: str) -> str:
 
 def _key(value: object) -> str:
     return f"{value:%Y-%m-%d}" if isinstance(value, pd.Timestamp) else one_line(str(value), 40)
-
-
-__all__: Sequence[str] = ("Finding", "check_consistent", "check_environment", "check_outputs", "check_plausible")

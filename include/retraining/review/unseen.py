@@ -3,10 +3,9 @@
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
 import pandas as pd
 
-from include.retraining.protocol import LoadedVersion, Member, RetrainedModel
+from include.retraining.protocol import LoadedVersion, Mask, Member, RetrainedModel
 
 ENOUGH_DAYS = 7
 """Days after both trainings that are enough to compare what is really served."""
@@ -68,7 +67,7 @@ def unseen_rows(
     return Unseen(rows, known, "backtest", True, f"{_rows(model, rows)}, {how}: neither has seen one.{more}")
 
 
-def _block(model: RetrainedModel, frame: pd.DataFrame, mask: "np.ndarray") -> tuple[pd.DataFrame, pd.DataFrame]:
+def _block(model: RetrainedModel, frame: pd.DataFrame, mask: Mask) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return the rows to predict and those known before; at most one horizon, from its first day on."""
     time = model.columns.time
     if time is None:

@@ -5,7 +5,7 @@ Every part of Airflow imports the plugin, only the API server serves it: nothing
 
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 PREFIX = "/model-registry"
 
@@ -27,8 +27,18 @@ class ModelPages:
         await self._app(scope, receive, send)
 
 
-def page_url() -> str:
-    """Return the path of the page, behind a base URL with a path too."""
+def page_url(page: str = "/") -> str:
+    """Return the path of a page, by default of the list of models, behind a base URL with a path too."""
     from airflow.configuration import conf
 
-    return f"{urlsplit(conf.get('api', 'base_url', fallback='')).path.rstrip('/')}{PREFIX}/"
+    return f"{urlsplit(conf.get('api', 'base_url', fallback='')).path.rstrip('/')}{PREFIX}{page}"
+
+
+def review_page(model: str, version: int) -> str:
+    """Return the page of a version's review, below ``PREFIX``."""
+    return f"/reviews/{version}/{quote(model, safe='')}"
+
+
+def monitoring_page(model: str) -> str:
+    """Return the page of the newest night of a model's monitoring, below ``PREFIX``."""
+    return f"/monitoring/{quote(model, safe='')}"

@@ -71,13 +71,13 @@ def create_app(source: Source | None = None) -> Callable[..., Any]:
         return _html(request, "model.html", **await _model(request, user, source, name, page))
 
     @app.api_route("/reviews/{version}/{name:path}", methods=READ)
-    async def review(request: Request, user: GetUserDep, version: Version, name: str) -> Response:
-        await _model(request, user, source, name, 1)  # whoever may not see the model is told so here
+    async def review(user: GetUserDep, version: Version, name: str) -> Response:
+        await _seen(user, source, name)
         return HTMLResponse(await source.review(name, version), headers={SANDBOXED: "yes"})
 
     @app.api_route("/monitoring/{name:path}", methods=READ)
-    async def monitoring(request: Request, user: GetUserDep, name: str) -> Response:
-        await _model(request, user, source, name, 1)
+    async def monitoring(user: GetUserDep, name: str) -> Response:
+        await _seen(user, source, name)
         return HTMLResponse(await source.dashboard(name), headers={SANDBOXED: "yes"})
 
     @app.api_route("/api/models", methods=READ)
@@ -112,19 +112,32 @@ async def _visible(request: Request, user: Any, source: Source) -> "tuple[list[O
     return seen, Content(_base(request), readable)
 
 
-async def _model(request: Request, user: Any, source: Source, name: str, page: int) -> dict[str, Any]:
-    found = await source.model(name)
-    runs = [item.run for item in found.waiting if item.run]
+async def _seen(user: Any, source: Source, name: str) -> "tuple[Overview, set[str]]":
+    """Return a model, and those of its DAGs that a user may read.
 
-    def check() -> dict[str, Any]:
-        readable = readable_dags(user, {*found.dag_ids, *(dag_id for dag_id, _ in runs)})
+    :raises PageError: when the user may not see it
+    """
+    found = await source.model(name)
+    runs = {item.run[0] for item in found.waiting if item.run}
+
+    def check() -> set[str]:
+        readable = readable_dags(user, found.dag_ids | runs)
         if not may_see(user, found, readable):
             # the same sentence as for a model that does not exist: what may not be seen is not told
             raise PageError(404, UNKNOWN_MODEL)
-        waits = find_waits(run for run in runs if run[0] in readable)
-        return Content(_base(request), readable).model(found, waits, page)
+        return readable
 
-    return await asyncio.to_thread(check)
+    return found, await asyncio.to_thread(check)
+
+
+async def _model(request: Request, user: Any, source: Source, name: str, page: int) -> dict[str, Any]:
+    found, readable = await _seen(user, source, name)
+    runs = [item.run for item in found.waiting if item.run and item.run[0] in readable]
+
+    def read() -> dict[str, Any]:
+        return Content(_base(request), readable).model(found, find_waits(runs), page)
+
+    return await asyncio.to_thread(read)
 
 
 def _guarded(app: FastAPI) -> Callable[..., Any]:

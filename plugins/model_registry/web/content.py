@@ -11,7 +11,7 @@ from urllib.parse import quote
 from include.lifecycle.decisions import Door
 from include.lifecycle.events import Event
 from include.lifecycle.stages import ARCHIVED, NONE, STAGING
-from model_registry.links import MONITORING, REVIEWS
+from model_registry.web import PREFIX, monitoring_page, review_page
 from model_registry.web.waits import Wait
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class Content:
             "waiting": [self._waiting(item, waits) for item in found.waiting],
             "policy": dataclasses.asdict(found.policy) if found.policy else None,
             # only the configured model has a policy, and only it is monitored
-            "monitoring": f"{self.base}{MONITORING}/{quote(found.model, safe='')}" if found.policy else None,
+            "monitoring": f"{self.base}{PREFIX}{monitoring_page(found.model)}" if found.policy else None,
             "former": [self._former(item) for item in found.former],
             "ledger": self._ledger(found, page),
         }
@@ -104,7 +104,7 @@ class Content:
             "line": verdict_line(review),
             "headline": review.headline,
             "at": review.at,
-            "url": f"{self.base}{REVIEWS}/{review.version}/{quote(review.model, safe='')}",
+            "url": f"{self.base}{PREFIX}{review_page(review.model, review.version)}",
         }
 
     def _former(self, item: "Former") -> dict[str, Any]:
