@@ -20,7 +20,7 @@ GROUPED = Path(__file__).parent / "dags" / "grouped_approval.py"
 ATTACKS = GROUPED.with_name("attacks.py")
 MODEL = "churn-classifier"
 EVENTS = ("approval_pending", "approval_decided", "approval_refused", "approval_foreign")
-_versions = itertools.count(1)
+_versions = itertools.count(1001)  # beyond those that tests register, which count from 1
 
 
 @contextmanager
