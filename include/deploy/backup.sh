@@ -1,5 +1,5 @@
 #!/bin/bash
-# Save both databases and the artifacts of a running stack into a new folder: backup.sh FOLDER
+# Save both databases, the artifacts and the predictions of a running stack into a new folder: backup.sh FOLDER
 set -euo pipefail
 compose=${COMPOSE:-docker-compose}
 to=${1:?name a new folder for the backup}
@@ -17,6 +17,10 @@ for database in airflow mlflow; do
 done
 echo "Saving the artifacts ..."
 $compose exec -T mlflow tar -C /mlflow -cf - artifacts >"$part/artifacts.tar"
-(cd "$part" && sha256sum -- airflow.dump mlflow.dump artifacts.tar >SHA256SUMS)
+echo "Saving the predictions ..."
+# The pointers to the newest first, for the same reason; the archive has each a second time, which restore.sh skips.
+$compose exec -T data sh -c \
+	'cd /predictions && tar -cf - $(find . -mindepth 2 -maxdepth 2 -name "latest*.json") .' >"$part/predictions.tar"
+(cd "$part" && sha256sum -- airflow.dump mlflow.dump artifacts.tar predictions.tar >SHA256SUMS)
 mv "$part" "$to"
 echo "Saved in $to. Keep .env with it: without its keys Airflow cannot read what it encrypted."

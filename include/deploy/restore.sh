@@ -22,4 +22,9 @@ for database in airflow mlflow; do
 done
 echo "Restoring the artifacts ..."
 $compose run --rm -T --no-deps mlflow sh -c 'rm -rf /mlflow/artifacts && tar -C /mlflow -xf -' <"$from/artifacts.tar"
+if [ -e "$from/predictions.tar" ]; then # backups from before there were predictions have none
+	echo "Restoring the predictions ..."
+	$compose run --rm -T --no-deps data sh -c \
+		'find /predictions -mindepth 1 -delete && tar -C /predictions --skip-old-files -xf -' <"$from/predictions.tar"
+fi
 echo "Restored. Next: make up"

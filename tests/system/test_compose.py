@@ -204,6 +204,8 @@ def test_a_worker_that_is_killed_while_it_trains(compose: ComposeStack, first: s
 
 def test_backup_destroy_restore(compose: ComposeStack, first: str, tmp_path: Path) -> None:
     before = compose.registry().verify(MODEL), [event.digest for event in compose.registry().history(MODEL)]
+    in_data = ("exec", "-T", "data", "sh", "-c")
+    compose.compose(*in_data, "mkdir /predictions/demand && echo 7 >/predictions/demand/latest.json")
     started = time.monotonic()
     compose.script("backup.sh", str(tmp_path / "backup"))
     saved = time.monotonic()
@@ -214,6 +216,7 @@ def test_backup_destroy_restore(compose: ComposeStack, first: str, tmp_path: Pat
     compose.wait("MLflow", lambda: compose.registry().production(MODEL).version == 2)
     registry = compose.registry()
     assert (registry.verify(MODEL), [event.digest for event in registry.history(MODEL)]) == before
+    assert compose.compose(*in_data, "cat /predictions/demand/latest.json") == "7\n"
     assert compose.api.run(DAG_ID, first).state == "success"
 
 
