@@ -96,7 +96,7 @@ def record(run: RetrainRun, facts: Facts, given: InputFacts, table: pd.DataFrame
             "rows": len(table),
             "days": len(days),
             "stores": table["Store"].nunique(),
-            "sales_total": float(table["Sales"].sum()),
+            "sales_total": round(float(table["Sales"].sum()), 2),
         },
         tags={
             "forecast.origin": str(facts.origin),

@@ -63,9 +63,9 @@ class AirflowUi:
         self.page.click("[type=submit]")
         self.page.wait_for_url(f"{self.url}/")
 
-    def open_trigger_form(self) -> Locator:
-        """Open the form with which the retrain is triggered."""
-        self.page.goto(f"{self.url}/dags/{DAG_ID}")
+    def open_trigger_form(self, dag_id: str = DAG_ID) -> Locator:
+        """Open the form with which a DAG is triggered, by default the retrain."""
+        self.page.goto(f"{self.url}/dags/{dag_id}")
         self.page.get_by_role("button", name="Trigger").click()
         dialog = self.page.get_by_role("dialog")
         dialog.get_by_role("button", name="Trigger").wait_for()
@@ -74,6 +74,10 @@ class AirflowUi:
     def trigger_quick(self, dialog: Locator) -> None:
         """Switch to a quick run and send the form."""
         dialog.locator("label", has=self.page.locator("input[type=checkbox]")).first.click()
+        self.send(dialog)
+
+    def send(self, dialog: Locator) -> None:
+        """Send the form with which a DAG is triggered."""
         self._send(dialog.get_by_role("button", name="Trigger"), "POST", r"/dagRuns$")
 
     def _send(self, button: Locator, method: str, path: str) -> None:
@@ -128,7 +132,21 @@ class AirflowUi:
 
     def model_version(self, model: str, version: int | str) -> None:
         """Open a version's page in MLflow."""
-        self.page.goto(f"{self.mlflow_url}/#/models/{quote(model)}/versions/{version}")
+        self._open_in_mlflow(f"models/{quote(model)}/versions/{version}")
+
+    def mlflow_run(self, experiment_id: str, run_id: str) -> None:
+        """Open a run's page in MLflow."""
+        self._open_in_mlflow(f"experiments/{experiment_id}/runs/{run_id}")
+
+    def _open_in_mlflow(self, path: str) -> None:
+        self.page.goto(f"{self.mlflow_url}/#/{path}")
+        self.page.wait_for_timeout(SETTLE_MS)
+        # A browser that was never here before is shown what is around prompts and agents.
+        training = self.page.get_by_text("Model training", exact=True)
+        if training.is_visible():
+            training.click()
+            self.page.wait_for_timeout(SETTLE_MS)
+            self.page.goto(f"{self.mlflow_url}/#/{path}")
         assistant = self.page.locator("[data-component-id='mlflow.assistant.chat_panel.close']")
         self.page.wait_for_timeout(SETTLE_MS)
         if assistant.is_visible():

@@ -3,7 +3,10 @@
     python tests/ui/screenshots.py [--state-dir .run] [--output docs/images]
 
 Triggers a run through the form (quick), waits until it trains, looks at the approval in both places, approves by
-marking the task success with a note, and ends at the finished graph and the version's page in MLflow.
+marking the task success with a note, and ends at the finished graph, the version's page in MLflow, and what MLflow
+records of a prediction. A review shows most where a version of older data is live: `make run APPROVE=1`,
+`python -m include.rossmann sample .run/data_registry --extra-days 21`, `make run`, then this with `--run` and the name
+of the run that waits.
 """
 
 import argparse
@@ -11,6 +14,7 @@ import json
 import shutil
 import time
 from pathlib import Path
+from typing import Any
 
 import requests
 from airflow_ui import ARGUMENTS, SIZE, WIDE, AirflowUi
@@ -21,6 +25,7 @@ from include.local_stack.credentials import load_or_create
 from include.local_stack.ports import HOST
 from include.local_stack.stack import APPROVAL_TASK, DAG_ID
 
+PREDICT, EXPERIMENT = "rossmann_predict", "rossmann-forecasting-predictions"
 NOTE = "Holdout error well below the gate, weights plausible"
 
 
@@ -64,14 +69,32 @@ class Tour(AirflowUi):
         self.shoot("mark-success")
         self.confirm(dialog)
 
-    def live_version(self) -> None:
+    def ask_mlflow(self, method: str, path: str, content: dict[str, object] | None = None) -> dict[str, Any]:
         session = requests.Session()
         session.trust_env = False
-        answer = session.get(f"{self.mlflow_url}/api/2.0/mlflow/model-versions/search", timeout=30)
+        answer = session.request(method, f"{self.mlflow_url}/api/2.0/mlflow/{path}", json=content, timeout=30)
         answer.raise_for_status()
-        live = next(v for v in answer.json()["model_versions"] if v["current_stage"] == "Production")
+        return dict(answer.json())
+
+    def live_version(self) -> str:
+        found = self.ask_mlflow("GET", "model-versions/search")["model_versions"]
+        live = next(v for v in found if v["current_stage"] == "Production")
         self.model_version(live["name"], live["version"])
         self.shoot("mlflow-version")
+        return str(live["version"])
+
+    def prediction(self, version: str) -> None:
+        """Predict with the form, and look at the run that recorded what a version predicted."""
+        self.send(self.open_trigger_form(PREDICT))
+        experiment = self.ask_mlflow("GET", f"experiments/get-by-name?experiment_name={EXPERIMENT}")["experiment"]
+        asked = {
+            "experiment_ids": [experiment["experiment_id"]],
+            "filter": f"attributes.status = 'FINISHED' and tags.`model.version` = '{version}'",
+            "max_results": 1,
+        }
+        run = self.wait_for(lambda: self.ask_mlflow("POST", "runs/search", asked).get("runs"))[0]["info"]
+        self.mlflow_run(run["experiment_id"], run["run_id"])
+        self.shoot("mlflow-prediction")
 
 
 def main() -> None:
@@ -101,7 +124,7 @@ def main() -> None:
         tour.approve(run_id)
         tour.wait_for(lambda: api.run(DAG_ID, run_id).state in ("success", "failed"))
         tour.graph(run_id, "graph-finished")
-        tour.live_version()
+        tour.prediction(tour.live_version())
         browser.close()
     print(json.dumps(tour.states(run_id)))
 
