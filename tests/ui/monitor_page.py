@@ -1,0 +1,138 @@
+"""Take the pictures of the monitoring's dashboard, after five weeks of nights on generated data.
+
+    python tests/ui/monitor_page.py FOLDER [--output docs/images]
+
+Every night a data registry delivers a day more, the version in Production predicts, and the monitoring judges. A second
+version takes over halfway; in the last week every store sells a fifth more than any version knows of. Real steps, a
+real data registry and a real MLflow (SQLite), without Airflow. Takes some minutes; a night that is done already is not
+done again.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pandas as pd
+import yaml
+
+PROJECT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(PROJECT))
+
+from page_picture import take  # noqa: E402
+
+STORES, MONTHS = 40, 24
+NIGHTS, SECOND, FAULT, MORE = 39, 20, 30, 1.2
+"""How many nights; when the second version comes; when every store begins to sell more, and how many times as much."""
+HEIGHT = 890
+"""Pixels, so that the live error is in the picture below the alarms."""
+
+
+def configure(folder: Path) -> None:
+    """Write the configuration, and let the environment name it and the folder's MLflow and data registry."""
+    content = yaml.safe_load((PROJECT / "include" / "config" / "rossmann.yaml").read_text(encoding="utf-8"))
+    content["prediction"]["place"] = str(folder / "predictions")
+    content["lifecycle"]["approval"]["policy"]["review_required"] = False
+    for booster in content["boosters"].values():
+        booster["rounds"] = 150
+    (folder / "config.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
+    os.environ |= {
+        "RETRAIN_CONFIG": str(folder / "config.yaml"),
+        "RETRAIN_DATA_REGISTRY": str(folder / "registry"),
+        "MLFLOW_TRACKING_URI": f"sqlite:///{folder / 'mlflow.db'}",
+        "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    }
+
+
+def deliver(folder: Path, night: int) -> str:
+    """Bring the data registry to what is known in a night; return the revision."""
+    from include.rossmann.data.registry import create_registry
+    from include.rossmann.data.sample import generate
+
+    revision, registry = f"night-{night}", folder / "registry"
+    tags = ["git", "-C", str(registry), "tag"]
+    if registry.exists() and revision in subprocess.run(tags, capture_output=True, text=True).stdout.split():
+        return revision
+    data = generate(stores=STORES, months=MONTHS, extra_days=night)
+    since = data.train["Date"].max() - pd.Timedelta(days=night - FAULT)
+    more = data.train["Sales"].where(data.train["Date"] <= since, (data.train["Sales"] * MORE).round())
+    create_registry(registry, folder / "registry_remote", replace(data, train=data.train.assign(Sales=more)))
+    subprocess.run([*tags, revision], check=True)
+    return revision
+
+
+def retrain(revision: str) -> None:
+    """Train a version on a revision and put it into Production."""
+    from include.lifecycle.decisions import Decision, Door, Outcome
+    from include.lifecycle.registry import ModelRegistry
+    from include.rossmann.config import load_config
+    from include.rossmann.steps.ensemble import ensemble
+    from include.rossmann.steps.features import features
+    from include.rossmann.steps.pull import pull
+    from include.rossmann.steps.register import register
+    from include.rossmann.steps.train import train
+    from include.rossmann.steps.validate import validate
+    from include.rossmann.tracking import Origin, connect
+
+    config = load_config()
+    run_id = str(pull(config, Origin("rossmann_retrain", revision), revision=revision)["run_id"])
+    features(config, run_id)
+    for booster in config.boosters:
+        train(config, run_id, booster)
+    ensemble(config, run_id)
+    version, model = int(str(register(config, run_id)["version"])), config.lifecycle.model
+    validate(config, run_id=run_id)
+    registry = ModelRegistry(connect())
+    registry.stage(model, version)
+    registry.promote(model, version, Decision(Outcome.APPROVED, "anna", "screenshot", revision, Door.CLI))
+
+
+def night_of(revision: str) -> str:
+    """Predict and judge as the DAGs do in a night; return the id of the monitoring's run."""
+    from include.rossmann.config import load_config
+    from include.rossmann.prediction_request import PredictionRequest
+    from include.rossmann.steps.monitor import monitor
+    from include.rossmann.steps.predict import predict
+    from include.rossmann.tracking import Origin
+
+    config = load_config()
+    config = config.model_copy(update={"data": config.data.model_copy(update={"revision": revision})})
+    predict(config, PredictionRequest(publish=True), Origin("rossmann_predict", revision))
+    found = monitor(config, Origin("rossmann_monitor", revision))
+    print(revision, found["headline"], flush=True)
+    return str(found["run_id"])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, help="where data registry, models and MLflow's database go")
+    parser.add_argument("--output", type=Path, default=PROJECT / "docs" / "images")
+    parser.add_argument("--chromium", default=shutil.which("chromium") or shutil.which("google-chrome"))
+    options = parser.parse_args()
+    folder = options.folder.resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    configure(folder)
+    os.chdir(folder)  # MLflow's artifacts
+    done = folder / "nights.json"
+    runs = json.loads(done.read_text()) if done.exists() else []
+    for night in range(len(runs), NIGHTS):
+        revision = deliver(folder, night)
+        if night in (0, SECOND):
+            retrain(revision)
+        runs.append(night_of(revision))
+        done.write_text(json.dumps(runs))
+    from include.rossmann.steps.monitor import FOLDER, PAGE
+    from include.rossmann.tracking import connect
+
+    with TemporaryDirectory() as scratch:
+        page = Path(connect().download_artifacts(runs[NIGHTS - 1], f"{FOLDER}/{PAGE}", scratch))
+        take(page, "monitor", options.output.resolve(), options.chromium, height=HEIGHT)
+
+
+if __name__ == "__main__":
+    main()
