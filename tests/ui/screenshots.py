@@ -1,6 +1,6 @@
 """Take the README's pictures by using a running `make run` as a person does, in a real Chromium.
 
-    python tests/ui/screenshots.py [--state-dir .run] [--output docs/images]
+    PYTHONPATH=. python tests/ui/screenshots.py [--state-dir .run] [--output docs/images]
 
 Triggers a run through the form (quick), waits until it trains, looks at the approval in both places, approves by
 marking the task success with a note, and ends at the finished graph, the version's page in MLflow, and what MLflow

@@ -1,6 +1,6 @@
 """Take pictures of a running compose stack, in a real Chromium: a finished retrain, a step's log, Airflow's login.
 
-    python tests/ui/stack_screenshots.py [--env-file .env] [--output docs/images]
+    PYTHONPATH=. python tests/ui/stack_screenshots.py [--env-file .env] [--output docs/images]
 
 Looks at the newest retrain that ended well; changes nothing.
 """
