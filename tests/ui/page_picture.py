@@ -1,6 +1,8 @@
 """Take the pictures of a page that is one file, such as a review or a dashboard, in a real Chromium, desk and phone.
 
-python tests/ui/page_picture.py FILE.html review [--output docs/images]
+    PYTHONPATH=. python tests/ui/page_picture.py FILE.html review [--output docs/images]
+
+Writes review.png and review-phone.png; fails when the page is wider than one of them.
 """
 
 import argparse
