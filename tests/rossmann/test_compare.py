@@ -115,7 +115,7 @@ def test_equal_versions_are_no_different(
     [
         ((), "error: No version of 'rossmann-ensemble' is in Staging: versions in other stages: 1"),
         (("--a", "1", "--b", "Production"), "error: 1 and Production are both version 1: there is nothing to compare"),
-        (("--a", "99"), "error: .* 99 "),
+        (("--a", "99"), r"error: .*\b99\b"),
         (("--a", "Prod"), r"error: 'Prod' is neither a stage \(Staging, Production, Archived, None\) nor the number"),
         (("--a", "-1"), "error: '-1' is neither a stage"),
         (("--a", "²"), "error: '²' is neither a stage"),
