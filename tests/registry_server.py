@@ -26,6 +26,7 @@ START_TIMEOUT = 180.0
 
 _shared = ExitStack()
 _url: str | None = None
+_stores: dict[str, str] = {}
 
 
 def shared_server(folder: Path, template: Path) -> str:
@@ -39,6 +40,14 @@ def shared_server(folder: Path, template: Path) -> str:
         _url = _shared.enter_context(mlflow_server(folder, template))
         atexit.register(_shared.close)
     return _url
+
+
+def store_of(url: str) -> str:
+    """Return the tracking URI of a server's own database, or the URL where it is no server of these tests.
+
+    What a test prepares and looks at goes there directly: through the server it takes four times the processor time.
+    """
+    return _stores.get(url, url)
 
 
 def empty_database(path: Path) -> Path:
@@ -76,6 +85,7 @@ def mlflow_server(folder: Path, template: Path | None = None, *options: str, **v
         environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", **variables}
         server = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True, env=environment)
     url = f"http://127.0.0.1:{port}"
+    _stores[url] = f"sqlite:///{folder / 'mlflow.db'}"
     try:
         _wait(url, server, folder / "server.log")
         yield url

@@ -42,13 +42,13 @@ MODEL = "asset-model ü"
 
 @pytest.fixture
 def mlflow(mlflow_template: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> str:
-    from tests.registry_server import shared_server
+    from tests.registry_server import shared_server, store_of
 
     url = shared_server(tmp_path_factory.mktemp("mlflow-server"), mlflow_template)
     parts = urlsplit(url)
     connection = {"conn_type": "http", "host": parts.hostname, "port": parts.port}
     monkeypatch.setenv("AIRFLOW_CONN_MLFLOW_DEFAULT", json.dumps(connection))
-    return url
+    return store_of(url)
 
 
 @pytest.fixture

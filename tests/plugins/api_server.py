@@ -11,8 +11,8 @@ from urllib.parse import quote
 
 from include.lifecycle.config import PolicyConfig
 from include.lifecycle.statements import Ask, Place, Statements
-from model_registry.hooks import MLflowRegistryHook
 from tests.airflow_home import PASSWORD, example_bag
+from tests.plugins.asking import registry
 
 DAG = "example_other_model"
 APPROVAL = "await_approval"
@@ -43,8 +43,7 @@ def api_client() -> Iterator[Any]:
 
 def said() -> Statements:
     """What the ledger of the example's model was told."""
-    with MLflowRegistryHook().registry() as registry:
-        return registry.ledger(MODEL).read().statements
+    return registry().ledger(MODEL).read().statements
 
 
 class Run:
@@ -114,8 +113,7 @@ class Run:
             "expires_at": datetime.now(UTC) + timedelta(days=7),
             **fields,
         }
-        with MLflowRegistryHook().registry() as registry:
-            return registry.ask(Ask(model=MODEL, place=place, instance=str(instance.id), **wanted))
+        return registry().ask(Ask(model=MODEL, place=place, instance=str(instance.id), **wanted))
 
     def decided(self, task_id: str = "") -> tuple[str, str, str, str] | None:
         """What the ledger has as the decision on the ask: outcome, user, reason, door."""

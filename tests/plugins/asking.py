@@ -4,19 +4,25 @@ import uuid
 from typing import Any
 
 from include.lifecycle.decisions import AIRFLOW_LOGIN, Decision, Door, Outcome
+from include.lifecycle.registry import ModelRegistry
 from include.lifecycle.state import LedgerState
 from include.lifecycle.statements import Ask, Decided, Place
 from model_registry.hooks import MLflowRegistryHook
+from tests.registry_server import store_of
 
 APPROVAL = "await_approval"
+
+
+def registry() -> ModelRegistry:
+    """The registry that ``mlflow_default`` leads to, in the server's own database."""
+    return ModelRegistry(tracking_uri=store_of(MLflowRegistryHook().tracking_uri))
 
 
 def ask(task: Any, model: str, version: int, task_id: str = APPROVAL, **fields: Any) -> Ask:
     """Ask as a task of the run asks; each call asks anew, but for one with the ``instance`` of an earlier one."""
     place = Place(dag_id=task.dag_id, run_id=task.run_id, task_id=task_id, map_index=task.map_index)
     fields = {"instance": str(uuid.uuid4()), **fields}
-    with MLflowRegistryHook().registry() as registry:
-        return registry.ask(Ask(model=model, version=version, place=place, **fields))
+    return registry().ask(Ask(model=model, version=version, place=place, **fields))
 
 
 def decide(
@@ -36,8 +42,7 @@ def decide(
     """
     where = {"user_source": AIRFLOW_LOGIN, "dag_id": asked.place.dag_id, "run_id": asked.place.run_id}
     decision = Decision(outcome, user=user, reason=reason, door=door, **{**where, **fields})
-    with MLflowRegistryHook().registry() as registry:
-        registry.decide(asked.model, Decided(ask=asked.id, decision=decision, requested_by=requested_by))
+    registry().decide(asked.model, Decided(ask=asked.id, decision=decision, requested_by=requested_by))
     return decision
 
 
@@ -65,5 +70,4 @@ def reject(task: Any, model: str, version: int, **fields: Any) -> Ask:
 
 def ledger(model: str) -> LedgerState:
     """What the model's ledger says."""
-    with MLflowRegistryHook().registry() as registry:
-        return registry.ledger(model).read()
+    return registry().ledger(model).read()

@@ -36,11 +36,18 @@ def connect(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
 
 @pytest.fixture
-def mlflow(mlflow_url: str, connect: Callable[..., None]) -> str:
-    """URL of the MLflow server that ``mlflow_default`` leads to."""
+def mlflow(mlflow_url: str, connect: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """What a test prepares and looks at with its own client: the database of the server.
+
+    The connection ``mlflow_default`` leads to the server itself.
+    """
+    from tests.registry_server import store_of
+
     parts = urlsplit(mlflow_url)
     connect("mlflow_default", host=parts.hostname, port=parts.port, schema="http")
-    return mlflow_url
+    # MLflow's own variable for a store beside a server: else artifacts go below the working directory.
+    monkeypatch.setenv("_MLFLOW_SERVER_ARTIFACT_ROOT", str(tmp_path / "artifacts"))
+    return store_of(mlflow_url)
 
 
 @pytest.fixture

@@ -745,11 +745,11 @@ def test_a_subclass_of_what_asks_nobody_can_be_made() -> None:
 
 
 @pytest.fixture
-def editable(mlflow: str, api_client: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def editable(mlflow: str, mlflow_url: str, api_client: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Let the desk's connection lie in Airflow's database."""
     from airflow.models.connection import Connection
 
-    host, port = mlflow.removeprefix("http://").split(":")
+    host, port = mlflow_url.removeprefix("http://").split(":")
     monkeypatch.setenv("_AIRFLOW_PROCESS_CONTEXT", "server")
     monkeypatch.delenv("AIRFLOW_CONN_MLFLOW_DEFAULT")
     with database() as session:
@@ -762,14 +762,14 @@ def editable(mlflow: str, api_client: Any, monkeypatch: pytest.MonkeyPatch) -> I
 @pytest.mark.parametrize("door", DOORS)
 @pytest.mark.parametrize("policy", [ONLY_ANNA, {"four_eyes": True}])
 def test_nobody_approves_through_a_connection_that_people_can_edit(
-    api_client: Any, editable: None, connect: Any, mlflow: str, policy: dict[str, Any], door: str
+    api_client: Any, editable: None, connect: Any, mlflow_url: str, policy: dict[str, Any], door: str
 ) -> None:
     run = Run(api_client, user="ben")
     run.ask(policy)
     run.ask_in_required_actions()
     assert "lies in Airflow's database" in refused(decides(run, door, "good"))
     assert (run.state(), run.decided()) == ("deferred", None)
-    host, port = mlflow.removeprefix("http://").split(":")
+    host, port = mlflow_url.removeprefix("http://").split(":")
     connect("mlflow_default", host=host, port=int(port), schema="http")
     assert decides(run, door, "good").status_code == 200
 

@@ -27,12 +27,12 @@ FOUR_EYES = PolicyConfig(four_eyes=True)
 
 
 @pytest.fixture
-def in_the_database(mlflow: str, airflow_db: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def in_the_database(mlflow_url: str, airflow_db: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """A connection that leads to MLflow and lies in Airflow's database."""
     from airflow.utils.session import create_session
 
     monkeypatch.setenv("_AIRFLOW_PROCESS_CONTEXT", "server")
-    host, port = mlflow.removeprefix("http://").split(":")
+    host, port = mlflow_url.removeprefix("http://").split(":")
     with create_session() as session:
         session.add(Connection("mlflow_in_db", "http", host=host, port=int(port), schema="http"))
     yield "mlflow_in_db"

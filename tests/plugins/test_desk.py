@@ -283,11 +283,11 @@ def test_a_task_group(api_client: Any, mlflow: str) -> None:
 
 
 @pytest.fixture
-def mlflow_away(connect: Any, mlflow: str) -> Iterator[Any]:
+def mlflow_away(connect: Any, mlflow: str, mlflow_url: str) -> Iterator[Any]:
     """Let MLflow be away, and come back."""
 
     def away(*, gone: bool) -> None:
-        host, port = mlflow.removeprefix("http://").split(":")
+        host, port = mlflow_url.removeprefix("http://").split(":")
         connect("mlflow_default", host=host, port=9 if gone else int(port), schema="http")
 
     yield away

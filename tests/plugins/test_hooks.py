@@ -73,11 +73,11 @@ def test_the_environment_of_a_child_process(connect: Connect, tmp_path: Path) ->
 
 
 def test_the_registry_takes_its_credentials_from_the_connection_and_leaves_none_behind(
-    mlflow: str, connect: Connect, model: str, monkeypatch: pytest.MonkeyPatch
+    mlflow: str, mlflow_url: str, connect: Connect, model: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://somewhere.else")
     monkeypatch.delenv("MLFLOW_TRACKING_USERNAME", raising=False)
-    connect("mlflow_default", host=mlflow, login="me", password="pw-of-mlflow")
+    connect("mlflow_default", host=mlflow_url, login="me", password="pw-of-mlflow")
     version = add_version(mlflow, model)
     with MLflowRegistryHook().registry() as registry:
         assert os.environ["MLFLOW_TRACKING_USERNAME"] == "me"
@@ -87,11 +87,11 @@ def test_the_registry_takes_its_credentials_from_the_connection_and_leaves_none_
 
 
 def test_a_login_of_the_worker_is_not_sent_to_the_server_of_a_connection(
-    mlflow: str, connect: Connect, monkeypatch: pytest.MonkeyPatch
+    mlflow_url: str, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in (("USERNAME", "worker"), ("PASSWORD", "pw-of-the-worker"), ("INSECURE_TLS", "true")):
         monkeypatch.setenv(f"MLFLOW_TRACKING_{name}", value)
-    connect("mlflow_default", host=mlflow, extra={"token": "t0ken-of-mlflow"})
+    connect("mlflow_default", host=mlflow_url, extra={"token": "t0ken-of-mlflow"})
     with MLflowRegistryHook().registry() as registry:
         credentials = registry.client._tracking_client.store.get_host_creds()
         assert (credentials.username, credentials.password, credentials.token) == (None, None, "t0ken-of-mlflow")
@@ -99,10 +99,12 @@ def test_a_login_of_the_worker_is_not_sent_to_the_server_of_a_connection(
     assert os.environ["MLFLOW_TRACKING_PASSWORD"] == "pw-of-the-worker"
 
 
-def test_time_limits_that_an_operator_set_hold(mlflow: str, connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_time_limits_that_an_operator_set_hold(
+    mlflow_url: str, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "77")
     monkeypatch.delenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", raising=False)
-    connect("mlflow_default", host=mlflow)
+    connect("mlflow_default", host=mlflow_url)
     with MLflowRegistryHook().registry():
         assert os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] == "77"
         assert os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] == CLIENT_LIMITS["MLFLOW_HTTP_REQUEST_MAX_RETRIES"]
@@ -110,9 +112,11 @@ def test_time_limits_that_an_operator_set_hold(mlflow: str, connect: Connect, mo
     assert "MLFLOW_HTTP_REQUEST_MAX_RETRIES" not in os.environ
 
 
-def test_test_connection_tells_in_a_sentence(mlflow: str, connect: Connect, caplog: pytest.LogCaptureFixture) -> None:
+def test_test_connection_tells_in_a_sentence(
+    mlflow: str, mlflow_url: str, connect: Connect, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.DEBUG)
-    assert MLflowRegistryHook().test_connection() == (True, f"MLflow at {mlflow} answers")
+    assert MLflowRegistryHook().test_connection() == (True, f"MLflow at {mlflow_url} answers")
     connect("mlflow_default", host="127.0.0.1", port=9, login="me", password="pw-of-mlflow")
     answered, sentence = MLflowRegistryHook().test_connection()
     assert (answered, sentence) == (False, "MLflow at http://127.0.0.1:9 does not answer: ConnectError")

@@ -210,7 +210,7 @@ def let_pass(hours: float, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_waiting_then_expiring_once_then_expired(
-    mlflow: str, model: str, waiting: Any, told: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+    mlflow: str, mlflow_url: str, model: str, waiting: Any, told: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     version = add_version(mlflow, model, stage="Staging")
     wait = sensor(model, version, expires_after=timedelta(hours=30), remind_before=timedelta(minutes=29 * 60 + 30))
@@ -231,7 +231,7 @@ def test_waiting_then_expiring_once_then_expired(
         ("expired", str(version), "unknown"),
     ]
     assert told[1]["reason"] == f"it expires at {expires_at:%Y-%m-%d %H:%M} UTC"
-    assert {item["url"] for item in told} == {f"{mlflow}/#/models/{model}/versions/{version}"}
+    assert {item["url"] for item in told} == {f"{mlflow_url}/#/models/{model}/versions/{version}"}
 
 
 def test_a_wait_that_is_shorter_than_the_reminder_has_none() -> None:

@@ -53,11 +53,11 @@ def confirm(model: str) -> ConfirmPromotionOperator:
 # ---- moves that nobody decides ----
 
 
-def test_a_newer_candidate_supersedes_older_ones(mlflow: str, model: str, task: Any) -> None:
+def test_a_newer_candidate_supersedes_older_ones(mlflow: str, mlflow_url: str, model: str, task: Any) -> None:
     live, old, new = (add_version(mlflow, model, stage=stage) for stage in ("Production", "Staging", "None"))
     operator = ModelStageOperator(task_id="stage", model_name=model, version=str(new), stage="Staging")
     assert operator.execute(task.context)["archived"] == []
-    assert operator.version_url == f"{mlflow}/#/models/{model}/versions/{new}"
+    assert operator.version_url == f"{mlflow_url}/#/models/{model}/versions/{new}"
     assert [stage_of(mlflow, model, version) for version in (live, old, new)] == ["Production", "None", "Staging"]
     assert tags_of(mlflow, model, old)["decision.reason"] == f"version {new} reached Staging"
 
@@ -131,14 +131,16 @@ def test_the_author_is_told_at_construction(arguments: dict[str, Any], message: 
 # ---- what somebody approved ----
 
 
-def test_an_approved_version_is_promoted_once_and_the_one_before_archived(mlflow: str, model: str, task: Any) -> None:
+def test_an_approved_version_is_promoted_once_and_the_one_before_archived(
+    mlflow: str, mlflow_url: str, model: str, task: Any
+) -> None:
     first, second = (add_version(mlflow, model, stage="Staging") for _ in range(2))
     for version in (first, second):
         asked = approve(task, model, version)
         operator = promote(model, version)
         result = operator.execute(task.context)
     assert (result["archived"], result["user"], result["changed"]) == ([first], "anna", True)
-    assert operator.version_url == f"{mlflow}/#/models/{model}/versions/{second}"
+    assert operator.version_url == f"{mlflow_url}/#/models/{model}/versions/{second}"
     assert [stage_of(mlflow, model, version) for version in (first, second)] == ["Archived", "Production"]
     again = promote(model, second).execute(task.context)
     assert (again["changed"], again["ledger_entry"]) == (False, result["ledger_entry"])
@@ -372,7 +374,7 @@ def test_a_version_that_came_to_production_by_hand_needs_no_approval(
 
 @pytest.mark.parametrize("door", [Door.MARK, Door.REQUIRED_ACTIONS])
 def test_a_rejection_that_no_code_recorded_is_recorded_behind_it(
-    mlflow: str, model: str, task: Any, door: Door
+    mlflow: str, mlflow_url: str, model: str, task: Any, door: Door
 ) -> None:
     version = add_version(mlflow, model, stage="Staging")
     reject(task, model, version, user="ben", door=door)
@@ -382,7 +384,7 @@ def test_a_rejection_that_no_code_recorded_is_recorded_behind_it(
         assert (result["version"], result["outcome"], result["door"], result["user"]) == (
             version, "rejected", door, "ben",
         )  # fmt: skip
-    assert operator.version_url == f"{mlflow}/#/models/{model}/versions/{version}"
+    assert operator.version_url == f"{mlflow_url}/#/models/{model}/versions/{version}"
     tags = tags_of(mlflow, model, version)
     assert (tags["decision.outcome"], tags["decision.user"], tags["decision.reason"]) == ("rejected", "ben", "good")
     assert stage_of(mlflow, model, version) == "Staging"
@@ -441,7 +443,7 @@ def test_a_decision_on_a_version_that_was_deleted_is_in_the_ledger_alone(mlflow:
 
 @pytest.mark.parametrize("decided", [True, False])
 def test_a_promotion_that_was_marked_green_by_hand_is_red_and_on_the_version(
-    mlflow: str, model: str, task: Any, decided: bool
+    mlflow: str, mlflow_url: str, model: str, task: Any, decided: bool
 ) -> None:
     version = add_version(mlflow, model, stage="Staging")
     asked = ask(task, model, version)
@@ -452,7 +454,7 @@ def test_a_promotion_that_was_marked_green_by_hand_is_red_and_on_the_version(
     operator = confirm(model)
     with pytest.raises(PromotionSkippedError, match="promote was marked success without running"):
         operator.execute(task.context)
-    assert (operator.version, operator.version_url) == (version, f"{mlflow}/#/models/{model}/versions/{version}")
+    assert (operator.version, operator.version_url) == (version, f"{mlflow_url}/#/models/{model}/versions/{version}")
     assert "is not promoted" in tags_of(mlflow, model, version)["promotion.skipped"]
     assert stage_of(mlflow, model, version) == "Staging"
     if not decided:

@@ -48,6 +48,7 @@ def sigterm() -> Iterator[None]:
 
 def test_a_fake_password_is_found_nowhere(
     mlflow: str,
+    mlflow_url: str,
     model: str,
     connect: Any,
     airflow_db: None,
@@ -67,7 +68,7 @@ def test_a_fake_password_is_found_nowhere(
     from tests.registry_server import add_version
 
     monkeypatch.setenv("RETRAIN_LEDGER_KEY", SECRETS[3])
-    parts = urlsplit(mlflow)
+    parts = urlsplit(mlflow_url)
     connect("mlflow_default", host=parts.hostname, port=parts.port, login="bot", password=SECRETS[0])
     extra = {"env": {"AWS_SECRET_ACCESS_KEY": SECRETS[2]}}
     connect("rossmann_data", host="https://git.example.org/d.git", login="bot", password=SECRETS[1], extra=extra)

@@ -104,7 +104,7 @@ def left(trigger: Any) -> timedelta:
 
 
 def test_it_asks_shows_the_review_and_defers(
-    mlflow: str, model: str, staged: int, waiting: Any, shown: list[Any]
+    mlflow: str, mlflow_url: str, model: str, staged: int, waiting: Any, shown: list[Any]
 ) -> None:
     deferred = deferral(sensor(model, staged, expires_after=timedelta(days=2)), waiting)
     (detail,) = shown
@@ -122,7 +122,7 @@ def test_it_asks_shows_the_review_and_defers(
     assert trigger.seen == shown_state("Staging", tags_of(mlflow, model, staged))
     assert (trigger.version, trigger.ti_id, trigger.poll_seconds) == (staged, str(waiting.id), 5.0)
     assert (deferred.timeout, deferred.kwargs) == (None, {"remind": False})
-    assert waiting.xcoms[APPROVAL, "_link_ModelVersionLink"] == f"{mlflow}/#/models/{model}/versions/{staged}"
+    assert waiting.xcoms[APPROVAL, "_link_ModelVersionLink"] == f"{mlflow_url}/#/models/{model}/versions/{staged}"
     assert waiting.result is None, "nothing that anybody could take for a decision"
     (asked,) = asks(model)
     assert (asked.expires_at, asked.policy) == (expires_at, None)

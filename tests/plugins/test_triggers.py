@@ -135,7 +135,7 @@ def test_it_makes_one_client_for_all_its_looks(mlflow: str, model: str, monkeypa
 
 
 def test_it_waits_while_mlflow_is_away_even_past_its_expiry(
-    mlflow: str, model: str, connect: Callable[..., None]
+    mlflow: str, mlflow_url: str, model: str, connect: Callable[..., None]
 ) -> None:
     version = add_version(mlflow, model, stage="Staging")
     known = seen(mlflow, model, version)
@@ -145,7 +145,7 @@ def test_it_waits_while_mlflow_is_away_even_past_its_expiry(
         event = asyncio.create_task(first_event(trigger(model, version, seen=known, seconds=0.2)))
         await asyncio.sleep(1)
         assert not event.done()
-        connect("mlflow_default", host=mlflow)
+        connect("mlflow_default", host=mlflow_url)
         return await event
 
     assert run(come_back()) == LOOK

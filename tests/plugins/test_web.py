@@ -180,7 +180,7 @@ def test_anonymous_gets_401(get: Callable[..., Any], path: str) -> None:
 
 
 def test_the_page_says_that_nothing_is_promoted_through_a_connection_that_people_can_edit(
-    get: Callable[..., Any], two: str, mlflow: str, monkeypatch: pytest.MonkeyPatch
+    get: Callable[..., Any], two: str, mlflow: str, mlflow_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from airflow.models.connection import Connection
     from airflow.utils.session import create_session
@@ -190,7 +190,7 @@ def test_the_page_says_that_nothing_is_promoted_through_a_connection_that_people
     config = load_lifecycle_config().model_copy(update={"model": two})
     monkeypatch.setattr("model_registry.web.source.load_lifecycle_config", lambda: config)
     assert get(f"/api/models/{two}").json()["warnings"] == []
-    parts = urlsplit(mlflow)
+    parts = urlsplit(mlflow_url)
     fields = {"conn_type": "http", "host": parts.hostname, "port": parts.port, "schema": "http"}
     monkeypatch.delenv("AIRFLOW_CONN_MLFLOW_DEFAULT")
     with create_session() as session:
@@ -221,7 +221,9 @@ def test_the_page_says_that_a_ledger_was_cut_by_what_airflow_keeps(
         assert (found["verified"], any("was cut" in text for text in found["problems"])) == (verified, not verified)
 
 
-def test_a_viewer_sees_what_is_live_what_waits_and_the_ledger(get: Callable[..., Any], two: str, mlflow: str) -> None:
+def test_a_viewer_sees_what_is_live_what_waits_and_the_ledger(
+    get: Callable[..., Any], two: str, mlflow: str, mlflow_url: str
+) -> None:
     answer = get(f"/models/{two}")
     assert answer.status_code == 200
     for shown in (
@@ -229,7 +231,7 @@ def test_a_viewer_sees_what_is_live_what_waits_and_the_ledger(get: Callable[...,
         "eve",
         "looks right",
         "The chain of digests verifies",
-        f"{mlflow}/#/models/{two}/versions/2",
+        f"{mlflow_url}/#/models/{two}/versions/2",
     ):
         assert shown in answer.text, shown
     assert f"/dags/{DAG}/runs/night%201%2F2" in answer.text
@@ -250,6 +252,7 @@ def test_the_cookie_of_the_ui_is_enough(client: Any, get: Callable[..., Any], tw
 @pytest.fixture
 def team(client: Any) -> Iterator[None]:
     """The example's DAG belongs to a team of which only the admin sees anything."""
+    from airflow.models.dag import clear_team_name_cache
     from airflow.models.dagbundle import DagBundleModel
     from airflow.models.team import Team
     from airflow.utils.session import create_session
@@ -257,10 +260,12 @@ def team(client: Any) -> Iterator[None]:
     with create_session() as session:
         bundle = session.get(DagBundleModel, "examples")
         bundle.teams = [Team(name="pricing")]
+    clear_team_name_cache()
     yield
     with create_session() as session:
         session.get(DagBundleModel, "examples").teams = []
         session.delete(session.get(Team, "pricing"))
+    clear_team_name_cache()
 
 
 def test_who_may_not_read_the_dag_does_not_see_the_model(
@@ -332,7 +337,9 @@ def test_every_answer_has_the_headers(get: Callable[..., Any], client: Any, two:
 # ---- untrusted text ----
 
 
-def test_hostile_text_is_only_text(get: Callable[..., Any], registry: ModelRegistry, mlflow: str) -> None:
+def test_hostile_text_is_only_text(
+    get: Callable[..., Any], registry: ModelRegistry, mlflow: str, mlflow_url: str
+) -> None:
     model = '<script>alert(1)<!-- & "quoted"'
     for _ in range(2):
         hostile = {tag.DATA_VERSION: HOSTILE, tag.VALIDATION_METRIC: HOSTILE, tag.VALIDATION_VALUE: HOSTILE}
@@ -347,7 +354,9 @@ def test_hostile_text_is_only_text(get: Callable[..., Any], registry: ModelRegis
         parsed = Parsed(page.text)
         assert not parsed.tags & {"script", "img", "iframe", "object", "style", "form", "base"}
         assert not [name for name, _ in parsed.attributes if name.startswith("on") or name == "style"]
-        assert all(value.startswith(("/", mlflow, "#")) for name, value in parsed.attributes if name in ("href", "src"))
+        assert all(
+            value.startswith(("/", mlflow_url, "#")) for name, value in parsed.attributes if name in ("href", "src")
+        )
     assert "&lt;script&gt;alert(1)" in answer.text
     assert "{{ 7*7 }}" in answer.text
     found = get(path.replace("/models/", "/api/models/").removeprefix(ROOT)).json()
@@ -526,9 +535,9 @@ def test_what_nobody_thought_of_is_a_sentence_too(
 
 
 def test_links_lead_to_where_people_reach_mlflow(
-    get: Callable[..., Any], two: str, connect: Callable[..., None], mlflow: str
+    get: Callable[..., Any], two: str, connect: Callable[..., None], mlflow_url: str
 ) -> None:
-    connect("mlflow_default", host=mlflow, extra={"ui_url": "https://models.example.com/ui"})
+    connect("mlflow_default", host=mlflow_url, extra={"ui_url": "https://models.example.com/ui"})
     found = get(f"/api/models/{two}").json()
     assert found["live"]["url"] == f"https://models.example.com/ui/#/models/{two}/versions/1"
 
