@@ -90,10 +90,12 @@ class Case:
         events = [registry.ledger(self.model).texts.complete(event) for event in events]
         asked, said = decision(run_id, self.what), registry.ledger(self.model).read().statements
         asks = [ask for ask in said.asks.values() if ask.place.run_id == run_id]
+        # what a rollback threw out is nobody's next one
+        previous = {} if self.what == "rollback" else {"previous": self.former}
         wrong = {
             f"in Production: {live}": live != [self.version],
             "the former one is not archived": registry.version(self.model, self.former).stage != "Archived",
-            "aliases": registry.catalog.aliases(self.model) != {"champion": self.version, "previous": self.former},
+            "aliases": registry.catalog.aliases(self.model) != {"champion": self.version, **previous},
             "decision tags": info.tags.get(tag.DECISION_REASON) != asked.reason,
             "description": info.description.count("Life cycle:") != 1,
             f"{len(events)} events": len(events) != 1,
