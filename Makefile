@@ -211,7 +211,7 @@ users: ## Make logins for people in the running stack: make users WHO="anna:Appr
 		init python /opt/retrain/include/deploy/users.py $(WHO)
 
 .PHONY: backup
-backup: ## Save databases and artifacts of the running stack: make backup TO=folder
+backup: ## Save databases, artifacts and predictions of the running stack: make backup TO=folder
 	@COMPOSE="$(COMPOSE)" include/deploy/backup.sh "$(TO)"
 
 .PHONY: restore

@@ -273,7 +273,7 @@ def test_a_model_without_time_and_a_metric_where_higher_is_better():
     assert (by_horizon_week(night), day_table(night)) == (None, None)
     assert "AUC over all rows, higher is better" in text
     assert f"AUC{row[METRIC]:.3f}" in text
-    assert "Gate (at least)0.850not met" in text
+    assert "Gate (above)0.850not met" in text
     assert "Naive forecast0.500live 55 % better" in text
     assert headline(night) == "No alarm; AUC over all rows does not meet the gate"
     assert (

@@ -71,7 +71,7 @@ def test_the_better_of_two_is_named_on_rows_that_neither_has_seen(
     page = tmp_path / "page.html"
     code, lines, _ = compared(capsys, "--page", str(page))
     assert code == 0
-    assert lines[0] == (f"Candidate: version {high} (Staging). Production: version {validated.version} (Production).")
+    assert lines[0].startswith(f"Version {high} (Staging) as the candidate, version {validated.version} (Production)")
     assert lines[1].startswith("Worse: RMSPE"), "Staging against Production, where nothing else is asked for"
     holdout = client.get_run(validated.run_id).data
     error = holdout.metrics["holdout_rmspe"]
@@ -90,12 +90,14 @@ def test_the_better_of_two_is_named_on_rows_that_neither_has_seen(
     shown = page.read_text(encoding="utf-8")
     assert lines[1] in shown
     assert "data:image/png;base64" in shown or "<svg" in shown
+    assert "Comparison of two versions" in shown
+    assert "An approval" not in shown, "nothing is decided from it"
     after = [(dict(one), one.current_stage) for one in client.search_model_versions(f"name = '{MODEL}'")]
     assert after == before, "looking changes no version"
     assert runs == {name: len(client.search_runs([name])) for name in runs}, "and records nothing"
 
     _, turned, _ = compared(capsys, "--a", str(validated.version), "--b", str(high))
-    assert turned[0].startswith(f"Candidate: version {validated.version} (Production).")
+    assert turned[0].startswith(f"Version {validated.version} (Production) as the candidate, version {high} (Staging)")
     assert turned[1].startswith("Better: RMSPE")
 
 

@@ -17,16 +17,17 @@ from include.retraining.review.report import Item, Review, Verdict
 from include.retraining.review.summary import WORDS, consequence, counts, short_result, shown_verdict
 
 
-def render_page(review: Review, *, links: Mapping[str, str] | None = None) -> str:
+def render_page(review: Review, *, links: Mapping[str, str] | None = None, about: tuple[str, str] | None = None) -> str:
     """Return the page as HTML, always the same for the same review.
 
     :param review: what was found
     :param links: label and address of pages about the version; addresses that are not http or https are left out
+    :param about: what the page is and a sentence on what follows from it; by default a review that is decided from
     """
     anchors = _anchors(review)
     title = f"Version {review.version} of {one_line(review.model, 120)}"
     parts = [
-        _top(review, title, links or {}),
+        _top(review, title, links or {}, *(about or ("Review of a candidate", consequence(review)))),
         _first(review, anchors),
         _checklist(review, anchors),
         _facts(review),
@@ -38,13 +39,13 @@ def render_page(review: Review, *, links: Mapping[str, str] | None = None) -> st
     return document(f"{short_result(review)}: {title}", STYLE, parts)
 
 
-def _top(review: Review, title: str, links: Mapping[str, str]) -> str:
+def _top(review: Review, title: str, links: Mapping[str, str], kind: str, lead: str) -> str:
     tone = shown_verdict(review)
     badge = f'<p class="badge {tone}">{SIGNS[tone]}{line(short_result(review))}</p>'
     return (
-        '<header>\n<div class="top"><p class="kicker">Review of a candidate, '
+        f'<header>\n<div class="top"><p class="kicker">{line(kind, 60)}, '
         f"{moment_text(review.made)}</p>{link_list(links)}\n<h1>{line(title, 160)}</h1>{badge}</div>\n"
-        f'<p class="lead ask">{line(consequence(review))}</p>\n'
+        f'<p class="lead ask">{line(lead, 300)}</p>\n'
         f'<p class="headline">{line(review.headline, 600)}</p>\n<p class="rows">{line(review.rows, 600)}</p>\n'
         "</header>"
     )

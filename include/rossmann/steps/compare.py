@@ -47,7 +47,8 @@ def compare(config: RossmannConfig, ours: str, theirs: str, page: Path | None = 
         rules: dict[ItemKey, Rule] = {**config.review.rules, **dict.fromkeys(LEFT_OUT, "off")}
         made = Reviewer(given, config.review.model_copy(update={"rules": rules}), scratch).review()
     if page is not None:
-        destination.write(page, render_page(made).encode())
+        about = "Comparison of two versions", f"{beside(left, right)} Nothing follows from it."
+        destination.write(page, render_page(made, about=about).encode())
     return [*told(made, left, right), *([f"The page with pictures: {page}"] if page is not None else [])]
 
 
@@ -64,10 +65,18 @@ def find(registry: ModelRegistry, model: str, name: str) -> VersionInfo:
     return registry.resolve(model, stage)
 
 
+def beside(left: VersionInfo, right: VersionInfo) -> str:
+    """Return which version has which part: the texts of a review speak of the candidate and of Production."""
+    return (
+        f"Version {left.version} ({left.stage}) as the candidate, version {right.version} ({right.stage}) in the place"
+        " of Production."
+    )
+
+
 def told(made: Review, left: VersionInfo, right: VersionInfo) -> list[str]:
     """Return a review as lines for a terminal."""
     lines = [
-        f"Candidate: version {left.version} ({left.stage}). Production: version {right.version} ({right.stage}).",
+        beside(left, right),
         made.headline,
         made.rows,
         "",

@@ -93,7 +93,7 @@ def _rows(dashboard: Dashboard, found: list[Column]) -> Iterator[tuple[str, str,
     if any(column.signal for column in found):
         limits = [column.signal.limit if column.signal else None for column in found]
         yield "Limit of the alarm", "", [line(metric_text(metric, limit, "not judged")) for limit in limits]
-    yield f"Gate ({'at most' if metric.lower_is_better else 'at least'})", "", [_gate(dashboard, c) for c in found]
+    yield f"Gate ({'below' if metric.lower_is_better else 'above'})", "", [_gate(dashboard, c) for c in found]
     yield "Naive forecast", "", [_beside(dashboard, column, "naive", text["naive"][2:]) for column, text in
                                  zip(found, texts, strict=True)]  # fmt: skip
     yield "Bias", "", [line(text["bias"]) for text in texts]
