@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-import yaml
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -25,6 +24,8 @@ from pydantic import (
 from include.lifecycle.containers import ContainerConfig
 from include.lifecycle.errors import BadInputError
 from include.lifecycle.sections import Positive, Section
+from include.lifecycle.text import without_credentials
+from include.lifecycle.yaml_text import parse_yaml, read_text
 
 CONFIG_ENV = "RETRAIN_CONFIG"
 CONFIG_TEXT_ENV = "RETRAIN_CONFIG_TEXT"
@@ -314,23 +315,17 @@ def config_text(path: str | Path | None = None) -> tuple[str, str]:
     if path is None and (text := os.environ.get(CONFIG_TEXT_ENV)):
         return text, CONFIG_TEXT_ENV
     file = config_path(path)
-    try:
-        return file.read_text(encoding="utf-8"), str(file)
-    except OSError as error:
-        raise BadInputError(f"cannot read the configuration {file}: {error.strerror}") from error
+    return read_text(file, "the configuration"), str(file)
 
 
 def read_config(path: str | Path | None = None) -> tuple[dict[str, Any], str]:
     """Return the configuration's mapping of sections, with what the environment sets, and where it comes from.
 
     :param path: the YAML file; by default see ``config_text``
-    :raises BadInputError: when it cannot be read, is not YAML, or holds no mapping
+    :raises BadInputError: when it cannot be read, is not YAML, names a key twice, or holds no mapping
     """
     text, source = config_text(path)
-    try:
-        content = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise BadInputError(f"the configuration {source} is not valid YAML: {' '.join(str(error).split())}") from error
+    content = parse_yaml(text, f"the configuration {source}")
     if not isinstance(content, dict):
         raise BadInputError(f"the configuration {source} must be a mapping of sections, found {type(content).__name__}")
     if isinstance(content.get("lifecycle"), dict):
@@ -351,7 +346,7 @@ def validate_section(model: type[Model], content: object, source: str) -> Model:
     except ValidationError as error:
         problems = "; ".join(
             f"{'.'.join(str(part) for part in problem['loc']) or 'the section'}: {problem['msg']}"
-            f" (found {problem['input']!r:.80})"
+            f" (found {without_credentials(repr(problem['input'])):.80})"
             for problem in error.errors(include_url=False)
         )
         raise BadInputError(f"configuration {source}: {problems}") from error

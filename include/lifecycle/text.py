@@ -8,6 +8,7 @@ MARKDOWN = re.compile(r"[\\`*_{}\[\]|~$<>]")
 """What is markup inside a line (what is markup at its start only never stands there)."""
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
 SURROGATES = re.compile(r"[\ud800-\udfff]")
+WORD = re.compile(r"\S+")
 FILLERS = frozenset("\u115f\u1160\u3164\uffa0")
 """Unicode's letters that are invisible by default."""
 AUTOLINK = re.compile(r"(?i)\b(https?|ftp|mailto|javascript|data|file):|\bwww\.|@")
@@ -29,6 +30,19 @@ def says_something(text: str) -> bool:
 def shorten(text: str, limit: int) -> str:
     """Return ``text``, cut to ``limit`` characters with a sign that it was cut."""
     return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def without_credentials(text: str) -> str:
+    """Return ``text`` with what stands between ``://`` and the last ``@`` of each word blotted out.
+
+    Whether that is a well-formed URL does not matter: a password with an unencoded ``/``, ``?`` or ``#`` makes it none.
+    """
+    return WORD.sub(lambda found: _without_user(found.group()), text) if "://" in text else text
+
+
+def _without_user(word: str) -> str:
+    start, end = word.find("://") + 3, word.rfind("@")
+    return f"{word[:start]}***{word[end:]}" if 3 <= start <= end else word
 
 
 def text_digest(text: str) -> str:

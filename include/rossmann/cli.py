@@ -18,7 +18,7 @@ from typing import Annotated, Any
 import typer
 
 from include.lifecycle.errors import BadInputError, GateFailedError, RetrainError
-from include.lifecycle.text import one_line, storable
+from include.lifecycle.text import one_line, storable, without_credentials
 from include.rossmann.config import Booster, RossmannConfig, load_config
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
@@ -487,6 +487,14 @@ def say(lines: list[str]) -> None:
     sys.stdout.flush()
 
 
+class Discreet(logging.Formatter):
+    """Shows no credentials of URLs, in tracebacks either."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the record as text."""
+        return without_credentials(super().format(record))
+
+
 def run_cli(command: Callable[[], Any]) -> int:
     """Run the command line and return its exit code.
 
@@ -495,11 +503,9 @@ def run_cli(command: Callable[[], Any]) -> int:
 
     :param command: the typer application, or one like it
     """
-    logging.basicConfig(
-        level=os.environ.get("RETRAIN_LOG_LEVEL", "INFO"),
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-        stream=sys.stderr,
-    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(Discreet("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=os.environ.get("RETRAIN_LOG_LEVEL", "INFO"), handlers=[handler])
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     for noisy in ("alembic", "urllib3", "mlflow.store", "mlflow.tracking", "git", "dvc", "dvc_objects"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
@@ -508,11 +514,11 @@ def run_cli(command: Callable[[], Any]) -> int:
     try:
         command()
     except RetrainError as error:
-        sys.stderr.write(f"error: {storable(str(error))}\n")
+        sys.stderr.write(f"error: {without_credentials(storable(str(error)))}\n")
         return error.exit_code
     except Exception as error:  # the boundary of the process: log all, name one sentence
         log.exception("Unexpected failure")
-        sys.stderr.write(f"error: {type(error).__name__}: {one_line(str(error), 2000)}\n")
+        sys.stderr.write(f"error: {type(error).__name__}: {one_line(without_credentials(str(error)), 2000)}\n")
         return 1
     return 0
 

@@ -20,7 +20,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME, MLFL
 
 from include.lifecycle.errors import BadInputError
 from include.lifecycle.tags import EXPERIMENT_TAGS
-from include.lifecycle.text import shorten, storable
+from include.lifecycle.text import shorten, storable, without_credentials
 from include.rossmann.config import Booster, RossmannConfig
 
 log = logging.getLogger(__name__)
@@ -162,7 +162,7 @@ class RetrainRun:
         try:
             yield
         except BaseException as error:
-            reason = shorten(storable(f"{name}: {error or type(error).__name__}"), MAX_TAG)
+            reason = shorten(without_credentials(storable(f"{name}: {error or type(error).__name__}")), MAX_TAG)
             try:
                 self.client.set_tag(self.run_id, "failure", reason)
                 self.client.set_terminated(self.run_id, "FAILED")

@@ -134,5 +134,5 @@ def test_every_model_has_a_folder_of_its_own() -> None:
 
 
 def test_a_log_shows_no_password() -> None:
-    assert shown("ftp://ana:secret@host/x.csv") == "ftp://host/x.csv"
+    assert shown("ftp://ana:secret@host/x.csv") == "ftp://***@host/x.csv"
     assert shown("/a/b@c.csv") == "/a/b@c.csv"

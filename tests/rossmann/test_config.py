@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from include.lifecycle.config import load_lifecycle_config
+from include.lifecycle.config import DEFAULT_CONFIG, load_lifecycle_config
 from include.lifecycle.errors import BadInputError
+from include.lifecycle.yaml_text import parse_yaml
 from include.rossmann.config import load_config
 
 
@@ -62,6 +63,56 @@ def test_unreadable_configuration(tmp_path: Path) -> None:
     (tmp_path / "empty.yaml").write_text("data: {}\n")
     with pytest.raises(BadInputError, match="has no section 'lifecycle'"):
         load_lifecycle_config(tmp_path / "empty.yaml")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("lifecycle:\n  gate: {threshold: 0.1}\n  model: a\n  gate: {threshold: 0.9}\n", "'gate' .* lines 2 and 4"),
+        ("lifecycle: {approval: {policy: {approvers: [a], approvers: []}}}", "'approvers' .* lines 1 and 1"),
+        ("data: {}\nlifecycle: {}\ndata: {}\n", "'data' .* lines 1 and 3"),
+        ("a: &x {b: 1}\nc:\n  <<: *x\n  <<: *x\n", "'<<' .* lines 3 and 4"),
+        ("? [a]\n: 1\n", "a key must be a word"),
+        ("[" * 5000, "nested too deeply"),
+        ("a: \x00", "not valid YAML"),
+        ("a: 1\n---\na: 2\n", "not valid YAML"),
+    ],
+)
+def test_what_a_parser_would_pass_over_is_refused(tmp_path: Path, text: str, expected: str) -> None:
+    file = tmp_path / "c.yaml"
+    file.write_text(text)
+    with pytest.raises(BadInputError, match=expected):
+        load_config(file)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-32", "latin-1"])
+def test_another_encoding_is_named(tmp_path: Path, encoding: str) -> None:
+    file = tmp_path / "c.yaml"
+    file.write_text("lifecycle: {owner: Jürgen}", encoding=encoding)
+    with pytest.raises(BadInputError, match=f"{file}.*(UTF-8|not valid YAML)"):
+        load_config(file)
+
+
+def test_merged_keys_may_be_there_already() -> None:
+    text = "a: &a {x: 1, y: 2}\nb: &b {<<: *a, x: 3}\nc: {<<: [*b, *a], y: 4}\n"
+    assert parse_yaml(text, "it") == {"a": {"x": 1, "y": 2}, "b": {"x": 3, "y": 2}, "c": {"x": 3, "y": 4}}
+
+
+def test_a_mark_of_the_byte_order_is_no_part_of_the_text(tmp_path: Path) -> None:
+    file = tmp_path / "c.yaml"
+    file.write_text(DEFAULT_CONFIG.read_text(encoding="utf-8"), encoding="utf-8-sig")
+    assert load_config(file) == load_config()
+
+
+def test_a_wrong_value_is_shown_without_credentials(tmp_path: Path) -> None:
+    file = tmp_path / "c.yaml"
+    file.write_text(
+        "lifecycle: {model: m, owner: {url: 'https://me:pa/s3cret@host/x'}}\ndata: {registry: [https://me:s3cret@h]}\n"
+    )
+    with pytest.raises(BadInputError) as refused:
+        load_config(file)
+    assert "registry" in str(refused.value)
+    assert "s3cret" not in str(refused.value)
 
 
 def test_the_environment_names_the_data_registry(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,7 @@ import re
 from typing import Literal, TypeAlias, get_args
 
 from include.lifecycle.errors import BadInputError
-from include.lifecycle.text import one_line
+from include.lifecycle.text import one_line, without_credentials
 
 Format: TypeAlias = Literal["csv", "csv.gz", "parquet"]
 FORMATS: tuple[Format, ...] = get_args(Format)
@@ -16,7 +16,6 @@ _PART = r"\w[\w.+=-]*"
 NAME_PATTERN = rf"^{_PART}(/{_PART})*$"
 """What a form takes: folders and a file, none of which begins with a dot."""
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
-_USER = re.compile(r"(?<=://)[^/@\s]*@")
 
 
 def format_of(name: str) -> Format:
@@ -61,4 +60,4 @@ def is_url(text: str) -> bool:
 
 def shown(target: object) -> str:
     """Return a path or URL as a log may show it: without user and password."""
-    return _USER.sub("", str(target))
+    return without_credentials(str(target))

@@ -10,6 +10,7 @@ from urllib.parse import unquote, urlsplit
 from urllib.request import url2pathname
 
 from include.lifecycle.errors import BadInputError, RetrainError
+from include.lifecycle.text import without_credentials
 
 USERNAME_ENV = "RETRAIN_GIT_USERNAME"
 PASSWORD_ENV = "RETRAIN_GIT_PASSWORD"  # noqa: S105 -- the name of the variable
@@ -29,7 +30,6 @@ REPOSITORY_ENV = (
 # A shell function: git passes "get" and reads the two lines. The values stay in the environment.
 HELPER = f'!f() {{ test "$1" = get && printf "username=%s\\npassword=%s\\n" "${USERNAME_ENV}" "${PASSWORD_ENV}"; }}; f'
 
-USERINFO = re.compile(r"(?<=://)[^/\s'\"]*@")
 WRONG_ADDRESS = re.compile(
     r"authentication failed|could not read (username|password)|permission denied|access denied|not found"
     r"|does not appear to be a git repository|returned error: 40[134]|dubious ownership|unable to find remote helper"
@@ -76,7 +76,17 @@ class GitAddress:
 
     @classmethod
     def _from_url(cls, url: str) -> "GitAddress":
-        parts = urlsplit(url)
+        try:
+            parts = urlsplit(url)
+            odd = " " in url or "@" in url.partition("://")[2].removeprefix(parts.netloc) or parts.port == 0
+        except ValueError:
+            odd = True
+        if odd:
+            shown = without_credentials(url.replace(" ", "%20"))
+            raise BadInputError(
+                f"the data registry's URL {shown!r} cannot be read: write / as %2F, @ as %40 and a space as %20 in"
+                f" login, password and path, or give login and password as {USERNAME_ENV} and {PASSWORD_ENV}"
+            )
         if parts.scheme not in ("http", "https") or "@" not in parts.netloc:
             return cls(url, redact(url), None)
         clean = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
@@ -105,7 +115,7 @@ def _one_line(secret: str) -> str:
 
 def redact(text: str) -> str:
     """Return ``text`` with the user and password of URLs in it, and the configured password, blotted out."""
-    text = USERINFO.sub("***@", text)
+    text = without_credentials(text)
     password = os.environ.get(PASSWORD_ENV, "").rstrip("\r\n")
     return text.replace(password, "***") if len(password) > 3 else text
 

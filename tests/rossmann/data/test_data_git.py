@@ -25,6 +25,27 @@ def test_addresses_lose_their_credentials(url: str, clean: str, username: str | 
     assert "s3c" not in address.shown
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://bot:pa/s3cret@git.example.org/data.git",
+        "https://bot:pa?s3cret@git.example.org/data.git",
+        "https://bot:pa#s3cret@git.example.org/data.git",
+        "https://bot:pa s3cret@git.example.org/data.git",
+        "https://s3cret/half@git.example.org/data.git",
+        "https://bot:[s3cret@git.example.org/data.git",
+        "https://bot:a@b/s3cret@git.example.org/data.git",
+        "ssh://bot:pa/s3cret@git.example.org/data.git",
+    ],
+)
+def test_a_password_that_needs_encoding_is_refused_and_not_shown(url: str) -> None:
+    with pytest.raises(BadInputError) as refused:
+        GitAddress.parse(url)
+    assert "%2F" in str(refused.value)
+    assert "s3cret" not in str(refused.value)
+    assert "git.example.org/data.git" in str(refused.value)
+
+
 def test_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert GitAddress.parse("data").folder == tmp_path / "data"
@@ -66,6 +87,8 @@ def test_no_credentials_no_helper(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_redaction(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RETRAIN_GIT_PASSWORD", "s3cret")
     assert redact("fatal: https://bot:other@host/x and s3cret") == "fatal: https://***@host/x and ***"
+    for password in ("a/b", "a?b", "a#b", "a@b", "'a\"b", "[a"):
+        assert redact(f"see 'https://bot:{password}@host/x', says me@host") == "see 'https://***@host/x', says me@host"
 
 
 def test_reason_is_one_line_without_advice() -> None:
