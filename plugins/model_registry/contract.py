@@ -18,6 +18,7 @@ from include.lifecycle.reviewed import Reviewed
 from include.lifecycle.statements import IN_AIRFLOW_ENV, Validation
 from include.lifecycle.tags import FAILED, PASSED
 from include.lifecycle.text import one_line, storable
+from model_registry.addresses import http_address
 from model_registry.exceptions import StepFailedError, StepRefusedError, told_to_airflow
 from model_registry.hooks import MLflowRegistryHook
 from model_registry.monitoring import Found, announce
@@ -252,8 +253,7 @@ def data_environment(conn_id: str | None) -> dict[str, str]:
             mask_secret(secret)
     host = (connection.host or "").strip()
     if host and "://" not in host and not host.startswith(("git@", "/")):
-        port = f":{connection.port}" if connection.port else ""
-        host = f"{connection.schema or 'https'}://{host}{port}"
+        host = http_address(connection, "https")
     values |= {
         "RETRAIN_DATA_REGISTRY": host,
         "RETRAIN_GIT_USERNAME": connection.login or "",

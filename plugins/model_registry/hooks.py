@@ -13,6 +13,7 @@ from airflow.sdk import BaseHook
 from airflow.sdk.log import mask_secret
 
 from include.lifecycle.environment import shared_environment
+from model_registry.addresses import flag, http_address
 from model_registry.witness import TaskWitness
 
 if TYPE_CHECKING:
@@ -202,9 +203,7 @@ class MLflowRegistryHook(BaseHook):
             raise ValueError(
                 f"{where} has unknown extras {', '.join(unknown)}: known are {', '.join(sorted(self.allowed_extras))}"
             )
-        tls_verify = extra.get("tls_verify", True)
-        if not isinstance(tls_verify, bool):
-            raise ValueError(f"{where}: extra tls_verify must be true or false, found {tls_verify!r}")
+        tls_verify = flag(extra.get("tls_verify", True), f"{where}: extra tls_verify")
         if not tls_verify and extra.get("ca_bundle"):
             raise ValueError(f"{where}: give either tls_verify: false or ca_bundle, not both")
         token = extra.get("token")
@@ -235,23 +234,9 @@ def ca_bundle(connection: "Connection") -> str | None:
 
 
 def base_url(connection: "Connection") -> str:
-    """Return the base URL that a connection of type ``http`` describes, without credentials.
+    """Return the base URL that a connection describes, without credentials; its extra may hold a path.
 
-    :param connection: its host may hold a scheme and a path, as Airflow's own HTTP hook allows
     :raises ValueError: when it has no host, or a scheme other than http and https
     """
-    host = (connection.host or "").strip()
-    if not host:
-        raise ValueError(f"connection {connection.conn_id!r} has no host")
-    scheme, separator, rest = host.partition("://")
-    if not separator:
-        scheme, rest = connection.schema or "http", host
-    if scheme not in ("http", "https"):
-        raise ValueError(f"connection {connection.conn_id!r}: the scheme must be http or https, found {scheme!r}")
-    name, slash, path = rest.partition("/")
-    if "@" in name:
-        raise ValueError(f"connection {connection.conn_id!r}: put login and password into their own fields")
-    if connection.port and ":" not in name.rpartition("]")[2]:
-        name = f"{name}:{connection.port}"
-    path = f"{slash}{path}".rstrip("/") + "/" + str(connection.extra_dejson.get("path") or "").strip("/")
-    return f"{scheme}://{name}{path}".rstrip("/")
+    path = str(connection.extra_dejson.get("path") or "").strip("/")
+    return f"{http_address(connection, 'http')}/{path}".rstrip("/")

@@ -23,6 +23,9 @@ Connect = Callable[..., None]
         ({"host": "https://mlflow.example.com/base", "port": 8443}, "https://mlflow.example.com:8443/base"),
         ({"host": "mlflow", "extra": {"path": "/ml/flow/"}}, "http://mlflow/ml/flow"),
         ({"host": "http://[::1]", "port": 5000}, "http://[::1]:5000"),
+        ({"host": "::1", "port": 5000}, "http://[::1]:5000"),
+        ({"host": "mlflow", "schema": "HTTPS"}, "https://mlflow"),
+        ({"host": "mlflow", "schema": "https", "conn_type": "https"}, "https://mlflow"),
     ],
 )
 def test_the_tracking_uri_is_what_the_connection_says(connect: Connect, fields: dict[str, object], uri: str) -> None:
@@ -36,6 +39,9 @@ def test_the_tracking_uri_is_what_the_connection_says(connect: Connect, fields: 
         ({"host": "mlflow", "extra": {"tokn": "x", "verify": True}}, "unknown extras tokn, verify"),
         ({}, "has no host"),
         ({"host": "ftp://mlflow"}, "must be http or https"),
+        ({"host": "mlflow", "schema": "htps"}, "must be http or https, found 'htps'"),
+        ({"host": "me:secret@mlflow"}, "into their own fields"),
+        ({"host": "mlflow", "extra": {"tls_verify": 1}}, "tls_verify must be true or false"),
         ({"host": "http://me:secret@mlflow"}, "into their own fields"),
         ({"host": "mlflow", "extra": {"tls_verify": "no"}}, "tls_verify must be true or false"),
         ({"host": "mlflow", "extra": {"tls_verify": False, "ca_bundle": "/ca.pem"}}, "not both"),
@@ -48,6 +54,29 @@ def test_a_wrong_connection_is_named(connect: Connect, fields: dict[str, object]
         _ = MLflowRegistryHook().tracking_uri
     assert "mlflow_default" in str(raised.value)
     assert "secret" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("uri", "expected"),
+    [
+        ("https://me:pw@ml.example.com", "https://ml.example.com"),
+        ("https://me:pw@ml.example.com:8443/base/path", "https://ml.example.com:8443/base/path"),
+        ("https://me:pw@ml.example.com/base?path=more", "https://ml.example.com/base/more"),
+        ("https://[2001:db8::1]:5000", "https://[2001:db8::1]:5000"),
+        ("http://me:pw@mlflow:5000", "http://mlflow:5000"),
+        ("http://me:pw@mlflow:5000/https", "https://mlflow:5000"),
+        ("http://mlflow:5000/ml/flow", "http://mlflow:5000/ml/flow"),
+    ],
+)
+def test_a_uri_means_what_it_says(monkeypatch: pytest.MonkeyPatch, uri: str, expected: str) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_MLFLOW_DEFAULT", uri)
+    assert MLflowRegistryHook().tracking_uri == expected
+
+
+@pytest.mark.parametrize(("text", "verified"), [("true", True), ("false", False), ("False", False)])
+def test_a_uri_has_true_and_false_as_text(monkeypatch: pytest.MonkeyPatch, text: str, verified: bool) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_MLFLOW_DEFAULT", f"https://ml.example.com?tls_verify={text}")
+    assert MLflowRegistryHook().server.tls_verify is verified
 
 
 def test_the_constructor_contacts_nothing_and_reads_no_connection() -> None:

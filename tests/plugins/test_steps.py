@@ -322,6 +322,24 @@ def test_the_data_connection_may_set_the_variables_of_a_dvc_remote_only(connect:
     assert data_environment("data") == {"RETRAIN_DATA_REGISTRY": "https://git.example.com/data.git"}
 
 
+@pytest.mark.parametrize(
+    ("uri", "expected"),
+    [
+        ("https://bot:pa%2Fss@git.example.com/team/data.git", "https://git.example.com/team/data.git"),
+        ("https://bot:pa%2Fss@git.example.com:8443/data", "https://git.example.com:8443/data"),
+        ("http://bot:pa%2Fss@git.example.com/https", "https://git.example.com"),
+        ("https://bot:pa%2Fss@[::1]:8443/data.git", "https://[::1]:8443/data.git"),
+    ],
+)
+def test_the_data_connection_as_a_uri(monkeypatch: pytest.MonkeyPatch, uri: str, expected: str) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_DATA", uri)
+    assert data_environment("data") == {
+        "RETRAIN_DATA_REGISTRY": expected,
+        "RETRAIN_GIT_USERNAME": "bot",
+        "RETRAIN_GIT_PASSWORD": "pa/ss",
+    }
+
+
 def test_secrets_of_the_data_connection_are_masked(connect: Callable[..., None]) -> None:
     from airflow.sdk._shared.secrets_masker import redact
 
