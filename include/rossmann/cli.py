@@ -50,7 +50,9 @@ RunId = Annotated[
 RetrainOf = Annotated[
     str | None, typer.Option(envvar="RETRAIN_RUN_ID", callback=_mlflow_run, help="MLflow run of the retrain")
 ]
-VersionOf = Annotated[int | None, typer.Option(help="Model version; default: the one of the run, else the newest")]
+VersionOf = Annotated[
+    int | None, typer.Option(help="Model version; default: the one of the run, else the newest of its stage")
+]
 DagId = Annotated[str | None, typer.Option(envvar="RETRAIN_DAG_ID", callback=_text, help="Airflow DAG, for the record")]
 DagRunId = Annotated[
     str | None,

@@ -55,14 +55,14 @@ def review(config: RossmannConfig, *, run_id: str | None = None, version: int | 
 
     :param config: the configuration
     :param run_id: MLflow run of the retrain: its version is reviewed
-    :param version: model version; without either the newest version
+    :param version: model version; without either the newest in Staging
     :return: model, version, verdict, headline, and what the promotion ledger should know of it
     :raises GateFailedError: when the review holds the version back
     """
     started = time.monotonic()
     client = connect()
     registry = ModelRegistry(client, integrity=config.lifecycle.integrity)
-    info = wanted_version(registry, config.lifecycle.model, run_id, version)
+    info = wanted_version(registry, config.lifecycle.model, run_id, version, "Staging")
     live = registry.production(config.lifecycle.model)
     live = live if live is not None and live.version != info.version else None
     run = RetrainRun(client, info.run_id)

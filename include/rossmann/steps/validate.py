@@ -29,13 +29,13 @@ def validate(config: RossmannConfig, *, run_id: str | None = None, version: int 
 
     :param config: the configuration
     :param run_id: MLflow run of the retrain: its version is validated
-    :param version: model version; without either the newest version
+    :param version: model version; without either the newest in stage None
     :return: model, version, holdout RMSPE, threshold, outcome, and what the promotion ledger should know of it
     :raises GateFailedError: when the version does not pass: it is tagged and stays where it is
     """
     client = connect()
     registry = ModelRegistry(client, integrity=config.lifecycle.integrity)
-    info = wanted_version(registry, config.lifecycle.model, run_id, version)
+    info = wanted_version(registry, config.lifecycle.model, run_id, version, "None")
     run = RetrainRun(client, info.run_id)
     gate = config.lifecycle.gate
     with run.step("validate"), TemporaryDirectory(prefix="rossmann-validate-") as folder:
@@ -77,22 +77,23 @@ def validate(config: RossmannConfig, *, run_id: str | None = None, version: int 
     return printed
 
 
-def wanted_version(registry: ModelRegistry, model: str, run_id: str | None, version: int | None) -> VersionInfo:
-    """Return the version that a number or a retrain's run names, else the newest one.
+def wanted_version(
+    registry: ModelRegistry, model: str, run_id: str | None, version: int | None, stage: str
+) -> VersionInfo:
+    """Return the version that a number or a retrain's run names, else the newest in a stage.
 
     :raises BadInputError: when there is none
     """
     if version is not None:
         return registry.version(model, version)
     versions = registry.versions(model)
-    if run_id is not None:
-        versions = [info for info in versions if info.run_id == run_id]
-    if not versions:
+    found = [info for info in versions if (info.run_id == run_id if run_id is not None else info.stage == stage)]
+    if not found:
         raise BadInputError(
             f"model {model!r} has no version"
-            + (f" registered by the run {run_id}: run `register` first" if run_id else "")
+            + (f" registered by the run {run_id}: run `register` first" if run_id else f" in {stage}: give --version")
         )
-    return versions[0]
+    return found[0]
 
 
 def score(version_folder: Path, dataset: Dataset, holdout_start: pd.Timestamp) -> tuple[pd.DataFrame, pd.Timestamp]:
