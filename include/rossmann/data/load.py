@@ -62,6 +62,10 @@ FUTURE_OPTIONAL: Columns = {
 }
 
 WHOLE: dict[Kind, str] = {"flag": "int8", "small": "int8", "store": "int32", "count": "int32"}
+FIRST_YEAR, LAST_YEAR = 1900, 2200
+DAY = r"\d{4}-?\d{2}-?\d{2}"
+"""How a text of a day begins: a month alone is none."""
+OFFSET = r"(:\d{2}(?:\.\d+)?)\s?(?:Z|[+-]\d{2}(?::?\d{2})?)$"
 FILE = "file"
 """Name of the frame attribute that keeps the file's name, for the checks that come later."""
 
@@ -105,7 +109,7 @@ def _read(path: Path) -> pd.DataFrame:
         raise BadInputError(f"{path.name}: expected a file that ends in {', '.join(SUFFIXES)}")
     try:
         if path.suffix == ".parquet":
-            return pd.read_parquet(path)
+            return _without_index(pd.read_parquet(path))
         compression: Literal["xz", "gzip"] | None = {".xz": "xz", ".gz": "gzip"}.get(path.suffix)  # type: ignore[assignment]
         table = pd.read_csv(
             path,
@@ -115,6 +119,9 @@ def _read(path: Path) -> pd.DataFrame:
             skip_blank_lines=False,  # else line numbers in messages would not be those of the file
             low_memory=False,
         )
+        if not isinstance(table.index, pd.RangeIndex):  # pandas took what a line has beyond the header as row names
+            fields = len(table.columns)
+            raise BadInputError(f"{path.name}: line 2 has {fields + table.index.nlevels} fields, the header {fields}")
         return table.dropna(how="all")  # blank lines; the index still counts them
     except FileNotFoundError:
         raise BadInputError(f"there is no file {path}") from None
@@ -134,6 +141,12 @@ def _read(path: Path) -> pd.DataFrame:
         raise _damaged(path, error) from error
     except ValueError as error:
         raise BadInputError(f"{path.name}: cannot be read as a table: {_one_line(error)}") from error
+
+
+def _without_index(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table that counts its rows; names of rows that Parquet kept are columns, or nothing."""
+    named = [name for name in table.index.names if name is not None and name not in table.columns]
+    return table.reset_index(level=named).reset_index(drop=True) if named else table.reset_index(drop=True)
 
 
 def _damaged(path: Path, error: BaseException) -> BadInputError:
@@ -163,6 +176,9 @@ def _typed(raw: pd.DataFrame, path: Path, required: Columns, optional: Columns) 
             f"{path.name}: no column {', '.join(missing)}; expected {', '.join(required)},"
             f" found {', '.join(map(str, raw.columns))}"
         )
+    twice = [name for name in required | optional if f"{name}.1" in raw.columns or list(raw.columns).count(name) > 1]
+    if twice:
+        raise BadInputError(f"{path.name}: the column {', '.join(twice)} stands twice in the header: keep one")
     problems: list[str] = []
     frame = pd.DataFrame(index=raw.index)
     header_lines = 2 if path.suffix != ".parquet" else 1
@@ -229,11 +245,22 @@ def _as(numbers: Column, wrong: npt.NDArray[np.bool_], dtype: str) -> Column:
 
 
 def _dates(column: Column) -> tuple[Column, npt.NDArray[np.bool_], str]:
-    dates = pd.to_datetime(column, errors="coerce", format=None if not _is_text(column) else "ISO8601")
-    if dates.dt.tz is not None:
-        dates = dates.dt.tz_localize(None)
-    wrong = (dates.isna() | (dates != dates.dt.normalize())).to_numpy()
-    return dates.astype("datetime64[ns]") if not wrong.any() else dates, wrong, "a day such as 2015-06-19"
+    expected = f"a day such as 2015-06-19, from {FIRST_YEAR} to {LAST_YEAR}"
+    if _is_text(column):
+        codes, found = pd.factorize(column)
+        texts = pd.Series(found, dtype="object").astype("str").str.strip()
+        whole = texts.str.match(DAY)
+        # a year across daylight saving has two offsets; its days are those of the clock on the wall
+        parsed = pd.to_datetime(
+            texts.where(whole).str.replace(OFFSET, r"\1", regex=True), errors="coerce", format="ISO8601"
+        )
+        dates = pd.Series(parsed.reindex(codes).to_numpy(), index=column.index)
+    elif pd.api.types.is_datetime64_any_dtype(column):
+        dates = column.dt.tz_localize(None) if column.dt.tz is not None else column
+    else:
+        return column, np.ones(len(column), dtype=bool), expected
+    wrong = (dates.isna() | (dates != dates.dt.normalize()) | ~dates.dt.year.between(FIRST_YEAR, LAST_YEAR)).to_numpy()
+    return dates.astype("datetime64[ns]") if not wrong.any() else dates, wrong, expected
 
 
 def _is_text(column: Column) -> bool:

@@ -2,6 +2,7 @@
 
 import gzip
 import lzma
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -160,3 +161,71 @@ def test_no_such_file_and_wrong_suffix(tmp_path: Path) -> None:
     (tmp_path / "folder.csv").mkdir()
     with pytest.raises(BadInputError, match="cannot read"):
         read_train(tmp_path / "folder.csv")
+
+
+ROW = "1,5,2015-06-19,4202,487,1,1,0,0"
+
+
+@pytest.mark.parametrize(
+    ("lines", "header", "expected"),
+    [
+        ([f"{ROW},,,"] * 2, HEADER, "line 2 has 12 fields, the header 9"),
+        ([f"{ROW},"] * 2, HEADER, "line 2 has 10 fields, the header 9"),
+        ([f"{ROW},x,y", ROW], HEADER, "line 2 has 11 fields, the header 9"),
+        ([ROW, f"{ROW},x"], HEADER, "line 3 has 10 fields, expected 9"),
+        ([f"{ROW},2015-06-20"], f"{HEADER.strip()},Date\n", "the column Date stands twice"),
+        ([f"{ROW},1"], f"{HEADER.strip()},Open\n", "the column Open stands twice"),
+    ],
+)
+def test_surplus_fields_and_columns_are_named(tmp_path: Path, lines: list[str], header: str, expected: str) -> None:
+    with pytest.raises(BadInputError, match=expected):
+        read_train(write(tmp_path, *lines, header=header))
+
+
+@pytest.mark.parametrize(
+    "day",
+    ["9999-12-31", "1677-01-01", "0001-01-01", "2015-06", "2015", "201506", "2015-06-19T07:30:00", "19/06/2015",
+     "2015-06-19T01:00:00+02:00", "2015-W25-5", "now", "nan", "1434672000"],
+)  # fmt: skip
+@pytest.mark.parametrize("read", [read_train, read_future])
+def test_what_is_no_day_is_named_with_its_line(tmp_path: Path, read: Callable[[Path], pd.DataFrame], day: str) -> None:
+    with pytest.raises(BadInputError, match=r"Date in line 3 is .*expected a day such as 2015-06-19"):
+        read(write(tmp_path, ROW, ROW.replace("2015-06-19", day)))
+
+
+def test_a_year_across_daylight_saving_has_the_days_of_the_clock_on_the_wall(tmp_path: Path) -> None:
+    days = [
+        "2015-03-28T00:00:00+01:00",
+        "2015-03-30 00:00:00+0200",
+        "2015-03-31T00:00:00.000Z",
+        " 2015-04-01",
+        "20150402",
+    ]
+    frame = read_train(write(tmp_path, *(ROW.replace("2015-06-19", day) for day in days)))
+    assert frame["Date"].dt.strftime("%m-%d").tolist() == ["03-28", "03-30", "03-31", "04-01", "04-02"]
+    assert frame["Date"].dtype == "datetime64[ns]"
+
+
+def test_parquet_with_names_of_rows(tmp_path: Path, small: SampleData) -> None:
+    path = tmp_path / "train.parquet"
+    named = small.train.set_axis([f"row {number}" for number in range(len(small.train))])
+    named.to_parquet(path)
+    pd.testing.assert_frame_equal(read_train(path), small.train)
+    small.train.set_index(["Store", "Date"]).to_parquet(path)
+    pd.testing.assert_frame_equal(read_train(path)[list(small.train)], small.train)
+    named.assign(Open=np.where(np.arange(len(named)) == 1, 7.5, 1)).to_parquet(path)
+    with pytest.raises(BadInputError, match=r"Open in line 2 is 7\.5"):
+        read_train(path)
+
+
+@pytest.mark.parametrize("values", [[20150619, 20150620], [1.5, 2.5], [True, False]])
+def test_parquet_with_days_that_are_numbers(tmp_path: Path, small: SampleData, values: list[object]) -> None:
+    small.train.head(2).assign(Date=values).to_parquet(tmp_path / "train.parquet")
+    with pytest.raises(BadInputError, match=r"Date in line 1 is .*expected a day such as 2015-06-19"):
+        read_train(tmp_path / "train.parquet")
+
+
+@pytest.mark.parametrize("zone", ["Europe/Berlin", "UTC"])
+def test_parquet_with_a_timezone_has_the_days_of_that_clock(tmp_path: Path, small: SampleData, zone: str) -> None:
+    small.train.assign(Date=small.train["Date"].dt.tz_localize(zone)).to_parquet(tmp_path / "train.parquet")
+    pd.testing.assert_frame_equal(read_train(tmp_path / "train.parquet"), small.train)
