@@ -150,6 +150,7 @@ def check_data(
     for name in tables.keys() - {"store"}:
         problems[name] += _unknown_stores(tables[name], known)
     newest = pd.Timestamp(train["Date"].max())
+    problems["train"] += _without_sales(train, newest, horizon_days)
     if freshness_days is not None:
         problems["train"] += _too_old(newest, freshness_days, today or datetime.now(UTC).date())
     if future is not None:
@@ -254,6 +255,19 @@ def _gaps(train: pd.DataFrame, file: str) -> list[str]:
         f" {int((step[after] - 1).sum()):,} days in all, such as store {store[longest]} from {first} to {last};"
         " those days count as unknown, not as closed"
     ]
+
+
+def _without_sales(train: pd.DataFrame, newest: pd.Timestamp, horizon_days: int) -> list[str]:
+    sold = train.loc[(train["Open"] == 1) & (train["Sales"] > 0), "Date"]
+    if sold.empty:
+        return ["no store sold anything on a day on which it was open, expected Sales above 0"]
+    first = newest - pd.Timedelta(days=horizon_days - 1)
+    if sold.max() < first:
+        return [
+            f"no sales in the newest {horizon_days} days, {first:%Y-%m-%d} to {newest:%Y-%m-%d}, on which candidates"
+            f" are validated; the newest day with sales is {sold.max():%Y-%m-%d}: leave out the days after it"
+        ]
+    return []
 
 
 def _ended(train: pd.DataFrame, newest: pd.Timestamp, file: str) -> list[str]:

@@ -133,6 +133,33 @@ def test_a_store_that_ended_is_a_warning(small: SampleData) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("days", "columns", "sentence"),
+    [
+        (None, {"Open": 0, "Sales": 0, "Customers": 0}, "no store sold anything"),
+        (None, {"Sales": 0}, "no store sold anything"),
+        (42, {"Sales": 0, "Customers": 0}, "no sales in the newest 42 days, 2013"),
+        (42, {"Open": 0, "Sales": 0, "Customers": 0}, "on which candidates are validated"),
+        (60, {"Sales": 0}, "leave out the days after it"),
+    ],
+)
+def test_what_leaves_nothing_to_learn_from_or_to_validate_on(
+    small: SampleData, days: int | None, columns: dict[str, int], sentence: str
+) -> None:
+    train = small.train.copy()
+    first = train["Date"].min() if days is None else train["Date"].max() - pd.Timedelta(days=days - 1)
+    for column, value in columns.items():
+        train.loc[train["Date"] >= first, column] = value
+    assert sentence in error_of(small, train=train)
+
+
+def test_a_month_without_sales_can_still_be_validated(small: SampleData) -> None:
+    train = small.train.copy()
+    newest = train["Date"] > train["Date"].max() - pd.Timedelta(days=30)
+    train.loc[newest, ["Open", "Sales", "Customers"]] = 0
+    assert check_data(train, small.store, None) == []
+
+
 def test_freshness_is_off_by_default(small: SampleData) -> None:
     assert check_data(small.train, small.store, None, today=date(2030, 1, 1)) == []
     assert check_data(small.train, small.store, None, freshness_days=3, today=date(2013, 9, 3)) == []
