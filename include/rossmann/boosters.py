@@ -110,6 +110,16 @@ def importance(member: Member) -> pd.DataFrame:
     return frame.sort_values("importance", ascending=False, kind="stable").reset_index(drop=True)
 
 
+def trained_rounds(member: Member) -> int:
+    """Return how many rounds a member was trained, as its model says: a library may stop when no split gains."""
+    native = member.native
+    if isinstance(native, lightgbm.Booster):
+        return int(native.current_iteration())
+    if isinstance(native, xgboost.Booster):
+        return int(native.num_boosted_rounds())
+    return int(native.tree_count_)
+
+
 def _train_lightgbm(
     features: Features,
     target: FloatArray,

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from include.rossmann.boosters import importance, quick_settings, recency_weights, train_member
+from include.rossmann.boosters import importance, quick_settings, recency_weights, train_member, trained_rounds
 from include.rossmann.forecaster import BOOSTERS, FEATURE_NAMES, load_member
 from tests.rossmann.fixtures import FAST
 
@@ -37,7 +37,8 @@ def test_members_learn(booster, members, matrix):
 @pytest.mark.parametrize("booster", BOOSTERS)
 def test_progress_is_reported_to_the_end(booster, rows):
     seen = []
-    train_member(booster, rows, params=FAST[booster], rounds=12, progress=lambda *done: seen.append(done))
+    member = train_member(booster, rows, params=FAST[booster], rounds=12, progress=lambda *done: seen.append(done))
+    assert trained_rounds(member) == 12
     assert seen[-1] == (12, 12)
     assert [done for done, _ in seen] == sorted(done for done, _ in seen)
 

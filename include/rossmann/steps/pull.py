@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from include.lifecycle.errors import BadInputError
+from include.rossmann.booster_parameters import check_parameters
 from include.rossmann.config import RossmannConfig
 from include.rossmann.data.load import read_future, read_store, read_train
 from include.rossmann.data.pull import PulledData, pull_revision
@@ -27,10 +28,12 @@ def pull(config: RossmannConfig, origin: Origin, *, revision: str | None = None,
     :param revision: branch, tag or commit of the data registry; by default the configured one
     :param quick: whether the boosters train with fewer rounds
     :return: MLflow run id, data version, registry commit, MD5 per file, rows, newest day
-    :raises BadInputError: when registry, revision or data is not usable
+    :raises BadInputError: when registry, revision or data is not usable, or a booster does not take its parameters
     """
     run = RetrainRun.open(connect(), config, origin)
     with run.step("pull"), tempfile.TemporaryDirectory(prefix="rossmann-pull-") as folder:
+        for booster, settings in config.boosters.items():
+            check_parameters(booster, settings.params)
         scratch = Path(folder)
         dataset, pulled = pull_dataset(config, revision or config.data.revision, scratch / "pulled")
         save_dataset(dataset, scratch / "data")

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from include.rossmann.boosters import importance, train_member
+from include.rossmann.boosters import importance, train_member, trained_rounds
 from include.rossmann.config import Booster, RossmannConfig
 from include.rossmann.folds import HOLDOUT, Fold, make_folds
 from include.rossmann.forecaster import Blend, Member
@@ -54,7 +54,7 @@ def train(config: RossmannConfig, run_id: str, booster: Booster) -> dict[str, An
         log_values(
             client,
             member_run,
-            params=trainer.params() | {"training_rows": len(matrix)},
+            params=trainer.params() | {"training_rows": len(matrix), "trained_rounds": trained_rounds(served)},
             metrics={f"cv_rmspe_fold{number}": score for number, score in scores.items() if number != HOLDOUT}
             | {"holdout_rmspe": scores[HOLDOUT]},
         )

@@ -1,0 +1,48 @@
+"""Parameters of the boosters are checked before anything is trained."""
+
+import pytest
+
+from include.lifecycle.errors import BadInputError
+from include.rossmann.booster_parameters import check_parameters
+from include.rossmann.config import load_config
+
+
+@pytest.mark.parametrize("booster", ["lightgbm", "xgboost", "catboost"])
+def test_the_shipped_parameters_are_taken(booster: str) -> None:
+    check_parameters(booster, load_config().boosters[booster].params)  # type: ignore[index]
+
+
+@pytest.mark.parametrize(
+    ("booster", "params", "expected"),
+    [
+        ("lightgbm", {"num_leafs": 3}, r"lightgbm\.params\.num_leafs is no parameter.*did you mean num_leaf"),
+        ("lightgbm", {"nonsense": 3}, "nonsense is no parameter of lightgbm"),
+        ("lightgbm", {"num_iterations": 3}, r"num_iterations is set by boosters\.lightgbm\.rounds"),
+        ("lightgbm", {"n_estimators": 3}, r"n_estimators is set by boosters\.lightgbm\.rounds"),
+        ("lightgbm", {"nrounds": 3}, r"nrounds is set by boosters\.lightgbm\.rounds"),
+        ("lightgbm", {"n_jobs": 3}, r"n_jobs is set by boosters\.lightgbm\.threads"),
+        ("lightgbm", {"random_state": 3}, r"random_state is set by forecast\.seed"),
+        ("lightgbm", {"loss": "mae"}, "loss is not to be changed"),
+        ("lightgbm", {"max_leaves": 8, "num_leaves": 9}, "max_leaves and num_leaves are names of one parameter"),
+        ("lightgbm", {"num_leaves": -3}, r"lightgbm\.params: lightgbm says"),
+        ("lightgbm", {"learning_rate": "fast"}, r"lightgbm\.params: lightgbm says"),
+        ("xgboost", {"max_dept": 3}, r"xgboost\.params: xgboost says.*max_dept"),
+        ("xgboost", {"n_estimators": 3}, r"n_estimators is set by boosters\.xgboost\.rounds"),
+        ("xgboost", {"n_jobs": 3}, r"n_jobs is set by boosters\.xgboost\.threads"),
+        ("xgboost", {"objective": "reg:absoluteerror"}, "objective is not to be changed"),
+        ("xgboost", {"max_depth": -3}, r"xgboost\.params: xgboost says"),
+        ("xgboost", {"subsample": 3.0}, r"xgboost\.params: xgboost says"),
+        ("xgboost", {"max_bin": "many"}, r"xgboost\.params"),
+        ("catboost", {"dept": 3}, r"catboost\.params: catboost says.*dept"),
+        ("catboost", {"num_trees": 3}, r"num_trees is set by boosters\.catboost\.rounds"),
+        ("catboost", {"depth": 99}, r"catboost\.params: catboost says"),
+        ("catboost", {"bootstrap_type": "Sometimes"}, r"catboost\.params: catboost says"),
+        ("catboost", {"depth": 3, "max_depth": 4}, r"catboost\.params"),
+    ],
+)
+def test_what_a_library_would_ignore_or_trip_over_is_named(
+    booster: str, params: dict[str, str | int | float | bool], expected: str
+) -> None:
+    with pytest.raises(BadInputError, match=expected) as refused:
+        check_parameters(booster, params)
+    assert "\n" not in str(refused.value)
