@@ -65,6 +65,34 @@ def test_unreadable_configuration(tmp_path: Path) -> None:
         load_lifecycle_config(tmp_path / "empty.yaml")
 
 
+@pytest.mark.parametrize("section", ["lifecycle.schedule", "prediction.schedule", "monitor"])
+@pytest.mark.parametrize(
+    ("cron", "expected"),
+    [
+        ("0 2 31 2 *", "never fires"),
+        ("0 2 30 2 *", "never fires"),
+        ("0 2 31 4,6,9,11 *", "never fires"),
+        ("61 2 * * *", "cron expression"),
+        ("0 24 * * *", "cron expression"),
+        ("0 2 * 13 *", "cron expression"),
+        ("0 2 * * eightday", "cron expression"),
+        ("@never", "cron expression"),
+        ("0 2 * * * *", "five cron fields"),
+        ("", "five cron fields"),
+    ],
+)
+def test_a_schedule_that_never_fires_is_refused(tmp_path: Path, section: str, cron: str, expected: str) -> None:
+    pytest.importorskip("croniter", reason="comes with Airflow")
+    with pytest.raises(BadInputError, match=rf"cron: .*{expected}"):
+        load_config(changed(tmp_path / "c.yaml", section, "cron", cron))
+
+
+@pytest.mark.parametrize("cron", ["@daily", "0 2 29 2 *", "*/5 0-6 * * mon-fri", "0 2 L * *"])
+def test_schedules_that_fire(tmp_path: Path, cron: str) -> None:
+    changed(tmp_path / "c.yaml", "lifecycle.schedule", "cron", cron)
+    assert load_config(tmp_path / "c.yaml").lifecycle.schedule.cron == cron
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from include.lifecycle.sections import Positive, Section
+from include.lifecycle.sections import Cron, Positive, Section
 
 DASHBOARD = "monitor/dashboard.html"
 """Where a night's run keeps the dashboard among its artifacts."""
@@ -115,7 +115,7 @@ class RollbackConfig(Section):
 class MonitorConfig(Section):
     """The section ``monitor`` of a model's configuration."""
 
-    cron: str = Field("0 6 * * *", description="when the nights are judged, in the schedule's timezone")
+    cron: Cron = Field("0 6 * * *", description="when the nights are judged, in the schedule's timezone")
     clock: Literal["run", "data"] = Field(
         "run", description="which night it is: the one of the run, or for data that has ended the day after the newest"
     )

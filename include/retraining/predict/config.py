@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator
 
 from include.lifecycle.config import ScheduleConfig
-from include.lifecycle.sections import Section
+from include.lifecycle.sections import Cron, Section
 from include.retraining.predict.names import Format, is_url, shown
 
 PLACE_ENV = "RETRAIN_PREDICTIONS"
@@ -25,7 +25,7 @@ Stage = Literal["Production", "Staging"]
 class NightlyConfig(ScheduleConfig):
     """When the nightly prediction starts: a cron expression read in a timezone, whose date names the outputs."""
 
-    cron: str = "0 5 * * *"
+    cron: Cron = "0 5 * * *"
 
 
 class PredictionConfig(Section):
