@@ -17,6 +17,7 @@ log = logging.getLogger(__name__)
 CHUNK = 1 << 20
 SHOWN = 10
 SCRATCH = re.compile(r"[^\s'\"]*/\.pull-[^/\s]*/registry/")
+LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 LEGACY_MD5 = "md5-dos2unix"
 """DVC 2 hashed text files with their line ends changed."""
 
@@ -114,11 +115,21 @@ class RegistryFiles:
         """
         info = self.file_system.info(path)
         name, recorded = _recorded_hash(info)
+        if recorded is None and not info.get("fs_info"):
+            raise BadInputError(
+                f"{self.where}: the DVC file of {path} has no digest, as an import that was never pulled:"
+                " run `dvc update` on it and `dvc push` where it was imported"
+            )
         log.info("Downloading %s (%.1f MB)", path, (info.get("size") or 0) / 1e6)
         try:
             self.file_system.get_file(path, str(target), callback=_progress(path))
         except Exception as error:  # each kind of remote raises what its own library raises
             raise self._failure(path, recorded, error) from error
+        with target.open("rb") as file:
+            if recorded is None and file.read(len(LFS_POINTER)) == LFS_POINTER:
+                raise BadInputError(
+                    f"{self.where}: {path} is a pointer of Git LFS: track the file with DVC (`dvc add`)"
+                )
         actual = _hash(target, name)
         if recorded is not None and actual != recorded:
             target.unlink(missing_ok=True)

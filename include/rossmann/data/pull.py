@@ -6,6 +6,7 @@ file system API. Nothing outside of the destination is written: no shared cache,
 
 import hashlib
 import logging
+import os
 import re
 import tempfile
 import time
@@ -21,6 +22,7 @@ log = logging.getLogger(__name__)
 
 OPTIONAL = frozenset({"future"})
 COMMIT = re.compile(r"[0-9a-f]{4,64}")
+LINK_MODE = "120000"
 SHOWN = 10
 
 
@@ -81,6 +83,7 @@ def pull_revision(url: str, revision: str, paths: Mapping[str, str], destination
             run_git("checkout", "--quiet", "--detach", commit, folder=clone, env=address.environment())
         except RetrainError as error:
             raise type(error)(f"{where}: cannot be checked out: {error}") from None
+        _no_link_leads_out(clone, where)
         log.info("%s", where[0].upper() + where[1:])
         files = {}
         with RegistryFiles.open(clone, address.folder, where) as registry:
@@ -102,6 +105,20 @@ def _clone(address: GitAddress, clone: Path) -> None:
         raise BadInputError(f"data registry {address.shown}: cannot be cloned: {error}") from None
     except RetrainError as error:
         raise RetrainError(f"data registry {address.shown}: cannot be reached: {error}") from None
+
+
+def _no_link_leads_out(clone: Path, where: str) -> None:
+    """Refuse a checkout with a symbolic link to something else than its own files: DVC and git would follow it here."""
+    root = clone.resolve()
+    for entry in run_git("ls-files", "--stage", "-z", folder=clone).split("\0"):
+        described, _, path = entry.partition("\t")
+        if not described.startswith(LINK_MODE):
+            continue
+        target = Path(os.path.realpath(root / path))  # not resolve(), which raises where links go round in a circle
+        if not target.is_relative_to(root) or target.is_relative_to(root / ".git"):
+            raise BadInputError(
+                f"{where}: {path!r} is a symbolic link that leads out of the registry: put a copy of the file there"
+            )
 
 
 def resolve_revision(clone: Path, revision: str, shown: str) -> str:

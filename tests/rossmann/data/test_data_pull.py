@@ -319,3 +319,63 @@ def test_git_over_http_without_such_a_repository(
     monkeypatch.setenv("RETRAIN_GIT_PASSWORD", "s3cret")
     with git_server(hosted.folder, "bot:s3cret") as (url, _), pytest.raises(BadInputError, match="not found"):
         pull_revision(f"{url}/other.git", "main", PATHS, tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("link", "target"),
+    [
+        ("extra/store.csv", "/etc/hostname"),
+        ("extra/store.csv", "../../outside.csv"),
+        ("extra", "../.."),
+        (".dvc/config.local", "/etc/hostname"),
+        ("extra/store.csv.dvc", "../../outside.csv"),
+        ("extra/store.csv", "../.git/config"),
+        ("extra/store.csv", "round"),
+    ],
+)
+def test_a_symbolic_link_that_leads_out_is_refused(registry: Registry, tmp_path: Path, link: str, target: str) -> None:
+    (registry.folder.parent / "outside.csv").write_text("s3cret\n")
+    place = registry.folder / link
+    place.parent.mkdir(exist_ok=True)
+    place.symlink_to(target)
+    if target == "round":  # of two links, the second one leads out
+        (place.parent / "round").symlink_to("/etc/hostname")
+    registry.git("add", "--force", "--all")
+    registry.git("commit", "--quiet", "--message", "Link")
+    message = failure(BadInputError, registry, tmp_path / "out", store="extra/store.csv")
+    assert "is a symbolic link that leads out of the registry" in message
+    assert "s3cret" not in message
+    assert not list((tmp_path / "out").rglob("*.csv"))
+
+
+def test_a_symbolic_link_within_the_registry_is_followed(registry: Registry, tmp_path: Path) -> None:
+    (registry.folder / "extra").mkdir()
+    (registry.folder / "extra" / "own.csv").write_text("Store,StoreType\n1,a\n")
+    (registry.folder / "extra" / "store.csv").symlink_to("own.csv")
+    registry.git("add", "--all")
+    registry.git("commit", "--quiet", "--message", "Link")
+    pulled = pull(registry, tmp_path / "out", store="extra/store.csv")
+    assert pulled.files["store"].path.read_text() == "Store,StoreType\n1,a\n"
+
+
+def test_a_pointer_of_git_lfs_is_no_data(registry: Registry, tmp_path: Path) -> None:
+    (registry.folder / "extra").mkdir()
+    pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n"
+    (registry.folder / "extra" / "store.csv").write_text(pointer)
+    registry.git("add", "--all")
+    registry.git("commit", "--quiet", "--message", "Pointer")
+    assert "is a pointer of Git LFS" in failure(BadInputError, registry, tmp_path / "out", store="extra/store.csv")
+
+
+@pytest.mark.parametrize("out", ["store.csv", "../../outside.csv", "/etc/hostname"])
+def test_what_a_dvc_file_names_is_never_a_file_of_this_machine(registry: Registry, tmp_path: Path, out: str) -> None:
+    (registry.folder.parent / "outside.csv").write_text("s3cret\n")
+    (registry.folder / "extra").mkdir()
+    source = f"{registry.folder.parent}/outside.csv"
+    content = f"frozen: true\ndeps:\n- path: {source}\n  hash: md5\nouts:\n- path: {out}\n  hash: md5\n"
+    (registry.folder / "extra" / "store.csv.dvc").write_text(content)
+    registry.git("add", "--all")
+    registry.git("commit", "--quiet", "--message", "Import")
+    message = failure(BadInputError, registry, tmp_path / "out", store="extra/store.csv")
+    assert "s3cret" not in message
+    assert not [file for file in (tmp_path / "out").rglob("*") if file.is_file() and "s3cret" in file.read_text()]
