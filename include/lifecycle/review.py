@@ -61,6 +61,7 @@ def render_review(
     notes: Mapping[str, str] | None = None,
     review: Reviewed | None = None,
     page_url: str = "",
+    link: str = "",
 ) -> str:
     """Return what is known of a candidate as Markdown, what its review said first.
 
@@ -73,6 +74,7 @@ def render_review(
     :param review: what compared it with Production on the same rows; without one the figures of both trainings are
         shown, each on its own holdout
     :param page_url: page of the review
+    :param link: page of the version in MLflow as people reach it; by default below the address that is used here
     :raises VersionNotFoundError: when there is no such version
     """
     candidate, live = registry.version(model, version), registry.production(model)
@@ -87,7 +89,7 @@ def render_review(
         else "",
         _fact_table(candidate, live, notes or {}),
     ]
-    if url := version_url(registry.tracking_uri, model, version):
+    if url := link or version_url(registry.tracking_uri, model, version):
         parts.append(f"[Version {version} in MLflow]({url})")
     return "\n\n".join(part for part in parts if part) + "\n"
 

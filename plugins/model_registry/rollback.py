@@ -257,7 +257,7 @@ class RollbackApprovalOperator(HITLOperator):
         )
         notes = {"Reason": reason, "Asked for by": requested_by(context) or UNKNOWN}
         with told_to_airflow(), MLflowRegistryHook(self.mlflow_conn_id).registry() as registry:
-            self.body = render_review(registry, model, version, notes=notes)
+            self.body = render_review(registry, model, version, notes=notes, link=self.version_url)
             ask = registry.ask(ask)
             answered = registry.ledger(model).read().statements.decided.get(ask.id)
         if answered is not None:  # a try before this one was answered

@@ -128,6 +128,18 @@ def test_it_asks_shows_the_review_and_defers(
     assert (asked.expires_at, asked.policy) == (expires_at, None)
 
 
+def test_links_lead_to_where_people_reach_mlflow(
+    mlflow_url: str, model: str, staged: int, waiting: Any, shown: list[Any], connect: Any
+) -> None:
+    connect("mlflow_default", host=mlflow_url, extra={"ui_url": "https://models.example.com/ui"})
+    deferral(sensor(model, staged), waiting)
+    (detail,) = shown
+    page = f"https://models.example.com/ui/#/models/{model}/versions/{staged}"
+    assert f"]({page})" in detail["body"]
+    assert mlflow_url not in detail["body"]
+    assert waiting.xcoms[APPROVAL, "_link_ModelVersionLink"] == page
+
+
 def test_what_the_review_said_comes_first(mlflow: str, model: str, staged: int, waiting: Any, shown: list[Any]) -> None:
     items = (ReviewedItem("Bias overall", "warn", "All predictions together are +3.0% off."),)
     registry = ModelRegistry(tracking_uri=mlflow)
