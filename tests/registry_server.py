@@ -1,6 +1,7 @@
 """A real MLflow server on a free port of 127.0.0.1, and toy versions in it."""
 
 import atexit
+import json
 import os
 import shutil
 import signal
@@ -12,8 +13,10 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx
+import pytest
 from mlflow import MlflowClient
 
 from include.lifecycle import tags as tag
@@ -26,7 +29,7 @@ START_TIMEOUT = 180.0
 
 _shared = ExitStack()
 _url: str | None = None
-_stores: dict[str, str] = {}
+_folders: dict[str, Path] = {}
 
 
 def shared_server(folder: Path, template: Path) -> str:
@@ -47,7 +50,17 @@ def store_of(url: str) -> str:
 
     What a test prepares and looks at goes there directly: through the server it takes four times the processor time.
     """
-    return _stores.get(url, url)
+    return f"sqlite:///{_folders[url] / 'mlflow.db'}" if url in _folders else url
+
+
+def lead_to(monkeypatch: pytest.MonkeyPatch, url: str) -> str:
+    """Let Airflow's connection ``mlflow_default`` lead to a server of these tests; return the URI of its database."""
+    parts = urlsplit(url)
+    connection = {"conn_type": "http", "host": parts.hostname, "port": parts.port, "schema": "http"}
+    monkeypatch.setenv("AIRFLOW_CONN_MLFLOW_DEFAULT", json.dumps(connection))
+    # MLflow's own variable for a store beside a server: else artifacts go below the working directory.
+    monkeypatch.setenv("_MLFLOW_SERVER_ARTIFACT_ROOT", str(_folders[url] / "artifacts"))
+    return store_of(url)
 
 
 def empty_database(path: Path) -> Path:
@@ -85,7 +98,7 @@ def mlflow_server(folder: Path, template: Path | None = None, *options: str, **v
         environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", **variables}
         server = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True, env=environment)
     url = f"http://127.0.0.1:{port}"
-    _stores[url] = f"sqlite:///{folder / 'mlflow.db'}"
+    _folders[url] = folder
     try:
         _wait(url, server, folder / "server.log")
         yield url

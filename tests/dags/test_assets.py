@@ -1,11 +1,9 @@
 """The asset of a model's Production version: which tasks make an event of it, and what that starts."""
 
-import json
 import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 
@@ -42,13 +40,9 @@ MODEL = "asset-model ü"
 
 @pytest.fixture
 def mlflow(mlflow_template: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> str:
-    from tests.registry_server import shared_server, store_of
+    from tests.registry_server import lead_to, shared_server
 
-    url = shared_server(tmp_path_factory.mktemp("mlflow-server"), mlflow_template)
-    parts = urlsplit(url)
-    connection = {"conn_type": "http", "host": parts.hostname, "port": parts.port}
-    monkeypatch.setenv("AIRFLOW_CONN_MLFLOW_DEFAULT", json.dumps(connection))
-    return store_of(url)
+    return lead_to(monkeypatch, shared_server(tmp_path_factory.mktemp("mlflow-server"), mlflow_template))
 
 
 @pytest.fixture

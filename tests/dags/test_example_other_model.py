@@ -1,13 +1,11 @@
 """The README's example for another model runs on a real MLflow server."""
 
-import json
 import signal
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 
@@ -19,13 +17,10 @@ MODEL = "churn-classifier"
 @pytest.fixture
 def mlflow(mlflow_template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """A server of its own: on the shared one, other tests tell the ledger of this model about versions too."""
-    from tests.registry_server import mlflow_server
+    from tests.registry_server import lead_to, mlflow_server
 
     with mlflow_server(tmp_path, mlflow_template) as url:
-        parts = urlsplit(url)
-        connection = {"conn_type": "http", "host": parts.hostname, "port": parts.port}
-        monkeypatch.setenv("AIRFLOW_CONN_MLFLOW_DEFAULT", json.dumps(connection))
-        yield url
+        yield lead_to(monkeypatch, url)
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 
@@ -36,18 +35,14 @@ def connect(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
 
 @pytest.fixture
-def mlflow(mlflow_url: str, connect: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+def mlflow(mlflow_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
     """What a test prepares and looks at with its own client: the database of the server.
 
     The connection ``mlflow_default`` leads to the server itself.
     """
-    from tests.registry_server import store_of
+    from tests.registry_server import lead_to
 
-    parts = urlsplit(mlflow_url)
-    connect("mlflow_default", host=parts.hostname, port=parts.port, schema="http")
-    # MLflow's own variable for a store beside a server: else artifacts go below the working directory.
-    monkeypatch.setenv("_MLFLOW_SERVER_ARTIFACT_ROOT", str(tmp_path / "artifacts"))
-    return store_of(mlflow_url)
+    return lead_to(monkeypatch, mlflow_url)
 
 
 @pytest.fixture
