@@ -6,10 +6,8 @@ Starts MLflow on the replay's state and Airflow's API server with the plugin, pu
 Airflow's database, logs in through the form, and opens the page from Airflow's navigation.
 """
 
-import argparse
 import json
 import os
-import shutil
 import sqlite3
 import subprocess
 import sys
@@ -20,6 +18,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
+from arguments import picture_arguments
 
 PROJECT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(PROJECT), str(PROJECT / "plugins")]
@@ -128,10 +127,8 @@ def pictures(url: str, output: Path, chromium: str) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = picture_arguments(__doc__)
     parser.add_argument("state", type=Path, help="the folder that the replay left")
-    parser.add_argument("--output", type=Path, default=PROJECT / "docs" / "images")
-    parser.add_argument("--chromium", default=shutil.which("chromium") or shutil.which("google-chrome"))
     options = parser.parse_args()
     options.output.mkdir(parents=True, exist_ok=True)
     from include.local_stack.ports import free_port

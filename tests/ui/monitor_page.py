@@ -8,10 +8,8 @@ real data registry and a real MLflow (SQLite), without Airflow. Takes some minut
 done again.
 """
 
-import argparse
 import json
 import os
-import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -24,6 +22,7 @@ import yaml
 PROJECT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(PROJECT))
 
+from arguments import picture_arguments  # noqa: E402
 from page_picture import take  # noqa: E402
 
 STORES, MONTHS = 40, 24
@@ -109,10 +108,8 @@ def night_of(revision: str) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = picture_arguments(__doc__)
     parser.add_argument("folder", type=Path, help="where data registry, models and MLflow's database go")
-    parser.add_argument("--output", type=Path, default=PROJECT / "docs" / "images")
-    parser.add_argument("--chromium", default=shutil.which("chromium") or shutil.which("google-chrome"))
     options = parser.parse_args()
     folder = options.folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)

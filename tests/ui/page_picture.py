@@ -5,11 +5,10 @@
 Writes review.png and review-phone.png; fails when the page is wider than one of them.
 """
 
-import argparse
-import shutil
 from pathlib import Path
 
 from airflow_ui import ARGUMENTS, SIZE
+from arguments import picture_arguments
 from playwright.sync_api import sync_playwright
 
 PHONE = {"width": 390, "height": 844}
@@ -40,11 +39,9 @@ def take(file: Path, name: str, output: Path, chromium: str, *, height: int = SI
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = picture_arguments(__doc__)
     parser.add_argument("file", type=Path)
     parser.add_argument("name")
-    parser.add_argument("--output", type=Path, default=Path("docs/images"))
-    parser.add_argument("--chromium", default=shutil.which("chromium") or shutil.which("google-chrome"))
     options = parser.parse_args()
     take(options.file, options.name, options.output, options.chromium)
 

@@ -9,15 +9,14 @@ records of a prediction. A review shows most where a version of older data is li
 of the run that waits.
 """
 
-import argparse
 import json
-import shutil
 import time
 from pathlib import Path
 from typing import Any
 
 import requests
 from airflow_ui import ARGUMENTS, SIZE, WIDE, AirflowUi
+from arguments import picture_arguments
 from playwright.sync_api import Page, sync_playwright
 
 from include.local_stack.airflow_api import AirflowApi
@@ -98,13 +97,11 @@ class Tour(AirflowUi):
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = picture_arguments(__doc__)
     parser.add_argument("--state-dir", type=Path, default=Path(".run"))
     parser.add_argument("--airflow-port", type=int, default=8080)
     parser.add_argument("--mlflow-port", type=int, default=5000)
-    parser.add_argument("--output", type=Path, default=Path("docs/images"))
     parser.add_argument("--run", help="A run that waits for its approval: the tour starts there")
-    parser.add_argument("--chromium", default=shutil.which("chromium") or shutil.which("google-chrome"))
     options = parser.parse_args()
     options.output.mkdir(parents=True, exist_ok=True)
     login = load_or_create(options.state_dir.resolve())

@@ -5,13 +5,12 @@
 Looks at the newest retrain that ended well; changes nothing.
 """
 
-import argparse
 import re
-import shutil
 from pathlib import Path
 from urllib.parse import quote
 
 from airflow_ui import ARGUMENTS, SIZE, AirflowUi
+from arguments import picture_arguments
 from playwright.sync_api import sync_playwright
 
 from include.local_stack.airflow_api import AirflowApi
@@ -22,10 +21,8 @@ STEP = "train_lightgbm"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = picture_arguments(__doc__)
     parser.add_argument("--env-file", type=Path, default=Path(".env"))
-    parser.add_argument("--output", type=Path, default=Path("docs/images"))
-    parser.add_argument("--chromium", default=shutil.which("chromium") or shutil.which("google-chrome"))
     options = parser.parse_args()
     options.output.mkdir(parents=True, exist_ok=True)
     values = read_settings(options.env_file)
