@@ -7,6 +7,7 @@ sets elsewhere is refused under all its names, and two rounds are trained on a f
 
 import difflib
 import warnings
+from collections import Counter
 from collections.abc import Iterable, Mapping
 
 import numpy as np
@@ -19,19 +20,12 @@ from include.rossmann.matrix import TrainingMatrix
 
 ROWS = 300
 SET_ELSEWHERE = {
-    "lightgbm": {
+    "lightgbm": {  # with all their aliases
         "num_iterations": "rounds",
         "num_threads": "threads",
         "seed": "forecast.seed",
-        "objective": "",
-        "early_stopping_round": "",
-        "verbosity": "",
-        "data": "",
-        "valid": "",
-        "input_model": "",
-        "output_model": "",
-        "config": "",
-        "task": "",
+        **dict.fromkeys(("objective", "early_stopping_round", "verbosity", "task", "config"), ""),
+        **dict.fromkeys(("data", "valid", "input_model", "output_model"), ""),
     },
     "xgboost": {
         **dict.fromkeys(("num_boost_round", "n_estimators"), "rounds"),
@@ -70,16 +64,15 @@ def check_parameters(booster: str, params: Parameters) -> None:
             )
         if known and name not in known:
             raise BadInputError(f"{field}.{name} is no parameter of {booster}{_meant(name, known)}")
-    twice = [name for name in params if sum(known.get(other, other) == known.get(name, name) for other in params) > 1]
+    meant = Counter(known.get(name, name) for name in params)
+    twice = [name for name in params if meant[known.get(name, name)] > 1]
     if twice:
         raise BadInputError(f"{field}: {' and '.join(twice)} are names of one parameter: keep one")
+    extra = {"verbosity": 1, "validate_parameters": True} if booster == "xgboost" else {}
     try:
         with warnings.catch_warnings(record=True) as said:
             warnings.simplefilter("always")
-            extra = {"verbosity": 1, "validate_parameters": True} if booster == "xgboost" else {}
             train_member(booster, _random_rows(), params={**params, **extra}, rounds=2, threads=1)
-    except BadInputError:
-        raise
     except Exception as error:  # each library has exceptions of its own
         raise BadInputError(f"{field}: {booster} says: {one_line(str(error))}") from error
     for found in said:

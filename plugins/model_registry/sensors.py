@@ -327,8 +327,9 @@ class ModelApprovalSensor(BaseSensorOperator):
 
         metrics = METRICS if self.review_metrics is None else self.review_metrics
         page = self.review_url if review is not None else ""
-        shown: dict[str, Any] = {"metrics": metrics, "review": review, "page_url": page, "link": self.version_url}
-        body = render_review(registry, ask.model, ask.version, **shown)
+        body = render_review(
+            registry, ask.model, ask.version, metrics=metrics, review=review, page_url=page, link=self.version_url
+        )
         if self.policy is not None:
             facts = Facts(requested_by=requested_by(context), validated_at=ask.validated_at)
             body += f"\n{render_policy(self.policy, self.timezone, facts)}"

@@ -125,11 +125,8 @@ class RegistryFiles:
             self.file_system.get_file(path, str(target), callback=_progress(path))
         except Exception as error:  # each kind of remote raises what its own library raises
             raise self._failure(path, recorded, error) from error
-        with target.open("rb") as file:
-            if recorded is None and file.read(len(LFS_POINTER)) == LFS_POINTER:
-                raise BadInputError(
-                    f"{self.where}: {path} is a pointer of Git LFS: track the file with DVC (`dvc add`)"
-                )
+        if recorded is None and _begins_with(target, LFS_POINTER):
+            raise BadInputError(f"{self.where}: {path} is a pointer of Git LFS: track the file with DVC (`dvc add`)")
         actual = _hash(target, name)
         if recorded is not None and actual != recorded:
             target.unlink(missing_ok=True)
@@ -220,6 +217,11 @@ def _recorded_hash(info: Mapping[str, Any]) -> tuple[str, str | None]:
     if LEGACY_MD5 in info:
         return LEGACY_MD5, info[LEGACY_MD5]
     return "md5", info.get("md5")
+
+
+def _begins_with(path: Path, content: bytes) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(content)) == content
 
 
 def _hash(path: Path, name: str) -> str:

@@ -8,7 +8,6 @@ from typing import Any
 import pandas as pd
 
 from include.lifecycle.errors import BadInputError
-from include.rossmann.booster_parameters import check_parameters
 from include.rossmann.config import RossmannConfig
 from include.rossmann.data.load import read_future, read_store, read_train
 from include.rossmann.data.pull import PulledData, pull_revision
@@ -30,6 +29,10 @@ def pull(config: RossmannConfig, origin: Origin, *, revision: str | None = None,
     :return: MLflow run id, data version, registry commit, MD5 per file, rows, newest day
     :raises BadInputError: when registry, revision or data is not usable, or a booster does not take its parameters
     """
+    from include.rossmann.booster_parameters import (
+        check_parameters,  # brings all boosters, which other steps do not use
+    )
+
     run = RetrainRun.open(connect(), config, origin)
     with run.step("pull"), tempfile.TemporaryDirectory(prefix="rossmann-pull-") as folder:
         for booster, settings in config.boosters.items():

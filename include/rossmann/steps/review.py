@@ -20,6 +20,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT, MLFLOW_SOURCE_NAME
 from include.lifecycle.errors import BadInputError, GateFailedError
 from include.lifecycle.registry import ModelRegistry
 from include.lifecycle.reviewed import Reviewed, ReviewedItem
+from include.lifecycle.stages import STAGING
 from include.lifecycle.statements import IN_AIRFLOW_ENV
 from include.lifecycle.tags import ARTIFACTS_DIGEST
 from include.lifecycle.versions import VersionInfo
@@ -62,7 +63,7 @@ def review(config: RossmannConfig, *, run_id: str | None = None, version: int | 
     started = time.monotonic()
     client = connect()
     registry = ModelRegistry(client, integrity=config.lifecycle.integrity)
-    info = wanted_version(registry, config.lifecycle.model, run_id, version, "Staging")
+    info = wanted_version(registry, config.lifecycle.model, run_id, version, STAGING)
     live = registry.production(config.lifecycle.model)
     live = live if live is not None and live.version != info.version else None
     run = RetrainRun(client, info.run_id)

@@ -13,6 +13,7 @@ import pandas as pd
 from include.lifecycle.errors import BadInputError, GateFailedError
 from include.lifecycle.gates import evaluate_gate, record_gate
 from include.lifecycle.registry import ModelRegistry
+from include.lifecycle.stages import NONE
 from include.lifecycle.statements import IN_AIRFLOW_ENV
 from include.lifecycle.versions import VersionInfo
 from include.rossmann.config import RossmannConfig
@@ -35,7 +36,7 @@ def validate(config: RossmannConfig, *, run_id: str | None = None, version: int 
     """
     client = connect()
     registry = ModelRegistry(client, integrity=config.lifecycle.integrity)
-    info = wanted_version(registry, config.lifecycle.model, run_id, version, "None")
+    info = wanted_version(registry, config.lifecycle.model, run_id, version, NONE)
     run = RetrainRun(client, info.run_id)
     gate = config.lifecycle.gate
     with run.step("validate"), TemporaryDirectory(prefix="rossmann-validate-") as folder:
