@@ -74,12 +74,19 @@ def pull(
     quick: Annotated[
         bool, typer.Option("--quick", envvar="RETRAIN_QUICK", help="Fewer boosting rounds: a try, not a release")
     ] = False,
+    origins: Annotated[
+        int,
+        typer.Option(
+            envvar="RETRAIN_ORIGINS", min=1, max=60, help="Forecast origins of the backtest; 1: the holdout's"
+        ),
+    ] = 1,
 ) -> None:
     """Open the retrain's MLflow run; get, check and log the data."""
     from include.rossmann.steps.pull import pull as run
     from include.rossmann.tracking import Origin
 
-    emit(run(load_config(), Origin(dag_id, dag_run_id, note), revision=revision or None, quick=quick))
+    asked = Origin(dag_id, dag_run_id, note)
+    emit(run(load_config(), asked, revision=revision or None, quick=quick, origins=origins))
 
 
 @app.command(rich_help_panel=STEPS)
@@ -283,6 +290,19 @@ def compare(
     from include.rossmann.steps.compare import compare as run
 
     say(run(load_config(), a, b, page))
+
+
+@app.command(rich_help_panel=PEOPLE)
+def backtest(
+    origins: Annotated[int, typer.Option(min=2, max=60, help="Forecast origins, one every horizon back")] = 6,
+    quick: Annotated[bool, typer.Option("--quick", help="Fewer boosting rounds: for experiments")] = False,
+    revision: Annotated[str | None, typer.Option(callback=_text, help="Data revision; default: configured")] = None,
+    page: Annotated[Path | None, typer.Option(help="HTML file to write, with tables and pictures")] = None,
+) -> None:
+    """Forecast the past from many origins, the full recipe at each; folds that have not changed are kept."""
+    from include.rossmann.steps.backtest import backtest as run
+
+    say(run(load_config(), origins=origins, quick=quick, revision=revision, page=page))
 
 
 @app.command(rich_help_panel=PEOPLE)

@@ -1,6 +1,7 @@
 """Configuration of the Rossmann forecast: every section of ``include/config/rossmann.yaml``."""
 
 import os
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -47,6 +48,9 @@ class ForecastConfig(Section):
     block_step_days: PositiveInt = Field(21, description="distance of the forecast origins used for training")
     max_blocks: PositiveInt | None = Field(None, description="newest training blocks used; null means all")
     cv_folds: Annotated[int, Field(ge=3)] = Field(3, description="cross-validation folds before the holdout")
+    fold_end: date = Field(
+        date(2015, 6, 19), description="a day on which a fold ends; the others lie whole horizons away"
+    )
     seed: int = 20150619
     quick_rounds_scale: Annotated[float, Field(gt=0, le=1)] = Field(0.2, description="rounds kept by a quick run")
 

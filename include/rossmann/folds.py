@@ -1,6 +1,12 @@
-"""Folds of a retrain: 42-day blocks counted back from the newest day, each forecast from the day before it."""
+"""Folds of a retrain: blocks of days, each forecast from the day before it.
+
+The holdout is the newest block. The cross-validation folds before it are fixed in the calendar: one ends on the anchor,
+the others whole blocks from it, so that they stay the same from night to night until a newer one fits in before the
+holdout.
+"""
 
 from dataclasses import dataclass
+from datetime import date
 
 import numpy as np
 
@@ -22,31 +28,32 @@ class Fold:
     end: Day
 
     @classmethod
-    def of(cls, number: int, newest: Day, horizon: int) -> "Fold":
-        """Return the fold ``number`` blocks of ``horizon`` days before the holdout.
+    def of(cls, number: int, end: Day, horizon: int) -> "Fold":
+        """Return the fold of ``horizon`` days that ends on ``end``.
 
         :param number: 0 is the holdout
-        :param newest: newest day of the data
-        :param horizon: days of a fold
         """
-        end = newest - np.timedelta64(number * horizon, "D")
         training_end = end - np.timedelta64(horizon, "D")
         return cls(number, training_end, training_end + np.timedelta64(1, "D"), end)
 
 
-def make_folds(matrix: TrainingMatrix, cv_folds: int, horizon: int) -> list[Fold]:
+def make_folds(matrix: TrainingMatrix, cv_folds: int, horizon: int, anchor: date | None = None) -> list[Fold]:
     """Return the holdout and the cross-validation folds before it, the oldest first.
 
     :param matrix: the training matrix; its newest block is the holdout
     :param cv_folds: how many folds before the holdout
     :param horizon: days of a fold
+    :param anchor: a day on which a cross-validation fold ends, past or future; None: the newest day
     :raises BadInputError: when the history is too short for the oldest fold
     """
     ends = matrix.block_ends
-    folds = [Fold.of(number, ends[-1], horizon) for number in range(cv_folds, -1, -1)]
+    block = np.timedelta64(horizon, "D")
+    before = ends[-1] - block
+    newest = before - (before - (ends[-1] if anchor is None else np.datetime64(anchor, "D"))) % block
+    folds = [Fold.of(number, newest - (number - 1) * block, horizon) for number in range(cv_folds, 0, -1)]
     if ends[0] > folds[0].training_end:
         raise BadInputError(
             f"the history is too short for {cv_folds} cross-validation folds: the oldest trains on blocks that end up"
             f" to {folds[0].training_end}, the first block ends on {ends[0]}; lower forecast.cv_folds or add history"
         )
-    return folds
+    return [*folds, Fold.of(HOLDOUT, ends[-1], horizon)]

@@ -1,12 +1,15 @@
 """The training matrix: features of many blocks of days, each as known at its own origin.
 
-Blocks end at the newest day and every ``step`` days before it. A fold's training rows are the blocks that
-end before the fold begins, so all folds, the holdout and the final fit share one matrix.
+Blocks end every ``step`` days on a grid that is fixed in the calendar, so that a later night has the same blocks, and
+on the newest day and the last one before the holdout. A fold's training rows are the blocks that end before the fold
+begins, so all folds, the holdout and the final fit share one matrix.
 """
 
+import hashlib
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 
 import numpy as np
@@ -73,6 +76,19 @@ class TrainingMatrix:
             raise ValueError(f"no block ends on {end}; blocks end on {', '.join(str(day) for day in self.block_ends)}")
         return self._rows(slice(start, stop))
 
+    def block_digests(self) -> dict[Day, str]:
+        """Return a SHA-256 of everything that each block holds, by its last day."""
+        ends, starts = np.unique(self.block_end, return_index=True)
+        digests = {}
+        for end, start, stop in zip(ends, starts, [*starts[1:], len(self)], strict=True):
+            found = hashlib.sha256()
+            for name in ARRAYS:
+                part = np.ascontiguousarray(getattr(self, name)[start:stop])
+                found.update(f"{name} {part.dtype} {part.shape}".encode())
+                found.update(part.view(np.uint8).data)
+            digests[end] = found.hexdigest()
+        return digests
+
     def _rows(self, rows: slice) -> "TrainingMatrix":
         return TrainingMatrix(
             self.block_end[rows],
@@ -85,20 +101,24 @@ class TrainingMatrix:
 
 
 def block_end_days(
-    first_day: Day, last_day: Day, *, horizon: int, step: int, max_blocks: int | None = None
+    first_day: Day, last_day: Day, *, horizon: int, step: int, anchor: date | None = None, max_blocks: int | None = None
 ) -> npt.NDArray[np.datetime64]:
     """Return the last day of each training block, oldest first.
 
     :param first_day: first day of the history
-    :param last_day: newest day of the history, where the newest block ends
+    :param last_day: newest day of the history, where the newest block, the holdout, ends
     :param horizon: days of a block
     :param step: days between the ends of two blocks
+    :param anchor: a day on which blocks end, the others lie whole steps from it; None: ``last_day``
     :param max_blocks: keep only the newest so many
     """
-    usable = int((last_day - first_day).astype(np.int64)) + 1 - MINIMUM_HISTORY_DAYS - horizon
-    count = usable // step + 1 if usable >= 0 else 0
-    count = min(count, max_blocks) if max_blocks is not None else count
-    return last_day - np.arange(count - 1, -1, -1) * np.timedelta64(step, "D")
+    fixed = last_day if anchor is None else np.datetime64(anchor, "D")
+    first_end = first_day + np.timedelta64(MINIMUM_HISTORY_DAYS + horizon - 1, "D")
+    days = np.timedelta64(step, "D")
+    grid = np.arange(first_end + (fixed - first_end) % days, last_day + np.timedelta64(1, "D"), days)
+    ends = np.union1d(grid, [last_day - np.timedelta64(horizon, "D"), last_day])
+    ends = ends[ends >= first_end]
+    return ends if max_blocks is None else ends[-max_blocks:]
 
 
 def build_matrix(
@@ -106,6 +126,7 @@ def build_matrix(
     *,
     horizon: int = 42,
     step: int = 21,
+    anchor: date | None = None,
     max_blocks: int | None = None,
     progress: Progress | None = None,
 ) -> TrainingMatrix:
@@ -114,12 +135,13 @@ def build_matrix(
     :param panel: history; its newest day with sales is where the newest block ends
     :param horizon: days of a block
     :param step: days between the ends of two blocks
+    :param anchor: a day on which blocks end (see ``block_end_days``)
     :param max_blocks: keep only the newest so many blocks
     :param progress: called with blocks done and blocks in all
     :raises ValueError: when the history is too short for a single block
     """
     last_day = panel.newest_sales_day
-    ends = block_end_days(panel.first_day, last_day, horizon=horizon, step=step, max_blocks=max_blocks)
+    ends = block_end_days(panel.first_day, last_day, horizon=horizon, step=step, anchor=anchor, max_blocks=max_blocks)
     if len(ends) == 0:
         raise ValueError(
             f"history from {panel.first_day} to {last_day} is too short: one block of {horizon} days needs "

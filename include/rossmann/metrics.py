@@ -55,6 +55,25 @@ def naive_forecast(panel: Panel, origin: Day, horizon: int) -> FloatArray:
     return take(table, np.ascontiguousarray(cells[:, NAIVE_DAYS:]))
 
 
+def seasonal_naive_forecast(panel: Panel, origin: Day, horizon: int, fallback: FloatArray) -> FloatArray:
+    """Forecast what the store sold 52 weeks before, the same weekday (Hyndman and Athanasopoulos, 2021, 5.2).
+
+    :param panel: holds the history
+    :param origin: last day whose sales are used; ``horizon`` is at most 364
+    :param horizon: days of the block
+    :param fallback: (stores, horizon) euros for days on which the store was closed or missing then
+    :return: (stores, horizon) euros
+    """
+    year = np.timedelta64(NAIVE_DAYS, "D")
+    first = max(panel.first_day, origin - year + np.timedelta64(1, "D"))
+    view = panel.window(first, origin, known_until=origin)
+    known = np.where((view.open == 1) & (view.sales > 0), view.sales, np.nan)
+    days = origin + np.arange(1, horizon + 1) * np.timedelta64(1, "D") - year
+    columns = (days - first).astype(np.int64)
+    then = np.where(columns >= 0, known[:, np.maximum(columns, 0)], np.nan)
+    return np.where(np.isfinite(then), then, fallback)
+
+
 def naive_rmspe(panel: Panel, end: Day, horizon: int) -> float:
     """Return the RMSPE of the naive forecast on the block that ends on ``end``.
 

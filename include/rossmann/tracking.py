@@ -28,6 +28,8 @@ log = logging.getLogger(__name__)
 KEY_TAG = "retrain.key"
 BOOSTER_TAG = "retrain.booster"
 QUICK_TAG = "retrain.quick"
+ORIGINS_TAG = "retrain.origins"
+BACKTEST_TAG = "retrain.backtest_only"
 MAX_TAG = 4000
 """Characters of a text that somebody typed which are kept as a tag."""
 TRACKING_URI_ENV = "MLFLOW_TRACKING_URI"
@@ -100,6 +102,20 @@ class RetrainRun:
     def quick(self) -> bool:
         """Whether the retrain was started with the quick switch."""
         return self.tags.get(QUICK_TAG) == "true"
+
+    @property
+    def backtest_only(self) -> bool:
+        """Whether nothing will be registered: the folds are all that is wanted."""
+        return self.tags.get(BACKTEST_TAG) == "true"
+
+    @property
+    def origins(self) -> int:
+        """How many forecast origins the backtest has, the holdout's among them."""
+        return int(self.tags.get(ORIGINS_TAG, 1))
+
+    def cv_folds(self, config: RossmannConfig) -> int:
+        """Return how many folds are forecast before the holdout: so many before each origin as are configured."""
+        return self.origins - 1 + config.forecast.cv_folds
 
     def log(
         self,

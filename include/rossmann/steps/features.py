@@ -39,12 +39,13 @@ def features(config: RossmannConfig, run_id: str) -> dict[str, Any]:
                 panel,
                 horizon=settings.horizon_days,
                 step=settings.block_step_days,
+                anchor=settings.fold_end,
                 max_blocks=settings.max_blocks,
                 progress=LogProgress(log, "blocks"),
             )
         except ValueError as error:
             raise BadInputError(str(error)) from error
-        folds = make_folds(matrix, settings.cv_folds, settings.horizon_days)
+        folds = make_folds(matrix, run.cv_folds(config), settings.horizon_days, settings.fold_end)
         naive = {fold.number: naive_rmspe(panel, fold.end, settings.horizon_days) for fold in folds}
         output = scratch / "features"
         output.mkdir()

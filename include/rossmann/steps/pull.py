@@ -13,19 +13,30 @@ from include.rossmann.data.load import read_future, read_store, read_train
 from include.rossmann.data.pull import PulledData, pull_revision
 from include.rossmann.data.schema import check_data
 from include.rossmann.dataset import SOURCE_FILE, Dataset, save_dataset
-from include.rossmann.tracking import QUICK_TAG, Origin, RetrainRun, connect, write_json
+from include.rossmann.tracking import BACKTEST_TAG, ORIGINS_TAG, QUICK_TAG, Origin, RetrainRun, connect, write_json
 from include.rossmann.versions import code_version, library_versions
 
 log = logging.getLogger(__name__)
 
 
-def pull(config: RossmannConfig, origin: Origin, *, revision: str | None = None, quick: bool = False) -> dict[str, Any]:
+def pull(
+    config: RossmannConfig,
+    origin: Origin,
+    *,
+    revision: str | None = None,
+    quick: bool = False,
+    origins: int = 1,
+    backtest_only: bool = False,
+) -> dict[str, Any]:
     """Open the run and log a checked revision of the data there.
 
     :param config: the configuration
     :param origin: who asked
     :param revision: branch, tag or commit of the data registry; by default the configured one
     :param quick: whether the boosters train with fewer rounds
+    :param origins: forecast origins of the backtest, the holdout's among them, each with as many folds before it as
+        the configuration asks for
+    :param backtest_only: whether folds are all that is wanted, and no model
     :return: MLflow run id, data version, registry commit, MD5 per file, rows, newest day
     :raises BadInputError: when registry, revision or data is not usable, or a booster does not take its parameters
     """
@@ -46,7 +57,12 @@ def pull(config: RossmannConfig, origin: Origin, *, revision: str | None = None,
             params={"quick": quick, "horizon_days": config.forecast.horizon_days, "seed": config.forecast.seed}
             | {f"version_{name}": value for name, value in library_versions().items()},
             metrics={"data_rows": len(dataset.train), "data_stores": len(dataset.stores)},
-            tags={QUICK_TAG: str(quick).lower(), "training.end": str(dataset.end.date())}
+            tags={
+                QUICK_TAG: str(quick).lower(),
+                ORIGINS_TAG: str(origins),
+                BACKTEST_TAG: str(backtest_only).lower(),
+                "training.end": str(dataset.end.date()),
+            }
             | data_tags(pulled)
             | code_version().as_tags(),
         )

@@ -5,12 +5,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from include.rossmann.boosters import importance, train_member, trained_rounds
 from include.rossmann.config import Booster, RossmannConfig
-from include.rossmann.folds import HOLDOUT, Fold, make_folds
+from include.rossmann.folds import HOLDOUT, make_folds
 from include.rossmann.forecaster import Blend, Member
+from include.rossmann.kept_folds import KeptFolds, fold_forecast, fold_key
 from include.rossmann.matrix import TrainingMatrix, load_matrix
 from include.rossmann.metrics import rmspe
 from include.rossmann.progress import LogProgress
@@ -20,19 +22,18 @@ from include.rossmann.versions import library_versions
 
 log = logging.getLogger(__name__)
 
-PREDICTIONS_FILE = "predictions.parquet"
-
 
 def train(config: RossmannConfig, run_id: str, booster: Booster) -> dict[str, Any]:
     """Train a booster and log it as a nested MLflow run.
 
     Its rounds are fixed by the configuration, so no fold and least of all the holdout has a say in them. The
-    backtest member is the one that forecasts the holdout; the served member is trained on everything.
+    backtest member is the one that forecasts the holdout; the served member is trained on everything. A
+    cross-validation fold that an earlier run, or an earlier try, has trained from the same is not trained again.
 
     :param config: the configuration
     :param run_id: the retrain's MLflow run
     :param booster: lightgbm, xgboost or catboost
-    :return: the booster's run id, RMSPE on the holdout and on each fold
+    :return: the booster's run id, RMSPE on the holdout, how many folds were trained and how many kept
     """
     client = connect()
     run = RetrainRun(client, run_id)
@@ -41,25 +42,53 @@ def train(config: RossmannConfig, run_id: str, booster: Booster) -> dict[str, An
         matrix = load_matrix(run.fetch(f"features/{MATRIX_FILE}", scratch))
         member_run = run.open_member(booster)
         trainer = _Trainer(config, booster, quick=run.quick)
-        predictions, scores, backtest = trainer.forecast_folds(matrix)
-        log.info("%s: training the served member on all %d rows", booster, len(matrix))
-        served = trainer.fit(matrix)
-        output = scratch / "member"
-        for name, member in (("backtest", backtest), ("served", served)):
-            (output / name).mkdir(parents=True)
-            member.save(output / name)
-        predictions.to_parquet(output / PREDICTIONS_FILE, compression="zstd", index=False)
-        importance(served).to_csv(output / "importance.csv", index=False)
-        upload(client, member_run, output, "member")
+        kept = KeptFolds(client, run.run.info.experiment_id)
+        digests = matrix.block_digests()
+        scores: dict[int, float] = {}
+        reused = 0
+        folds = make_folds(matrix, run.cv_folds(config), config.forecast.horizon_days, config.forecast.fold_end)
+        for fold in folds:
+            block = matrix.block(fold.end)
+            key = fold_key(digests, fold, trainer.settings_key())
+            # the holdout's member is needed itself: validation scores it
+            frame = kept.find(fold, key, block, scratch) if fold.number != HOLDOUT or run.backtest_only else None
+            if frame is None:
+                backtest = trainer.fit(matrix.until(fold.training_end))
+                frame = fold_forecast(block, backtest.predict(block.features))
+            else:
+                reused += 1
+            kept.keep(member_run, fold, key, frame, scratch)
+            scores[fold.number] = member_rmspe(booster, frame)
+            log.info(
+                "%s: fold %d, %s to %s, RMSPE %.4f", booster, fold.number, fold.start, fold.end, scores[fold.number]
+            )
+        params = trainer.params()
+        if not run.backtest_only:
+            log.info("%s: training the served member on all %d rows", booster, len(matrix))
+            served = trainer.fit(matrix)
+            output = scratch / "member"
+            for name, member in (("backtest", backtest), ("served", served)):
+                (output / name).mkdir(parents=True)
+                member.save(output / name)
+            importance(served).to_csv(output / "importance.csv", index=False)
+            upload(client, member_run, output, "member")
+            params |= {"training_rows": len(matrix), "trained_rounds": trained_rounds(served)}
         log_values(
             client,
             member_run,
-            params=trainer.params() | {"training_rows": len(matrix), "trained_rounds": trained_rounds(served)},
+            params=params,
             metrics={f"cv_rmspe_fold{number}": score for number, score in scores.items() if number != HOLDOUT}
-            | {"holdout_rmspe": scores[HOLDOUT]},
+            | {"holdout_rmspe": scores[HOLDOUT], "folds_kept": reused},
         )
         client.set_terminated(member_run)
-    return {"run_id": run_id, "booster": booster, "booster_run_id": member_run, "holdout_rmspe": scores[HOLDOUT]}
+    return {
+        "run_id": run_id,
+        "booster": booster,
+        "booster_run_id": member_run,
+        "holdout_rmspe": scores[HOLDOUT],
+        "folds_trained": len(folds) - reused,
+        "folds_kept": reused,
+    }
 
 
 class _Trainer:
@@ -95,48 +124,12 @@ class _Trainer:
             progress=LogProgress(log, f"{self.booster} rounds"),
         )
 
-    def forecast_folds(self, matrix: TrainingMatrix) -> tuple[pd.DataFrame, dict[int, float], Member]:
-        """Forecast every fold with a member trained up to the day before it.
-
-        :return: predictions of all folds, RMSPE by fold, the backtest member
-        """
-        frames = []
-        scores = {}
-        folds = make_folds(matrix, self.forecast.cv_folds, self.forecast.horizon_days)
-        for fold in folds:
-            member = self.fit(matrix.until(fold.training_end))
-            frame = fold_predictions(matrix, fold, member)
-            scores[fold.number] = rmspe(
-                frame["sales"].to_numpy(),
-                Blend({self.booster: 1.0}).sales(
-                    frame["base"].to_numpy(), {self.booster: frame["residual"].to_numpy()}
-                ),
-            )
-            log.info(
-                "%s: fold %d, %s to %s, RMSPE %.4f",
-                self.booster,
-                fold.number,
-                fold.start,
-                fold.end,
-                scores[fold.number],
-            )
-            frames.append(frame)
-        return pd.concat(frames, ignore_index=True), scores, member
+    def settings_key(self) -> dict[str, Any]:
+        """Return what decides what the booster makes of a matrix, the libraries' versions among it."""
+        return self.params() | {"libraries": library_versions([self.booster, "numpy"])}
 
 
-def fold_predictions(matrix: TrainingMatrix, fold: Fold, member: Member) -> pd.DataFrame:
-    """Return the rows of a fold with the member's prediction.
-
-    :return: fold, Store, Date, sales (euros), base (log), residual (log; the prediction)
-    """
-    block = matrix.block(fold.end)
-    return pd.DataFrame(
-        {
-            "fold": fold.number,
-            "Store": block.store,
-            "Date": block.date.astype("datetime64[s]"),
-            "sales": block.sales,
-            "base": block.base,
-            "residual": member.predict(block.features),
-        }
-    )
+def member_rmspe(booster: Booster, frame: pd.DataFrame) -> float:
+    """Return the RMSPE of a member alone, without a correction, on a fold (see ``fold_forecast``)."""
+    sales, base, residual = (frame[name].to_numpy(dtype=np.float64) for name in ("sales", "base", "residual"))
+    return rmspe(sales, Blend({booster: 1.0}).sales(base, {booster: residual}))

@@ -1,0 +1,54 @@
+"""``backtest``: the retrain's own steps at many forecast origins, without a model at their end."""
+
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pandas as pd
+
+from include.retraining.predict import destination
+from include.rossmann.config import RossmannConfig
+from include.rossmann.steps.ensemble import ensemble
+from include.rossmann.steps.features import features
+from include.rossmann.steps.pull import pull
+from include.rossmann.steps.report import FOLDER, ORIGINS_FILE, PAGE_FILE
+from include.rossmann.steps.train import train
+from include.rossmann.tracking import Origin, RetrainRun, connect
+
+
+def backtest(
+    config: RossmannConfig, *, origins: int, quick: bool, revision: str | None = None, page: Path | None = None
+) -> list[str]:
+    """Run the backtest. Killed and started again it goes on: folds that are done are found in MLflow.
+
+    :param config: the configuration
+    :param origins: forecast origins, the newest one horizon before the newest day, the others each a horizon before
+    :param quick: whether the boosters train with fewer rounds
+    :param revision: data revision; by default the configured one
+    :param page: HTML file to write
+    :return: lines for a terminal
+    :raises BadInputError: when the data is not usable, or its history too short for so many origins
+    """
+    started = time.monotonic()
+    asked = Origin(note=f"backtest of {origins} origins")
+    run_id = pull(config, asked, revision=revision, quick=quick, origins=origins, backtest_only=True)["run_id"]
+    features(config, run_id)
+    trained = [train(config, run_id, booster) for booster in config.boosters]
+    ensemble(config, run_id)
+    run = RetrainRun(connect(), run_id)
+    run.finish()
+    with TemporaryDirectory(prefix="rossmann-backtest-") as folder:
+        made = run.fetch(FOLDER, Path(folder))
+        scores = pd.read_csv(made / ORIGINS_FILE)
+        if page is not None:
+            destination.write(page, (made / PAGE_FILE).read_bytes())
+    table = scores.pivot_table(index="origin", columns="forecaster", values="rmspe", sort=False)
+    table.loc["mean"] = table.mean()
+    folds, kept = (sum(result[name] for result in trained) for name in ("folds_trained", "folds_kept"))
+    return [
+        "RMSPE by forecast origin:",
+        *table.to_string(float_format="{:.4f}".format, index_names=False).splitlines(),
+        f"{folds} fits, {kept} folds kept from earlier runs, {(time.monotonic() - started) / 60:.1f} minutes",
+        f"Tables, pictures and page: MLflow run {run_id}, artifacts {FOLDER}/",
+        *([f"The page: {page}"] if page is not None else []),
+    ]
