@@ -72,7 +72,7 @@ def test_every_booster_is_a_nested_run(retrain: Retrain) -> None:
         assert member.data.params["learning_rate"] == "0.2"
         assert {"holdout_rmspe", "cv_rmspe_fold1", "cv_rmspe_fold2", "cv_rmspe_fold3"} <= set(member.data.metrics)
         names = {item.path for item in MlflowClient().list_artifacts(member.info.run_id, "member")}
-        assert names == {f"member/{n}" for n in ("backtest", "served", "importance.csv", "predictions.parquet")}
+        assert names == {f"member/{n}" for n in ("backtest", "served", "importance.csv")}
 
 
 def test_ensemble_logs_weights_folds_and_gain(retrain: Retrain) -> None:

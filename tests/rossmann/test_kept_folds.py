@@ -1,0 +1,192 @@
+"""Folds that have not changed are not trained again, and nothing that has changed is taken for the same."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from mlflow import MlflowClient
+
+from include.rossmann import kept_folds
+from include.rossmann.config import load_config
+from include.rossmann.data.publish import publish_sample
+from include.rossmann.folds import Fold, make_folds
+from include.rossmann.kept_folds import FOLDS_FOLDER, KEY_TAG, KeptFolds, fold_forecast, fold_key
+from include.rossmann.matrix import ARRAYS, TrainingMatrix
+from include.rossmann.steps.backtest import backtest
+from include.rossmann.steps.features import features
+from include.rossmann.steps.pull import pull
+from include.rossmann.steps.train import _Trainer, train
+from include.rossmann.tracking import Origin, RetrainRun, fetch
+from tests.rossmann.conftest import Retrain
+
+SETTINGS = {"rounds": 15, "threads": 1, "seed": 7, "learning_rate": 0.2, "libraries": {"lightgbm": "4.7.0"}}
+
+
+@pytest.fixture(scope="module")
+def fold(matrix: TrainingMatrix) -> Fold:
+    return make_folds(matrix, 3, 42)[1]
+
+
+def changed(matrix: TrainingMatrix, row: int, name: str) -> TrainingMatrix:
+    """Return a matrix in which one value is another."""
+    values = getattr(matrix, name).copy()
+    values.flat[row * (values[0].size)] += np.timedelta64(1, "D") if values.dtype.kind == "M" else 1
+    return replace(matrix, **{name: values})
+
+
+@pytest.mark.parametrize("name", [name for name in ARRAYS if name != "block_end"])
+@pytest.mark.parametrize("where", ["training", "fold"])
+def test_another_row_is_another_fold(matrix: TrainingMatrix, fold: Fold, name: str, where: str) -> None:
+    row = 0 if where == "training" else int(np.flatnonzero(matrix.block_end == fold.end)[0])
+    other = changed(matrix, row, name)
+    assert fold_key(other.block_digests(), fold, SETTINGS) != fold_key(matrix.block_digests(), fold, SETTINGS)
+
+
+def test_what_comes_after_a_fold_changes_nothing(matrix: TrainingMatrix, fold: Fold) -> None:
+    later = changed(matrix, len(matrix) - 1, "features")
+    key = fold_key(matrix.block_digests(), fold, SETTINGS)
+    assert fold_key(later.block_digests(), fold, SETTINGS) == key
+    assert fold_key(matrix.until(fold.end).block_digests(), fold, SETTINGS) == key
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"rounds": 16},
+        {"threads": 2},
+        {"seed": 8},
+        {"learning_rate": 0.1},
+        {"libraries": {"lightgbm": "4.7.1"}},
+        {"device": "gpu"},
+    ],
+    ids=lambda other: next(iter(other)),
+)
+def test_other_settings_are_another_fold(matrix: TrainingMatrix, fold: Fold, other: dict[str, Any]) -> None:
+    digests = matrix.block_digests()
+    assert fold_key(digests, fold, SETTINGS | other) != fold_key(digests, fold, SETTINGS)
+
+
+def test_other_training_code_is_another_fold(
+    matrix: TrainingMatrix, fold: Fold, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    before = fold_key(matrix.block_digests(), fold, SETTINGS)
+    code = tmp_path / "boosters.py"
+    code.write_bytes(kept_folds.TRAINING_CODE[0].read_bytes() + b"\n")
+    monkeypatch.setattr(kept_folds, "TRAINING_CODE", (code, *kept_folds.TRAINING_CODE[1:]))
+    assert fold_key(matrix.block_digests(), fold, SETTINGS) != before
+
+
+@pytest.mark.parametrize("field", ["rounds", "threads", "params", "seed", "quick"])
+def test_the_settings_that_train_are_in_the_key(field: str) -> None:
+    config = load_config()
+    booster, forecast = config.boosters["xgboost"], config.forecast
+    before = _Trainer(config, "xgboost", quick=False).settings_key()
+    update: dict[str, Any] = {"rounds": 7, "threads": 1, "params": {**booster.params, "max_depth": 3}}
+    if field in update:
+        boosters = {**config.boosters, "xgboost": booster.model_copy(update={field: update[field]})}
+        config = config.model_copy(update={"boosters": boosters})
+    elif field == "seed":
+        config = config.model_copy(update={"forecast": forecast.model_copy(update={"seed": 1})})
+    assert _Trainer(config, "xgboost", quick=field == "quick").settings_key() != before
+
+
+@pytest.fixture
+def kept(mlflow_uri: str, tmp_path: Path, matrix: TrainingMatrix, fold: Fold) -> tuple[KeptFolds, str, pd.DataFrame]:
+    """A fold's forecast that a run keeps under the key ``abc``."""
+    client = MlflowClient(mlflow_uri)
+    experiment = client.create_experiment("folds", artifact_location=(tmp_path / "artifacts").as_uri())
+    run_id = client.create_run(experiment).info.run_id
+    block = matrix.block(fold.end)
+    frame = fold_forecast(block, np.linspace(-0.1, 0.1, len(block)))
+    folds = KeptFolds(client, experiment)
+    folds.keep(run_id, fold, "abc", frame, tmp_path)
+    return folds, run_id, frame
+
+
+def test_a_kept_fold_is_found_by_its_key_alone(
+    kept: tuple[KeptFolds, str, pd.DataFrame], matrix: TrainingMatrix, fold: Fold, tmp_path: Path
+) -> None:
+    folds, _, frame = kept
+    block = matrix.block(fold.end)
+    found = folds.find(fold, "abc", block, tmp_path)
+    assert found is not None
+    assert np.array_equal(found["residual"], frame["residual"])
+    assert folds.find(fold, "abd", block, tmp_path) is None
+    other = Fold.of(2, fold.end - np.timedelta64(42, "D"), 42)
+    assert folds.find(other, "abc", matrix.block(other.end), tmp_path) is None
+
+
+@pytest.mark.parametrize("damage", ["gone", "cut", "not a number", "other rows", "other sales"])
+def test_a_damaged_one_is_trained_again(
+    kept: tuple[KeptFolds, str, pd.DataFrame], matrix: TrainingMatrix, fold: Fold, tmp_path: Path, damage: str
+) -> None:
+    folds, run_id, frame = kept
+    file = tmp_path / "artifacts" / run_id / "artifacts" / FOLDS_FOLDER / f"{fold.end}.parquet"
+    if damage == "gone":
+        file.unlink()
+    elif damage == "cut":
+        file.write_bytes(file.read_bytes()[:100])
+    else:
+        other = {
+            "not a number": frame.assign(residual=np.nan),
+            "other rows": frame.iloc[:-1],
+            "other sales": frame.assign(sales=frame["sales"] + 1),
+        }[damage]
+        other.to_parquet(file, index=False)
+    assert folds.find(fold, "abc", matrix.block(fold.end), tmp_path) is None
+
+
+def test_the_next_night_trains_the_holdout_and_the_served_member_only(retrain: Retrain, tmp_path: Path) -> None:
+    config, client = load_config(), MlflowClient()
+    publish_sample(tmp_path / "registry", stores=8, months=20, extra_days=1, spoil=False)
+    config = config.model_copy(update={"data": config.data.model_copy(update={"registry": str(tmp_path / "registry")})})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("RETRAIN_DATA_REGISTRY")
+        night = pull(config, Origin("rossmann_retrain", "the next night"))
+    features(config, night["run_id"])
+    result = train(config, night["run_id"], "lightgbm")
+    assert (result["folds_kept"], result["folds_trained"]) == (3, 1)
+    first, second = (RetrainRun(client, run).member("lightgbm") for run in (retrain.run_id, night["run_id"]))
+    same = {
+        name: key for name, key in first.data.tags.items() if name.startswith(KEY_TAG)
+    }.items() & second.data.tags.items()
+    assert len(same) == 3
+    for name, _ in same:
+        file = f"{FOLDS_FOLDER}/{name.removeprefix(KEY_TAG)}.parquet"
+        frames = []
+        for run in (first, second):
+            (tmp_path / run.info.run_id).mkdir(exist_ok=True)
+            frames.append(pd.read_parquet(fetch(client, run.info.run_id, file, tmp_path / run.info.run_id)))
+        assert frames[0].equals(frames[1])
+
+
+def test_a_backtest_goes_on_where_it_was_killed(
+    retrain: Retrain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = load_config()
+
+    fit = _Trainer.fit
+    fits = []
+
+    def counted(trainer: _Trainer, rows: TrainingMatrix) -> Any:
+        if len(fits) == 2:
+            raise KeyboardInterrupt
+        fits.append(len(rows))
+        return fit(trainer, rows)
+
+    monkeypatch.setattr(_Trainer, "fit", counted)
+    with pytest.raises(KeyboardInterrupt):
+        backtest(config, origins=2, quick=False)
+    monkeypatch.setattr(_Trainer, "fit", fit)
+    page = tmp_path / "page.html"
+    lines = backtest(config, origins=2, quick=False, page=page)
+    # two origins need the holdout and four folds before it; the shared retrain made three of them, and its holdout
+    assert any(line.startswith("1 fits, 14 folds kept") for line in lines), lines
+    assert "Mean RMSPE over 2 forecast origins" in page.read_text()
+    run = MlflowClient().get_run(lines[-2].split()[6].rstrip(","))
+    assert run.info.status == "FINISHED"
+    assert {"backtest_rmspe_ensemble", "backtest_rmspe_naive", "backtest_rmspe_seasonal_naive"} <= set(run.data.metrics)
+    assert run.data.metrics["backtest_rmspe_ensemble"] < run.data.metrics["backtest_rmspe_naive"]
