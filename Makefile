@@ -16,6 +16,7 @@ MLFLOW_PORT ?= 5000
 APPROVE ?=
 QUICK ?=
 DATA ?=
+ORIGINS ?= 6
 
 WORKERS_UP ?= 2
 COMPOSE = $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose)
@@ -88,6 +89,14 @@ run: $(STAMP) ## Start MLflow and Airflow here, retrain, wait for your approval;
 .PHONY: stop
 stop: ## Stop what a `make run` elsewhere started (or left behind when it was killed)
 	@test -x $(PY) || exit 0; exec $(PY) -m include.local_stack stop --state-dir "$(STATE_DIR)"
+
+.PHONY: backtest
+backtest: $(STAMP) ## Forecast the past from many days, DATA=FOLDER ORIGINS=6 QUICK=1; stopped and started again it goes on
+	@mkdir -p "$(STATE_DIR)/backtest"; cd "$(STATE_DIR)/backtest"; \
+	export PYTHONPATH="$(CURDIR)" MLFLOW_TRACKING_URI="sqlite:///$$PWD/mlflow.db" RETRAIN_DATA_REGISTRY="$$PWD/registry"; \
+	step() { "$(abspath $(PY))" -m include.rossmann "$$@"; }; \
+	step $(if $(DATA),import-data "$(abspath $(DATA))",sample) "$$PWD/registry" >/dev/null; \
+	step backtest --origins $(ORIGINS) $(call flag,$(QUICK),--quick) --page "$$PWD/backtest.html"
 
 ##@ Checks
 

@@ -6,7 +6,7 @@ reviews it and waits for a person. Approval puts it into Production; anything el
 | task | what it does |
 |---|---|
 | `pull` | gets the data revision through DVC, checks it, opens the retrain's MLflow run |
-| `features`, `train_*`, `ensemble` | training matrix; one booster each; weights and bias correction |
+| `features`, `train_*`, `ensemble` | training matrix; one booster each (folds that have not changed since an earlier night are kept); weights and bias correction |
 | `register` | one model artifact, a new version of the registered model |
 | `validate` | scores the registered version on the holdout; the gate |
 | `stage` | None to Staging |
@@ -45,6 +45,9 @@ CONFIG = load_lifecycle_config()
 BOOSTERS = ("lightgbm", "xgboost", "catboost")
 TEXT = ["null", "string"]  # a form field that may stay empty: "string" alone is required by the form
 REVISION_HELP = "Branch, tag or commit of the data registry; empty takes the configured one."
+ORIGINS_HELP = (
+    "More than 1: a backtest from so many days, each a horizon before the next; its page is in the MLflow run."
+)
 RUN = {"RETRAIN_RUN_ID": xcom_field("pull", "run_id")}
 FORM = {
     "RETRAIN_DAG_ID": "{{ dag.dag_id }}",
@@ -52,6 +55,7 @@ FORM = {
     "RETRAIN_DATA_REVISION": "{{ params.data_revision or '' }}",
     "RETRAIN_NOTE": "{{ params.note or '' }}" + REASON,
     "RETRAIN_QUICK": "{{ 'true' if params.quick else 'false' }}",
+    "RETRAIN_ORIGINS": "{{ params.origins }}",
 }
 
 
@@ -73,6 +77,7 @@ with DAG(
         "data_revision": Param(None, type=TEXT, title="Data revision", maxLength=200, description=REVISION_HELP),
         "note": Param(None, type=TEXT, title="Note", maxLength=1000, description="Kept with the MLflow run."),
         "quick": Param(False, type="boolean", title="Quick run", description="Fewer boosting rounds: only a try."),
+        "origins": Param(1, type="integer", minimum=1, maximum=60, title="Forecast origins", description=ORIGINS_HELP),
     },
 ):
     pull = pipeline_step(CONFIG, "pull", env=FORM, **STEP)
