@@ -40,10 +40,10 @@ def slice_table(made: Backtest, column: str) -> Table:
     rows = rows[rows["slice"] == column]
     head = (SLICES[column], "rows", *(f"{name}" for name in made.forecasters), "bias of the ensemble")
     lines = []
-    for value, part in rows.groupby("value", sort=True):
-        of = part.set_index("forecaster")
-        errors = (f"{of.loc[name, 'rmspe']:.4f}" for name in made.forecasters)
-        lines.append((str(value), f"{int(of['rows'].iloc[0])}", *errors, f"{of.loc[ENSEMBLE, 'bias']:+.1%}"))
+    for value in sorted(rows["value"].unique()):
+        of = rows[rows["value"] == value].set_index("forecaster")
+        errors = (f"{float(of['rmspe'][name]):.4f}" for name in made.forecasters)
+        lines.append((str(value), str(of["rows"].iloc[0]), *errors, f"{float(of['bias'][ENSEMBLE]):+.1%}"))
     return Table(head, tuple(lines))
 
 
