@@ -6,7 +6,7 @@ reviews it and waits for a person. Approval puts it into Production; anything el
 | task | what it does |
 |---|---|
 | `pull` | gets the data revision through DVC, checks it, opens the retrain's MLflow run |
-| `features`, `train_*`, `ensemble` | training matrix; one booster each (folds that did not change are kept); the blend |
+| `features`, `train_*`, `ensemble` | training matrix; one booster each (unchanged folds are kept); the blend |
 | `register` | one model artifact, a new version of the registered model |
 | `validate` | scores the registered version on the holdout; the gate |
 | `stage` | None to Staging |
