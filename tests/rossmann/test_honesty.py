@@ -1,10 +1,15 @@
 """Nothing after the forecast origin has a say: not sales, not customers, not the schedule after the block."""
 
+import time
+
 import numpy as np
 import pandas as pd
 import pytest
 
+from include.rossmann.ensemble import fold_blends
+from include.rossmann.folds import make_folds
 from include.rossmann.forecaster import FEATURE_NAMES, Forecaster, Panel, block_features
+from include.rossmann.kept_folds import fold_forecast
 from include.rossmann.matrix import block_rows, build_matrix
 from include.rossmann.metrics import naive_forecast
 from tests.rossmann.synthetic import schedule_of
@@ -86,3 +91,68 @@ def test_predictions_do_not_see_sales_after_the_origin(history, stores, panel, m
         forecaster.members, forecaster.blend, forecaster.horizon_days, forecaster.training_end,
     )  # fmt: skip
     pd.testing.assert_frame_equal(other.forecast(schedule_of(truth)), expected)
+
+
+def test_the_order_of_the_rows_has_no_say(history, stores, panel, matrix, forecaster_folder):
+    shuffled = Panel.from_frames(history.sample(frac=1.0, random_state=7), stores.sample(frac=1.0, random_state=8))
+    for name in ("sales", "promo", "open", "state_holiday"):
+        np.testing.assert_array_equal(getattr(shuffled, name), getattr(panel, name), err_msg=name)
+    assert build_matrix(shuffled).block_digests() == matrix.block_digests()
+    forecaster = Forecaster.load(forecaster_folder)
+    asked = schedule_of(history[history["Date"] > pd.Timestamp(forecaster.training_end)])
+    expected = forecaster.forecast(asked).set_index(["Store", "Date"])["Sales"]
+    other = forecaster.forecast(asked.sample(frac=1.0, random_state=9)).set_index(["Store", "Date"])["Sales"]
+    pd.testing.assert_series_equal(other.sort_index(), expected.sort_index())
+
+
+def test_stores_that_are_not_asked_for_have_no_say(history, forecaster_folder):
+    forecaster = Forecaster.load(forecaster_folder)
+    asked = schedule_of(history[history["Date"] > pd.Timestamp(forecaster.training_end)])
+    some = asked["Store"].isin(asked["Store"].unique()[::3])
+    expected = forecaster.forecast(asked).set_index(["Store", "Date"])["Sales"]
+    alone = forecaster.forecast(asked[some]).set_index(["Store", "Date"])["Sales"]
+    pd.testing.assert_series_equal(alone, expected.loc[alone.index])
+
+
+def test_the_clock_has_no_say(history, stores, panel, origin, monkeypatch):
+    honest = block_features(panel, origin, HORIZON).features
+    monkeypatch.setenv("TZ", "Pacific/Kiritimati")
+    time.tzset()
+    monkeypatch.setattr(time, "time", lambda: 4e9)
+    try:
+        again = block_features(Panel.from_frames(history, stores), origin, HORIZON).features
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    np.testing.assert_array_equal(again, honest)
+
+
+def test_a_day_later_the_origin_is_a_day_later(panel, origin):
+    """Features belong to their origin: what is known on the next day is not what is known on this one."""
+    today, tomorrow = block_features(panel, origin, HORIZON), block_features(panel, origin + 1, HORIZON)
+    horizon = FEATURE_NAMES.index("horizon")
+    np.testing.assert_array_equal(today.features[:, 1:, horizon], tomorrow.features[:, :-1, horizon] + 1)
+    assert not np.array_equal(today.base[:, 1:], tomorrow.base[:, :-1])
+    assert list(today.days[1:]) == list(tomorrow.days[:-1])
+
+
+@pytest.fixture
+def forecasts(matrix, members):
+    """Forecasts of the holdout and the two folds before it, by the same members."""
+    frames = []
+    for fold in make_folds(matrix, 2, HORIZON):
+        block = matrix.block(fold.end)
+        frame = fold_forecast(block, np.zeros(len(block))).drop(columns="residual").assign(fold=fold.number)
+        frames.append(frame.assign(**{name: member.predict(block.features) for name, member in members.items()}))
+    return pd.concat(frames, ignore_index=True)
+
+
+def test_a_fold_has_no_say_in_its_own_blend_nor_in_those_before(forecasts, members):
+    names = sorted(members)
+    honest = fold_blends(forecasts, names)
+    for number in (0, 1, 2):
+        spoilt = forecasts.copy()
+        here = spoilt["fold"] == number
+        spoilt.loc[here, "sales"] = np.random.default_rng(5).uniform(10, 90_000, here.sum())
+        found = fold_blends(spoilt, names)
+        assert {fold for fold in honest if found[fold] != honest[fold]} == set(range(number))
