@@ -39,6 +39,7 @@ def train_member(
     threads: int = 2,
     seed: int = 0,
     rounds_scale: float = 1.0,
+    row_share: float = 1.0,
     half_life_days: float | None = HALF_LIFE_DAYS,
     progress: Progress | None = None,
 ) -> Member:
@@ -51,6 +52,7 @@ def train_member(
     :param threads: threads of the library
     :param seed: seed of everything random
     :param rounds_scale: share of the rounds kept by a quick run; the learning rate rises to make up for it
+    :param row_share: share of the rows that are drawn for training; each booster draws its own
     :param half_life_days: a block that ends so many days before the newest one weighs half; None: all alike
     :param progress: called after each round with rounds done and rounds in all
     :raises ValueError: when the booster is unknown or the matrix has no rows
@@ -60,6 +62,7 @@ def train_member(
     if len(matrix) == 0:
         raise ValueError(f"no training rows for {booster}")
     settings, total = quick_settings(booster, params, rounds, rounds_scale)
+    matrix = matrix.sample(row_share, [seed, BOOSTERS.index(booster)])
     target = np.clip(matrix.target, -TARGET_LIMIT, TARGET_LIMIT)
     weight = recency_weights(matrix, half_life_days)
     log.info("Training %s: %d rounds on %d rows, %d threads", booster, total, len(matrix), threads)

@@ -69,6 +69,7 @@ class BoosterConfig(Section):
 
     rounds: PositiveInt
     threads: PositiveInt = 2
+    row_share: Annotated[float, Field(gt=0, le=1)] = Field(1.0, description="share of the training rows that it draws")
     params: dict[str, str | int | float | bool] = Field(default_factory=dict)
 
 

@@ -78,3 +78,28 @@ def test_block_ends():
     assert list(block_end_days(first, last, horizon=42, step=21)) == [last]
     assert len(block_end_days(first, last - 1, horizon=42, step=21)) == 0
     assert len(block_end_days(first, last + 21, horizon=42, step=21)) == 2
+
+
+def test_a_share_of_the_rows_is_drawn_and_stays_in_order(matrix):
+    half = matrix.sample(0.5, [3, 0])
+    assert len(half) == round(len(matrix) / 2)
+    assert (np.diff(half.block_end.astype(np.int64)) >= 0).all()
+    assert half.block_digests() == matrix.sample(0.5, [3, 0]).block_digests()
+    assert half.block_digests() != matrix.sample(0.5, [3, 1]).block_digests()
+    drawn = {tuple(row) for row in zip(half.block_end, half.store, half.date, strict=True)}
+    assert len(drawn) == len(half)
+    assert drawn <= set(zip(matrix.block_end, matrix.store, matrix.date, strict=True))
+    assert matrix.sample(1.0, 3) is matrix
+
+
+def test_blocks_lie_on_a_grid_that_is_fixed_in_the_calendar():
+    first, anchor = np.datetime64("2013-01-01"), np.datetime64("2014-06-13")
+    nights = [
+        set(block_end_days(first, anchor + later, horizon=42, step=21, anchor=anchor.item())) for later in range(21)
+    ]
+    grid = set(block_end_days(first, anchor, horizon=42, step=21))
+    for later, ends in enumerate(nights):
+        newest = anchor + later
+        assert ends - grid == ({newest, newest - 42} - grid)
+        assert {newest, newest - 42} | grid == ends
+    assert set(block_end_days(first, anchor, horizon=42, step=21, anchor=(anchor + 42 * 9).item())) == grid

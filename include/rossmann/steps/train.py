@@ -108,6 +108,7 @@ class _Trainer:
             "rounds": self.settings.rounds,
             "rounds_scale": self.rounds_scale,
             "threads": self.settings.threads,
+            "row_share": self.settings.row_share,
             "seed": self.forecast.seed,
         } | dict(self.settings.params)
 
@@ -121,6 +122,7 @@ class _Trainer:
             threads=self.settings.threads,
             seed=self.forecast.seed,
             rounds_scale=self.rounds_scale,
+            row_share=self.settings.row_share,
             progress=LogProgress(log, f"{self.booster} rounds"),
         )
 
