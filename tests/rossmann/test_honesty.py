@@ -90,7 +90,7 @@ def test_predictions_do_not_see_sales_after_the_origin(history, stores, panel, m
         Panel.from_frames(spoilt[spoilt["Date"] <= pd.Timestamp(origin)], stores),
         forecaster.members, forecaster.blend, forecaster.horizon_days, forecaster.training_end,
     )  # fmt: skip
-    pd.testing.assert_frame_equal(other.forecast(schedule_of(truth)), expected)
+    pd.testing.assert_frame_equal(other.forecast(schedule_of(truth)), expected, check_exact=True)
 
 
 def test_the_order_of_the_rows_has_no_say(history, stores, panel, matrix, forecaster_folder):
@@ -102,7 +102,7 @@ def test_the_order_of_the_rows_has_no_say(history, stores, panel, matrix, foreca
     asked = schedule_of(history[history["Date"] > pd.Timestamp(forecaster.training_end)])
     expected = forecaster.forecast(asked).set_index(["Store", "Date"])["Sales"]
     other = forecaster.forecast(asked.sample(frac=1.0, random_state=9)).set_index(["Store", "Date"])["Sales"]
-    pd.testing.assert_series_equal(other.sort_index(), expected.sort_index())
+    pd.testing.assert_series_equal(other.sort_index(), expected.sort_index(), check_exact=True)
 
 
 def test_stores_that_are_not_asked_for_have_no_say(history, forecaster_folder):
@@ -111,7 +111,7 @@ def test_stores_that_are_not_asked_for_have_no_say(history, forecaster_folder):
     some = asked["Store"].isin(asked["Store"].unique()[::3])
     expected = forecaster.forecast(asked).set_index(["Store", "Date"])["Sales"]
     alone = forecaster.forecast(asked[some]).set_index(["Store", "Date"])["Sales"]
-    pd.testing.assert_series_equal(alone, expected.loc[alone.index])
+    pd.testing.assert_series_equal(alone, expected.loc[alone.index], check_exact=True)
 
 
 def test_the_clock_has_no_say(history, stores, panel, origin, monkeypatch):
