@@ -5,7 +5,6 @@ import io
 import json
 import os
 import pty
-import subprocess
 import sys
 from collections.abc import Callable
 from datetime import timedelta
@@ -22,11 +21,11 @@ from include.lifecycle.registry import ModelRegistry
 from include.rossmann import ledger_commands, people
 from include.rossmann.cli import app
 from include.rossmann.config import load_config
+from tests.rossmann.command_line import run
 from tests.rossmann.conftest import write_config
 from tests.validations import validation
 
 MODEL = "rossmann-ensemble"
-ROOT = Path(__file__).parents[2]
 FORMULA = '=HYPERLINK("http://x";"y")\n| <b>'
 
 
@@ -113,7 +112,7 @@ def test_a_ledger_that_was_cut_fails_the_verification(registry, promote, capsys)
         ledger_commands.verify(registry, MODEL, [text], None)
     done = run("history", "--verify", "--anchor", text)
     assert done.returncode == 2
-    assert done.stderr.splitlines()[-1].startswith("error: The promotion ledger of rossmann-ensemble is not what was")
+    assert done.sentence.startswith("error: The promotion ledger of rossmann-ensemble is not what was")
     assert "anchors of 1 agree" in command("history", "--verify"), "the version carries one"
     registry.client.delete_model_version_tag(MODEL, "1", tag.LEDGER_ANCHOR)
     assert "no anchor is known, so a cut end cannot be told" in command("history", "--verify")
@@ -207,20 +206,14 @@ def test_a_ledger_from_before_the_key_is_sealed_once(registry, promote, monkeypa
 # ---- a rollback that names no version ----
 
 
-def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "include.rossmann", *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
-
-
 def at_a_terminal(answer: str, *arguments: str) -> tuple[int, str]:
     ours, theirs = pty.openpty()
-    command = [sys.executable, "-m", "include.rossmann", *arguments]
-    with subprocess.Popen(command, cwd=ROOT, stdin=theirs, stdout=subprocess.PIPE, text=True) as process:
+    with pytest.MonkeyPatch.context() as patch, os.fdopen(theirs, "r") as terminal:
+        patch.setattr(sys, "stdin", terminal)
         os.write(ours, f"{answer}\n".encode())
-        shown, _ = process.communicate(timeout=120)
+        done = run(*arguments)
     os.close(ours)
-    os.close(theirs)
-    return process.returncode, shown
+    return done.returncode, done.stdout
 
 
 def test_without_a_terminal_the_proposal_is_named_and_nothing_happens(registry, promote):
@@ -228,9 +221,10 @@ def test_without_a_terminal_the_proposal_is_named_and_nothing_happens(registry, 
     promote("second")
     done = run("rollback", "--reason", "2 oversells")
     assert done.returncode == 2
-    sentence = done.stderr.splitlines()[-1]
-    assert sentence.startswith("error: The rollback names no version; the champion before was version 1, in Production")
-    assert sentence.endswith(", rmspe 0.0931, by ana: first: give --version 1")
+    assert done.sentence.startswith(
+        "error: The rollback names no version; the champion before was version 1, in Production"
+    )
+    assert done.sentence.endswith(", rmspe 0.0931, by ana: first: give --version 1")
     assert registry.production(MODEL).version == 2
 
 

@@ -24,6 +24,7 @@ from include.rossmann.steps.register import register
 from include.rossmann.steps.validate import validate
 from include.rossmann.tracking import Origin, RetrainRun
 from include.rossmann.versions import CodeVersion, code_version
+from tests.rossmann.command_line import run
 from tests.rossmann.conftest import ORIGIN, Retrain, write_config
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -156,7 +157,7 @@ def test_failed_gate_is_recorded_and_stops(retrain: Retrain, tmp_path: Path, mon
     registry.client.set_model_version_tag(MODEL, str(retrain.version), "validation.outcome", "passed")
     with pytest.raises(TransitionRefusedError, match="its gate failed"):
         registry.stage(MODEL, retrain.version)
-    done = cli("validate", "--version", str(retrain.version))
+    done = run("validate", "--version", str(retrain.version))
     assert done.returncode == 3
     assert json.loads(done.stdout.strip().splitlines()[-1])["validation"]["outcome"] == "failed"
     info = registry.version(MODEL, retrain.version)
@@ -225,30 +226,25 @@ def test_promotion_and_history_at_the_command_line(validated: Retrain) -> None:
     assert "Staging -> Production" in shown
 
 
-def cli(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "include.rossmann", *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-
-
 def test_bad_input_at_the_command_line_is_one_sentence(retrain: Retrain) -> None:
-    done = cli("validate", "--version", "99")
-    assert done.returncode == 2
-    assert done.stdout == ""
-    assert done.stderr.strip().splitlines()[-1].startswith("error: ")
-    assert "99" in done.stderr.strip().splitlines()[-1]
+    done = run("validate", "--version", "99")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.sentence.startswith("error: ")
+    assert "99" in done.sentence
 
 
 def test_step_prints_one_json_object_as_its_last_line(retrain: Retrain) -> None:
-    done = cli("validate", "--version", str(retrain.version))
+    command = [sys.executable, "-m", "include.rossmann", "validate", "--version", str(retrain.version)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout.strip().splitlines()[-1])["passed"] is True
 
 
 def test_missing_server_is_named(retrain: Retrain, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
-    done = cli("history")
+    done = run("history")
     assert done.returncode == 2
-    assert "MLFLOW_TRACKING_URI is not set" in done.stderr
+    assert "MLFLOW_TRACKING_URI is not set" in done.sentence
 
 
 def test_code_version_without_a_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,42 @@
+"""The command line without a process of its own: a start of Python with its imports takes seconds."""
+
+import contextlib
+import io
+import sys
+from dataclasses import dataclass
+
+import pytest
+
+from include.rossmann.cli import app, run_cli
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a command left behind: exit code and texts."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+    @property
+    def sentence(self) -> str:
+        """The last line of stderr."""
+        return (self.stderr.strip().splitlines() or [""])[-1]
+
+
+def run(*arguments: str, **variables: str) -> Done:
+    """Run a command as its process does.
+
+    :param arguments: of the command line
+    :param variables: environment variables
+    """
+    out, err = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        patch.setattr(sys, "argv", ["include.rossmann", *arguments])
+        for name, value in variables.items():
+            patch.setenv(name, value)
+        try:
+            code = run_cli(app)
+        except SystemExit as error:  # how typer ends
+            code = int(error.code or 0)
+    return Done(code, out.getvalue(), err.getvalue())
