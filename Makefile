@@ -9,6 +9,9 @@ INSTALLER ?= uv
 UV_VERSION := $(shell sed -n 's/^ARG UV_VERSION=//p' Dockerfile)
 # Test processes: the tests start processes of their own, so more of them than cores helps nobody.
 WORKERS ?= 2
+# One more where `make run` is among them, which waits for its servers half of the time. It is given first, and what
+# its process should have run after it the others take over.
+BESIDE ?= 3
 
 STATE_DIR ?= .run
 AIRFLOW_PORT ?= 8080
@@ -115,8 +118,8 @@ imports: $(STAMP) ## The one direction of imports: dags -> plugins -> include
 
 .PHONY: test
 test: lint typecheck imports ## All checks, unit and DAG tests, one retrain with make run on a real Airflow and MLflow
-	$(PY) -m pytest -n $(WORKERS)
-	$(PY) -m pytest -m smoke -s tests/system/test_make_run.py
+	$(PY) -m pytest -n $(BESIDE) --dist worksteal -m "not system and not docker and not long" \
+		tests/system/test_make_run.py tests
 
 .PHONY: test-unit
 test-unit: $(STAMP) ## Unit and DAG tests only
