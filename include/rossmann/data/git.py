@@ -25,7 +25,33 @@ REPOSITORY_ENV = (
     "GIT_COMMON_DIR",
     "GIT_NAMESPACE",
     "GIT_PREFIX",
+    "GIT_SHALLOW_FILE",
+    "GIT_GRAFT_FILE",
+    "GIT_REPLACE_REF_BASE",
+    "GIT_ATTR_SOURCE",
+    "GIT_TEMPLATE_DIR",
+    "GIT_DEFAULT_HASH",
+    "GIT_DEFAULT_REF_FORMAT",
 )
+
+SETTINGS = {
+    # programs of the user's have no business in a clone that lives for seconds
+    "core.hooksPath": os.devnull,
+    "core.fsmonitor": "false",
+    "submodule.recurse": "false",
+    # files that git holds arrive as they were committed, on every machine
+    "core.autocrlf": "false",
+    "core.eol": "lf",
+    "core.attributesFile": os.devnull,
+    "core.symlinks": "true",
+    # forms of a repository and its index that DVC's libraries do not read
+    "core.splitIndex": "false",
+    "index.skipHash": "false",
+    "init.defaultObjectFormat": "sha1",
+    "init.defaultRefFormat": "files",
+    "clone.rejectShallow": "false",
+}
+"""Over the user's own settings, of which those that lead to a registry stay: credentials, proxies, other addresses."""
 
 # A shell function: git passes "get" and reads the two lines. The values stay in the environment.
 HELPER = f'!f() {{ test "$1" = get && printf "username=%s\\npassword=%s\\n" "${USERNAME_ENV}" "${PASSWORD_ENV}"; }}; f'
@@ -33,7 +59,8 @@ HELPER = f'!f() {{ test "$1" = get && printf "username=%s\\npassword=%s\\n" "${U
 WRONG_ADDRESS = re.compile(
     r"authentication failed|could not read (username|password)|permission denied|access denied|not found"
     r"|does not appear to be a git repository|returned error: 40[134]|dubious ownership|unable to find remote helper"
-    r"|transport '[^']*' not allowed|does not exist|host key verification failed",
+    r"|transport '[^']*' not allowed|does not exist|host key verification failed|fsck error"
+    r"|bad (config|boolean|numeric)|bogus (config|count)",
     re.IGNORECASE,
 )
 
@@ -95,6 +122,8 @@ class GitAddress:
     def environment(self) -> dict[str, str]:
         """Return the environment of a git process that talks to this address."""
         env = environment()
+        if self.folder is not None:  # named by the configuration, so it may be read
+            return with_config(env, [("protocol.file.allow", "always")])
         username = os.environ.get(USERNAME_ENV) or self.username
         password = os.environ.get(PASSWORD_ENV) or self.password
         parts = urlsplit(self.url)
@@ -123,7 +152,7 @@ def redact(text: str) -> str:
 def environment() -> dict[str, str]:
     """Return the environment of a git process: no prompts, messages in English, the user's own configuration."""
     env = {name: value for name, value in os.environ.items() if name not in REPOSITORY_ENV}
-    env |= {"GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
+    env |= {"GIT_TERMINAL_PROMPT": "0", "GIT_ATTR_NOSYSTEM": "1", "LC_ALL": "C"}
     # A connection that stands still is given up, and the task's retry takes over.
     env.setdefault("GIT_HTTP_LOW_SPEED_LIMIT", "1000")
     env.setdefault("GIT_HTTP_LOW_SPEED_TIME", "60")
@@ -133,15 +162,17 @@ def environment() -> dict[str, str]:
 
 def with_config(env: dict[str, str], settings: list[tuple[str, str]]) -> dict[str, str]:
     """Return ``env`` with git settings added, which hold for this process only."""
-    count = int(env.get("GIT_CONFIG_COUNT") or 0)
-    result = dict(env)
+    given = env.get("GIT_CONFIG_COUNT") or "0"
+    if not given.isdecimal():
+        raise BadInputError(f"GIT_CONFIG_COUNT must be a whole number, found {given[:40]!r}: correct or unset it")
+    count, result = int(given), dict(env)
     for number, (key, value) in enumerate(settings, start=count):
         result |= {f"GIT_CONFIG_KEY_{number}": key, f"GIT_CONFIG_VALUE_{number}": value}
     return result | {"GIT_CONFIG_COUNT": str(count + len(settings))}
 
 
 def run_git(*arguments: str, folder: Path | None = None, env: dict[str, str] | None = None) -> str:
-    """Run git and return what it printed.
+    """Run git with ``SETTINGS`` and return what it printed.
 
     :param arguments: the command and its arguments
     :param folder: the repository
@@ -152,9 +183,10 @@ def run_git(*arguments: str, folder: Path | None = None, env: dict[str, str] | N
     git = shutil.which("git")
     if git is None:
         raise BadInputError("git is not installed: apt-get install git")
+    settings = [word for key, value in SETTINGS.items() for word in ("-c", f"{key}={value}")]
     place = ["-C", str(folder)] if folder else []
     done = subprocess.run(
-        [git, *place, *arguments],
+        [git, *settings, *place, *arguments],
         capture_output=True,
         text=True,
         errors="replace",

@@ -22,7 +22,10 @@ log = logging.getLogger(__name__)
 
 OPTIONAL = frozenset({"future"})
 COMMIT = re.compile(r"[0-9a-f]{4,64}")
-LINK_MODE = "120000"
+LINK_MODE, SUBMODULE_MODE = "120000", "160000"
+REMOTE = "data-registry"
+"""Git's name of the registry in the scratch clone: one of which the user's own settings say nothing."""
+BRANCHES, TAGS = f"refs/remotes/{REMOTE}/", "refs/tags/"
 SHOWN = 10
 
 
@@ -83,10 +86,10 @@ def pull_revision(url: str, revision: str, paths: Mapping[str, str], destination
             run_git("checkout", "--quiet", "--detach", commit, folder=clone, env=address.environment())
         except RetrainError as error:
             raise type(error)(f"{where}: cannot be checked out: {error}") from None
-        _no_link_leads_out(clone, where)
+        submodules = _checked_entries(clone, where)
         log.info("%s", where[0].upper() + where[1:])
         files = {}
-        with RegistryFiles.open(clone, address.folder, where) as registry:
+        with RegistryFiles.open(clone, address.folder, where, submodules) as registry:
             for name, path in paths.items():
                 found = _find(registry, path, optional=name in OPTIONAL)
                 if found:
@@ -98,7 +101,7 @@ def pull_revision(url: str, revision: str, paths: Mapping[str, str], destination
 def _clone(address: GitAddress, clone: Path) -> None:
     if address.folder is not None and not address.folder.is_dir():
         raise BadInputError(f"data registry {address.shown}: there is no such folder")
-    command = ("clone", "--quiet", "--no-checkout", "--template=", "--", address.url, str(clone))
+    command = ("clone", "--quiet", "--no-checkout", "--template=", f"--origin={REMOTE}", "--", address.url, str(clone))
     try:
         run_git(*command, env=address.environment())
     except BadInputError as error:
@@ -107,11 +110,16 @@ def _clone(address: GitAddress, clone: Path) -> None:
         raise RetrainError(f"data registry {address.shown}: cannot be reached: {error}") from None
 
 
-def _no_link_leads_out(clone: Path, where: str) -> None:
-    """Refuse a checkout with a symbolic link to something else than its own files: DVC and git would follow it here."""
-    root = clone.resolve()
+def _checked_entries(clone: Path, where: str) -> list[str]:
+    """Refuse a checkout with a symbolic link to something else than its own files: DVC and git would follow it here.
+
+    :return: the paths of its submodules
+    """
+    root, submodules = clone.resolve(), []
     for entry in run_git("ls-files", "--stage", "-z", folder=clone).split("\0"):
         described, _, path = entry.partition("\t")
+        if described.startswith(SUBMODULE_MODE):
+            submodules.append(path)
         if not described.startswith(LINK_MODE):
             continue
         target = Path(os.path.realpath(root / path))  # not resolve(), which raises where links go round in a circle
@@ -119,6 +127,7 @@ def _no_link_leads_out(clone: Path, where: str) -> None:
             raise BadInputError(
                 f"{where}: {path!r} is a symbolic link that leads out of the registry: put a copy of the file there"
             )
+    return submodules
 
 
 def resolve_revision(clone: Path, revision: str, shown: str) -> str:
@@ -131,28 +140,31 @@ def resolve_revision(clone: Path, revision: str, shown: str) -> str:
     :param shown: the registry in messages
     :raises BadInputError: when there is no such revision; lists branches and tags
     """
-    fields = "%(refname)%09%(objectname)%09%(*objectname)"
-    listed = run_git("for-each-ref", f"--format={fields}", "refs/remotes/origin", "refs/tags", folder=clone)
-    refs = {}
-    for line in listed.splitlines():
-        name, target, peeled = line.split("\t")
-        refs[name] = peeled or target
-    for name in (f"refs/tags/{revision}", f"refs/remotes/origin/{revision}"):
+    listed = run_git("for-each-ref", "--format=%(refname)%09%(objectname)", BRANCHES, TAGS, folder=clone)
+    refs = dict(line.split("\t") for line in listed.splitlines())
+    for name in (f"{TAGS}{revision}", f"{BRANCHES}{revision}"):
         if name in refs and revision != "HEAD":
-            return refs[name]
-    if COMMIT.fullmatch(revision.lower()):
-        try:
-            return run_git("rev-parse", "--verify", "--quiet", f"{revision.lower()}^{{commit}}", folder=clone)
-        except RetrainError:
-            pass  # no such commit: said below, with what there is
-    branches = _names(refs, "refs/remotes/origin/")
-    tags = _names(refs, "refs/tags/")
+            commit = _commit(clone, refs[name])
+            if commit is None:
+                raise BadInputError(f"data registry {shown}: the tag {revision[:100]!r} names no commit, but a file")
+            return commit
+    if COMMIT.fullmatch(revision.lower()) and (commit := _commit(clone, revision.lower())):
+        return commit
+    branches, tags = _names(refs, BRANCHES), _names(refs, TAGS)
     if not branches and not tags:
         raise BadInputError(f"data registry {shown} has no commit yet, so no revision {revision[:100]!r}")
     raise BadInputError(
         f"data registry {shown} has no revision {revision[:100]!r}:"
         f" it has {_listing('branch', branches)} and {_listing('tag', tags)}"
     )
+
+
+def _commit(clone: Path, name: str) -> str | None:
+    """Return the commit that an object's digits name, through any number of tags; None when they name none."""
+    try:
+        return run_git("rev-parse", "--verify", "--quiet", f"{name}^{{commit}}", folder=clone)
+    except RetrainError:
+        return None
 
 
 def _names(refs: Mapping[str, str], prefix: str) -> list[str]:

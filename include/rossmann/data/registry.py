@@ -86,6 +86,8 @@ def add_revision(folder: Path, data: SampleData | Path, message: str, tag: str |
     """
     if not (folder / ".dvc" / "config").is_file():
         raise BadInputError(f"{folder} is no data registry: make one with create_registry")
+    from dvc.lock import LockError
+
     place = folder / DATA_FOLDER
     files = _put(data, place)
     try:
@@ -93,11 +95,15 @@ def add_revision(folder: Path, data: SampleData | Path, message: str, tag: str |
             _forget(repo, place, keep={file.name for file in files})
             repo.add([str(file) for file in files])
             repo.push()  # before the commit: a commit never names data that nobody can fetch
+    except LockError as error:
+        lock = folder / ".dvc" / "tmp" / "lock"
+        raise RetrainError(f"{folder} is held by another DVC process (its lock is {lock}): wait until it ends") from error
     except Exception as error:  # DVC's own errors, and those of the remote's library
         raise RetrainError(f"data could not be added to {folder}: {' '.join(str(error).split())[:300]}") from error
     run_git("add", "--all", folder=folder)
     if run_git("status", "--porcelain", folder=folder):
-        run_git("commit", "--quiet", "--message", message, folder=folder)
+        # the registry's own hooks run, those of the user's settings do not
+        run_git("-c", "core.hooksPath=.git/hooks", "commit", "--quiet", "--message", message, folder=folder)
     commit = run_git("rev-parse", "HEAD", folder=folder)
     if tag:
         _tag(folder, tag, commit)

@@ -215,7 +215,7 @@ def test_http_remote(registry: Registry, tmp_path: Path) -> None:
         message = failure(BadInputError, registry, tmp_path / "out")
         assert f"data/train.csv is not in the DVC remote {url}: run `dvc push`" in message
     message = failure(RetrainError, registry, tmp_path / "out")
-    assert f"data/train.csv cannot be fetched now: the DVC remote {url} does not answer" in message
+    assert f"data/train.csv cannot be fetched now from the DVC remote {url}: " in message
 
 
 def test_a_remote_whose_package_is_missing(registry: Registry, tmp_path: Path) -> None:
