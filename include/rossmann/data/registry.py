@@ -97,7 +97,7 @@ def add_revision(folder: Path, data: SampleData | Path, message: str, tag: str |
             repo.push()  # before the commit: a commit never names data that nobody can fetch
     except LockError as error:
         lock = folder / ".dvc" / "tmp" / "lock"
-        raise RetrainError(f"{folder} is held by another DVC process (its lock is {lock}): wait until it ends") from error
+        raise RetrainError(f"{folder} is held by another DVC process (lock {lock}): wait until it ends") from error
     except Exception as error:  # DVC's own errors, and those of the remote's library
         raise RetrainError(f"data could not be added to {folder}: {' '.join(str(error).split())[:300]}") from error
     run_git("add", "--all", folder=folder)

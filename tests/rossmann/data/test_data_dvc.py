@@ -234,7 +234,7 @@ def test_a_lock_that_another_process_holds(
         with pytest.raises(RetrainError) as caught:
             add_revision(registry.folder, small, "Under a lock")
         assert caught.value.exit_code == 1
-        assert f"another DVC process (its lock is {lock}): wait" in str(caught.value)
+        assert f"another DVC process (lock {lock}): wait" in str(caught.value)
         assert registry.commits() == 2
         holder.communicate("\n")
     assert add_revision(registry.folder, small, "Free again") != registry.second
