@@ -1,7 +1,7 @@
 """What a deployment needs before its servers start, done once and again at each start: it changes nothing twice.
 
-Airflow's database, the role Approver (an Op whom the policy of the approval names), the users that the stack itself
-needs, and MLflow's login for the pipeline. Run inside the image ``airflow``.
+Airflow's database, the role Approver (an Op whom the policy of the approval names), the menu for Viewers, the users
+that the stack itself needs, and MLflow's login for the pipeline. Run inside the image ``airflow``.
 """
 
 import json
@@ -13,6 +13,7 @@ import time
 import urllib.error
 import urllib.request
 from base64 import b64encode
+from typing import Any
 
 log = logging.getLogger("init")
 MLFLOW = "http://mlflow:5000"
@@ -38,6 +39,7 @@ def users() -> None:
     with get_application_builder() as builder:
         manager = builder.sm
         manager.sync_roles()
+        show_menus(manager)
         role = manager.find_role("Approver") or manager.add_role("Approver")
         for permission in manager.find_role("Op").permissions:
             manager.add_permission_to_role(role, permission)
@@ -47,6 +49,18 @@ def users() -> None:
             if not manager.add_user("admin", "admin", "user", "admin@example.invalid", role, password):
                 raise SystemExit("error: Airflow's user admin could not be made")
             log.info("Airflow's user admin is made, with the role Admin")
+
+
+def show_menus(manager: Any) -> None:
+    """Let every role that reads DAGs read the list of plugins too, from which Airflow's UI takes *Browse > Models*.
+
+    FAB lets only Op and above. The page itself shows a model to whoever may read its DAG, with or without the menu.
+
+    :param manager: FAB's security manager, its roles made
+    """
+    permission = manager.create_permission("can_read", "Plugins")
+    for name in ("Viewer", "User"):
+        manager.add_permission_to_role(manager.find_role(name), permission)
 
 
 def mlflow_login(name: str, password: str) -> None:

@@ -7,6 +7,18 @@ from contextlib import contextmanager
 
 from include.lifecycle.errors import RetrainError
 
+OF_ANOTHER_RUN = (
+    "MLFLOW_RUN_ID",
+    "MLFLOW_EXPERIMENT_ID",
+    "MLFLOW_EXPERIMENT_NAME",
+    "MLFLOW_RUN_CONTEXT",
+    "MLFLOW_ACTIVE_MODEL_ID",
+    "_MLFLOW_ACTIVE_MODEL_ID",
+    "MLFLOW_ENABLE_ASYNC_LOGGING",
+    "MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING",
+)
+"""Variables that tell MLflow to go on with some run or model, or to log beside it: what a worker's environment has of
+these is another program's. A step names its run itself, and what it logged is there when it goes on."""
 PATIENCE_SECONDS = 15.0
 _users = threading.Condition()
 _shared: dict[str, str | None] = {}

@@ -17,10 +17,13 @@ from mlflow.entities import Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import RESOURCE_ALREADY_EXISTS, RESOURCE_DOES_NOT_EXIST, ErrorCode
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME, MLFLOW_SOURCE_NAME
+from sqlalchemy.exc import ArgumentError
 
+from include.lifecycle.environment import OF_ANOTHER_RUN
 from include.lifecycle.errors import BadInputError
 from include.lifecycle.tags import EXPERIMENT_TAGS
-from include.lifecycle.text import shorten, storable, without_credentials
+from include.lifecycle.text import one_line, shorten, storable, without_credentials
+from include.lifecycle.tracking_address import REGISTRY_URI_ENV, TRACKING_URI_ENV, tracking_address
 from include.rossmann.config import Booster, RossmannConfig
 
 log = logging.getLogger(__name__)
@@ -32,7 +35,6 @@ ORIGINS_TAG = "retrain.origins"
 BACKTEST_TAG = "retrain.backtest_only"
 MAX_TAG = 4000
 """Characters of a text that somebody typed which are kept as a tag."""
-TRACKING_URI_ENV = "MLFLOW_TRACKING_URI"
 
 
 @dataclass(frozen=True)
@@ -56,13 +58,30 @@ class Origin:
 
 
 def connect() -> MlflowClient:
-    """Return a client of the MLflow server that ``MLFLOW_TRACKING_URI`` names.
+    """Return a client of the MLflow that ``MLFLOW_TRACKING_URI`` names, for runs and registry alike.
 
-    :raises BadInputError: when it is not set: a default would write into whatever folder one stands in
+    The environment, which parts of MLflow read themselves, is brought to the same: the address as it is understood,
+    and nothing of another program's run.
+
+    :raises BadInputError: when it is not set (a default would write into whatever folder one stands in), or cannot work
     """
-    if not os.environ.get(TRACKING_URI_ENV):
-        raise BadInputError(f"{TRACKING_URI_ENV} is not set: name the MLflow server, e.g. http://127.0.0.1:5000")
-    return MlflowClient()
+    address = tracking_address(os.environ.get(TRACKING_URI_ENV, ""))
+    registry = os.environ.get(REGISTRY_URI_ENV, "").strip()
+    if registry and tracking_address(registry, REGISTRY_URI_ENV) != address:
+        raise BadInputError(
+            f"{REGISTRY_URI_ENV} names {without_credentials(registry)!r}, {TRACKING_URI_ENV} another MLflow:"
+            f" models, runs and ledger are in one, so unset {REGISTRY_URI_ENV}"
+        )
+    for name in OF_ANOTHER_RUN:
+        os.environ.pop(name, None)
+    os.environ |= {TRACKING_URI_ENV: address, REGISTRY_URI_ENV: address}
+    try:
+        return MlflowClient(address, address)
+    except (ImportError, ArgumentError) as error:
+        raise BadInputError(
+            f"{TRACKING_URI_ENV} is {without_credentials(address)!r}, whose driver is not installed"
+            f" ({one_line(str(error), 200)}): name the MLflow server that uses this database, or install the driver"
+        ) from error
 
 
 class RetrainRun:

@@ -5,9 +5,11 @@ stderr, and prints its result, one JSON object, as the last line of stdout. Exit
 that was not passed: running it again would find the same. Any other failure may be tried again.
 """
 
+import contextlib
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseHook, Context
 from airflow.sdk.exceptions import AirflowNotFoundException
@@ -18,11 +20,14 @@ from include.lifecycle.reviewed import Reviewed
 from include.lifecycle.statements import IN_AIRFLOW_ENV, Validation
 from include.lifecycle.tags import FAILED, PASSED
 from include.lifecycle.text import one_line, storable
-from model_registry.addresses import http_address
+from model_registry.addresses import extras, http_address
 from model_registry.exceptions import StepFailedError, StepRefusedError, told_to_airflow
 from model_registry.hooks import MLflowRegistryHook
 from model_registry.monitoring import Found, announce
 from model_registry.notifications import Notifications
+
+if TYPE_CHECKING:
+    from airflow.sdk import Connection
 
 BAD_INPUT = 2
 GATE_FAILED = 3
@@ -218,6 +223,27 @@ def _validation(said: object, dag_id: str, run_id: str) -> Validation:
     return validation
 
 
+def _git_address(connection: "Connection") -> str:
+    """Return the git URL or folder that a connection names, empty when it names none.
+
+    :raises ValueError: names the connection, and what is wrong with it
+    """
+    host, schema = (connection.host or "").strip(), (connection.schema or "").strip("/")
+    if "://" in host or host.startswith(("git@", "/")):
+        return host
+    if connection.conn_type == "file" and not host:
+        return f"/{schema}" if schema else ""
+    if connection.conn_type in ("ssh", "git") and host:
+        user = f"{connection.login}@" if connection.login and connection.conn_type == "ssh" else ""
+        if re.match(r"[\w.-]+:[^\d/]", host):  # as git itself writes it: host:path
+            return f"{user}{host}"
+        name, _, path = f"{host}/{schema}".rstrip("/").partition("/")
+        if not path:
+            raise ValueError(f"connection {connection.conn_id!r} names no repository: its path goes behind the host")
+        return f"{connection.conn_type}://{user}{name}{f':{connection.port}' if connection.port else ''}/{path}"
+    return http_address(connection, "https") if host else ""
+
+
 DATA_ENV_PREFIXES = ("AWS_", "AZURE_", "GOOGLE_", "GCS_", "DVC_")
 """Environment variables that the data connection may set: those of DVC's remotes."""
 
@@ -236,10 +262,13 @@ def data_environment(conn_id: str | None) -> dict[str, str]:
         connection = BaseHook.get_connection(conn_id)
     except AirflowNotFoundException:
         return {}
-    extra = connection.extra_dejson
+    extra = extras(connection)
     if unknown := sorted(set(extra) - {"env"}):
         raise ValueError(f"connection {conn_id!r} has unknown extras {', '.join(unknown)}: known is env")
     variables = extra.get("env") or {}
+    if isinstance(variables, str):  # a URI has no other form
+        with contextlib.suppress(ValueError):
+            variables = json.loads(variables)
     if not isinstance(variables, dict):
         raise ValueError(f"connection {conn_id!r}: extra env must be an object of environment variables")
     if refused := sorted(name for name in variables if not str(name).startswith(DATA_ENV_PREFIXES)):
@@ -251,9 +280,7 @@ def data_environment(conn_id: str | None) -> dict[str, str]:
     for secret in (*values.values(), connection.password):
         if secret:
             mask_secret(secret)
-    host = (connection.host or "").strip()
-    if host and "://" not in host and not host.startswith(("git@", "/")):
-        host = http_address(connection, "https")
+    host = _git_address(connection)
     values |= {
         "RETRAIN_DATA_REGISTRY": host,
         "RETRAIN_GIT_USERNAME": connection.login or "",

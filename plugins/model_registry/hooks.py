@@ -12,8 +12,8 @@ import httpx
 from airflow.sdk import BaseHook
 from airflow.sdk.log import mask_secret
 
-from include.lifecycle.environment import shared_environment
-from model_registry.addresses import flag, http_address
+from include.lifecycle.environment import OF_ANOTHER_RUN, shared_environment
+from model_registry.addresses import checked_path, extras, flag, http_address, page_address, text
 from model_registry.witness import TaskWitness
 
 if TYPE_CHECKING:
@@ -173,7 +173,7 @@ class MLflowRegistryHook(BaseHook):
         from include.lifecycle.limits import bounded_requests
         from include.lifecycle.registry import ModelRegistry
 
-        values = {**dict.fromkeys(CONNECTION_VARIABLES), **self.environment(), **(limits or {})}
+        values = {**dict.fromkeys((*CONNECTION_VARIABLES, *OF_ANOTHER_RUN)), **self.environment(), **(limits or {})}
         with shared_environment(values), bounded_requests():
             yield ModelRegistry(
                 tracking_uri=self.tracking_uri, integrity=integrity, witness=witness or TaskWitness(self.mlflow_conn_id)
@@ -197,7 +197,7 @@ class MLflowRegistryHook(BaseHook):
         return False, f"MLflow at {self.tracking_uri} answers with HTTP status {answer.status_code}"
 
     def _server(self, connection: "Connection") -> TrackingServer:
-        extra: Mapping[str, Any] = connection.extra_dejson
+        extra: Mapping[str, Any] = extras(connection)
         where = f"connection {self.mlflow_conn_id!r}"
         if unknown := sorted(set(extra) - self.allowed_extras):
             raise ValueError(
@@ -206,17 +206,21 @@ class MLflowRegistryHook(BaseHook):
         tls_verify = flag(extra.get("tls_verify", True), f"{where}: extra tls_verify")
         if not tls_verify and extra.get("ca_bundle"):
             raise ValueError(f"{where}: give either tls_verify: false or ca_bundle, not both")
-        token = extra.get("token")
+        token = text(extra.get("token"), f"{where}: extra token")
+        if token and (connection.login or connection.password):
+            raise ValueError(f"{where}: give either login and password, or the extra token, not both")
+        if connection.password and not connection.login:
+            raise ValueError(f"{where} has a password and no login: a token goes into the extra token")
         for secret in (connection.password, token):
             if secret:
                 mask_secret(secret)
         uri = base_url(connection)
         return TrackingServer(
             uri=uri,
-            ui_url=str(extra.get("ui_url") or uri).rstrip("/"),
+            ui_url=page_address(extra.get("ui_url"), f"{where}: extra ui_url") or uri,
             user=connection.login or None,
             password=connection.password or None,
-            token=str(token) if token else None,
+            token=token or None,
             tls_verify=tls_verify,
             ca_bundle=ca_bundle(connection),
         )
@@ -238,5 +242,6 @@ def base_url(connection: "Connection") -> str:
 
     :raises ValueError: when it has no host, or a scheme other than http and https
     """
-    path = str(connection.extra_dejson.get("path") or "").strip("/")
-    return f"{http_address(connection, 'http')}/{path}".rstrip("/")
+    where = f"connection {connection.conn_id!r}: extra path"
+    path = text(connection.extra_dejson.get("path"), where).strip("/")
+    return f"{http_address(connection, 'http')}/{checked_path(where, path)}".rstrip("/")

@@ -9,6 +9,7 @@ from typing import Any
 from airflow.sdk import BaseOperator, Context
 
 from include.lifecycle.config import NotificationConfig
+from include.lifecycle.environment import OF_ANOTHER_RUN
 from include.lifecycle.keys import KEY_ENV
 from model_registry.contract import (
     GATE_FAILED,
@@ -101,7 +102,7 @@ class PipelineStepOperator(BaseOperator):
         inherited = {
             name: text
             for name, text in os.environ.items()
-            if not name.startswith(_PRIVATE_PREFIXES) and name not in CONNECTION_VARIABLES
+            if not name.startswith(_PRIVATE_PREFIXES) and name not in (*CONNECTION_VARIABLES, *OF_ANOTHER_RUN)
         }
         path = os.pathsep.join(filter(None, [str(cwd), inherited.get("PYTHONPATH")]))
         return {

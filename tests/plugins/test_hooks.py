@@ -26,6 +26,11 @@ Connect = Callable[..., None]
         ({"host": "::1", "port": 5000}, "http://[::1]:5000"),
         ({"host": "mlflow", "schema": "HTTPS"}, "https://mlflow"),
         ({"host": "mlflow", "schema": "https", "conn_type": "https"}, "https://mlflow"),
+        ({"host": "mlflow", "schema": " https:// "}, "https://mlflow"),
+        ({"host": "HTTPS://mlflow"}, "https://mlflow"),
+        ({"host": "mlflow", "schema": "flow", "conn_type": "https"}, "https://mlflow/flow"),
+        ({"host": "mlflow:5000", "port": 5000}, "http://mlflow:5000"),
+        ({"host": "mlflow_1", "schema": "http"}, "http://mlflow_1"),
     ],
 )
 def test_the_tracking_uri_is_what_the_connection_says(connect: Connect, fields: dict[str, object], uri: str) -> None:
@@ -46,6 +51,26 @@ def test_the_tracking_uri_is_what_the_connection_says(connect: Connect, fields: 
         ({"host": "mlflow", "extra": {"tls_verify": "no"}}, "tls_verify must be true or false"),
         ({"host": "mlflow", "extra": {"tls_verify": False, "ca_bundle": "/ca.pem"}}, "not both"),
         ({"host": "mlflow", "extra": {"ca_bundle": "/nowhere/ca.pem"}}, "no file '/nowhere/ca.pem' here"),
+        ({"host": "http://mlflow", "schema": "https"}, "one part of it says http, another https"),
+        ({"host": "http://mlflow", "conn_type": "https"}, "one part of it says http, another https"),
+        ({"host": "mlflow", "schema": "http", "conn_type": "https"}, "one part of it says http, another https"),
+        ({"host": "mlflow", "schema": "https/path"}, "must be http or https, found 'https/path'"),
+        ({"host": "https:/mlflow"}, "host 'https:' is none"),
+        ({"host": "//mlflow"}, "host '' is none"),
+        ({"host": "ml flow"}, "host 'ml flow' is none"),
+        ({"host": "mlflow#x"}, "host 'mlflow#x' is none"),
+        ({"host": "mlflow/a?b"}, "must hold no '\\?'"),
+        ({"host": "mlflow", "extra": {"path": "a b"}}, "must hold no ' '"),
+        ({"host": "mlflow", "extra": {"path": ["a"]}}, "extra path must be text"),
+        ({"host": "mlflow:5000", "port": 6000}, "from 1 to 65535, found 5000 and 6000"),
+        ({"host": "mlflow", "port": 70000}, "from 1 to 65535, found 70000"),
+        ({"host": "mlflow", "port": 0}, "from 1 to 65535, found 0"),
+        ({"host": "mlflow", "extra": "nonsense"}, "extra must be a JSON object"),
+        ({"host": "mlflow", "extra": {"ui_url": "javascript:alert(1)"}}, "ui_url must be an address"),
+        ({"host": "mlflow", "extra": {"ui_url": "mlflow.example.com"}}, "ui_url must be an address"),
+        ({"host": "mlflow", "extra": {"ui_url": "https://me:secret@mlflow"}}, "ui_url must be an address"),
+        ({"host": "mlflow", "login": "me", "password": "secret", "extra": {"token": "secret"}}, "not both"),
+        ({"host": "mlflow", "password": "secret"}, "a password and no login"),
     ],
 )
 def test_a_wrong_connection_is_named(connect: Connect, fields: dict[str, object], message: str) -> None:
@@ -66,11 +91,21 @@ def test_a_wrong_connection_is_named(connect: Connect, fields: dict[str, object]
         ("http://me:pw@mlflow:5000", "http://mlflow:5000"),
         ("http://me:pw@mlflow:5000/https", "https://mlflow:5000"),
         ("http://mlflow:5000/ml/flow", "http://mlflow:5000/ml/flow"),
+        ("HTTPS://ml.example.com/", "https://ml.example.com"),
+        ("https://ml.example.com/a%2Fb", "https://ml.example.com/a/b"),
+        ("http://https%3A%2F%2Fml.example.com", "https://ml.example.com"),
     ],
 )
 def test_a_uri_means_what_it_says(monkeypatch: pytest.MonkeyPatch, uri: str, expected: str) -> None:
     monkeypatch.setenv("AIRFLOW_CONN_MLFLOW_DEFAULT", uri)
     assert MLflowRegistryHook().tracking_uri == expected
+
+
+@pytest.mark.parametrize("uri", ["https://me:pw@ml.example.com/http", "http://me:pw@http%3A%2F%2Fml.example.com/https"])
+def test_a_uri_that_says_both_goes_nowhere_in_clear(monkeypatch: pytest.MonkeyPatch, uri: str) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_MLFLOW_DEFAULT", uri)
+    with pytest.raises(ValueError, match="one part of it says http, another https"):
+        _ = MLflowRegistryHook().tracking_uri
 
 
 @pytest.mark.parametrize(("text", "verified"), [("true", True), ("false", False), ("False", False)])

@@ -221,6 +221,14 @@ def test_the_page_says_that_a_ledger_was_cut_by_what_airflow_keeps(
         assert (found["verified"], any("was cut" in text for text in found["problems"])) == (verified, not verified)
 
 
+def test_a_viewer_finds_the_page_in_the_menu_browse(client: Any) -> None:
+    headers = {"Authorization": f"Bearer {token(client, 'vera')}"}
+    plugins = client.get("/api/v2/plugins", headers=headers).json()["plugins"]
+    views = next(plugin for plugin in plugins if plugin["name"] == "model_registry")["external_views"]
+    assert [(view["name"], view["category"], view["destination"]) for view in views] == [("Models", "browse", "nav")]
+    assert urlsplit(views[0]["href"]).path == f"{ROOT}/"
+
+
 def test_a_viewer_sees_what_is_live_what_waits_and_the_ledger(
     get: Callable[..., Any], two: str, mlflow: str, mlflow_url: str
 ) -> None:

@@ -1,5 +1,7 @@
 """The deployment's files: the secrets of a new one, and what the compose file leaves to them."""
 
+import json
+import os
 import re
 import stat
 import subprocess
@@ -96,3 +98,22 @@ def test_a_login_that_cannot_be_made_is_refused_in_a_sentence(
 ) -> None:
     assert users.main(words) == 2
     assert sentence in capsys.readouterr().err
+
+
+def test_whoever_reads_dags_finds_the_menu_of_the_models(tmp_path: Path) -> None:
+    """Airflow's UI takes a plugin's menus from its list of plugins, which FAB by itself shows to Op and above only."""
+    settings = {
+        "AIRFLOW_HOME": str(tmp_path),
+        "AIRFLOW__CORE__AUTH_MANAGER": "airflow.providers.fab.auth_manager.fab_auth_manager.FabAuthManager",
+        "AIRFLOW__CORE__PLUGINS_FOLDER": str(tmp_path),
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{tmp_path / 'airflow.db'}",
+        "AIRFLOW__FAB__UPDATE_FAB_PERMS": "False",
+    }
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")}
+    done = subprocess.run(
+        [sys.executable, str(Path(__file__).with_name("fab_menus.py"))],
+        env={**kept, **settings, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    before, *after = json.loads(done.stdout.splitlines()[-1])
+    assert before == {"Viewer": False, "User": False, "Op": True}
+    assert after == [dict.fromkeys(before, True)] * 2

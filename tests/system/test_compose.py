@@ -30,8 +30,9 @@ pytestmark = [pytest.mark.docker, pytest.mark.timeout(2400)]
 ANONYMOUS = "anonymous"
 RECORDED = "rows.csv"
 SEE, TRIGGER, MARK, ANSWER, ROLL_BACK, PAGE = "see", "trigger", "mark approval", "answer", "roll back", "model page"
+MENU = "menu of the models"
 STAGE, READ, WRITE = "MLflow stage", "read artifact", "write artifact"
-VIEWER = {SEE, PAGE, READ}
+VIEWER = {SEE, PAGE, MENU, READ}
 OPERATOR = VIEWER | {TRIGGER, ROLL_BACK}
 MAY: Mapping[str, set[str]] = {
     ANONYMOUS: set(),
@@ -88,6 +89,7 @@ class Doors:
                         else "No such option"], params_input={"reason": "x"}),
             ROLL_BACK: ask("POST", f"/api/v2/dags/{ROLLBACK}/dagRuns", logical_date=None, conf={"reason": ""}),
             PAGE: ask("GET", "/model-registry/api/models"),
+            MENU: ask("GET", "/api/v2/plugins"),  # where Airflow's UI finds the menus of plugins
         }  # fmt: skip
 
     def mlflow(self, name: str) -> dict[str, int]:
