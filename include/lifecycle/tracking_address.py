@@ -69,6 +69,11 @@ def _without_scheme(given: str) -> str:
 
 
 def _server(uri: str, is_what: str) -> str:
+    if re.search(r"://[^@]*[/?#][^@]*@", uri):
+        raise BadInputError(
+            f"{is_what}: write / as %2F, ? as %3F and # as %23 in login and password, or give them as"
+            " MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+        )
     try:
         parts = urlsplit(uri)
         odd = not parts.hostname or parts.port == 0 or bool(re.search(r"\s", uri))
@@ -76,12 +81,7 @@ def _server(uri: str, is_what: str) -> str:
         odd = True
     if odd:
         raise BadInputError(f"{is_what}: expected a host, and a port from 1 to 65535 where one is given")
-    if "@" in f"{parts.path}?{parts.query}#{parts.fragment}":
-        raise BadInputError(
-            f"{is_what}: write / as %2F and @ as %40 in login and password, or give them as MLFLOW_TRACKING_USERNAME"
-            " and MLFLOW_TRACKING_PASSWORD"
-        )
-    if parts.query or parts.fragment:
+    if "?" in uri or "#" in uri:
         raise BadInputError(f"{is_what}, a page of MLflow's: leave out what begins with ? or #")
     return uri.rstrip("/")
 

@@ -3,6 +3,8 @@
 import re
 from typing import TYPE_CHECKING, Any
 
+from include.lifecycle.text import without_credentials
+
 if TYPE_CHECKING:
     from airflow.sdk import Connection
 
@@ -69,7 +71,8 @@ def page_address(value: object, where: str) -> str:
     """
     found = text(value, where)
     if found and (_UNFIT.search(found) or not re.match(r"https?://[^/@]+(/[^@]*)?$", found, re.IGNORECASE)):
-        raise ValueError(f"{where} must be an address such as https://mlflow.example.com, found {found!r}")
+        shown = without_credentials(found)
+        raise ValueError(f"{where} must be an address such as https://mlflow.example.com, found {shown!r}")
     return found.rstrip("/")
 
 

@@ -64,7 +64,7 @@ def test_the_tracking_uri_is_what_the_connection_says(connect: Connect, fields: 
         ({"host": "mlflow", "extra": {"path": ["a"]}}, "extra path must be text"),
         ({"host": "mlflow:5000", "port": 6000}, "from 1 to 65535, found 5000 and 6000"),
         ({"host": "mlflow", "port": 70000}, "from 1 to 65535, found 70000"),
-        ({"host": "mlflow", "port": 0}, "from 1 to 65535, found 0"),
+        ({"host": "mlflow:0"}, "from 1 to 65535, found 0"),
         ({"host": "mlflow", "extra": "nonsense"}, "extra must be a JSON object"),
         ({"host": "mlflow", "extra": {"ui_url": "javascript:alert(1)"}}, "ui_url must be an address"),
         ({"host": "mlflow", "extra": {"ui_url": "mlflow.example.com"}}, "ui_url must be an address"),

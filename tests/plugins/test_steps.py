@@ -8,11 +8,13 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowTaskTimeout
 
 from include.lifecycle.config import NotificationConfig
+from include.lifecycle.environment import OF_ANOTHER_RUN
 from include.lifecycle.reviewed import Reviewed
 from model_registry.contract import data_environment
 from model_registry.exceptions import RegistryFailedError, StepFailedError, StepRefusedError
@@ -300,6 +302,16 @@ def test_a_time_out_ends_the_step(module: dict[str, Any]) -> None:
     assert process.poll() is not None
 
 
+def test_a_step_is_given_nothing_of_another_run(module: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in OF_ANOTHER_RUN:
+        monkeypatch.setenv(name, "stale")
+    monkeypatch.setenv("MLFLOW_REGISTRY_URI", "http://stale")
+    monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", "stale")
+    env = execute(PipelineStepOperator(step=["environment"], **module))["env"]
+    assert "stale" not in env.values()
+    assert env["MLFLOW_REGISTRY_URI"] == env["MLFLOW_TRACKING_URI"] == "http://mlflow:5000"
+
+
 def test_without_a_data_connection_nothing_is_added() -> None:
     assert data_environment(None) == {}
     assert data_environment("a connection that does not exist") == {}
@@ -338,6 +350,49 @@ def test_the_data_connection_as_a_uri(monkeypatch: pytest.MonkeyPatch, uri: str,
         "RETRAIN_GIT_USERNAME": "bot",
         "RETRAIN_GIT_PASSWORD": "pa/ss",
     }
+
+
+@pytest.mark.parametrize(
+    ("uri", "expected"),
+    [
+        ("ssh://git@git.example.com/team/data.git", "ssh://git@git.example.com/team/data.git"),
+        ("ssh://git@git.example.com:2222/team/data.git", "ssh://git@git.example.com:2222/team/data.git"),
+        ("git://git.example.com/team/data.git", "git://git.example.com/team/data.git"),
+        ("file:///srv/data", "/srv/data"),
+        ("http://git.example.com/team/data.git", "https://git.example.com/team/data.git"),
+        (json.dumps({"conn_type": "ssh", "host": "git.example.com:team/data.git", "login": "git"}),
+         "git@git.example.com:team/data.git"),
+        (json.dumps({"conn_type": "git", "host": "git@git.example.com:team/data.git"}),
+         "git@git.example.com:team/data.git"),
+    ],
+)  # fmt: skip
+def test_the_data_connection_speaks_what_it_says(monkeypatch: pytest.MonkeyPatch, uri: str, expected: str) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_DATA", uri)
+    assert data_environment("data")["RETRAIN_DATA_REGISTRY"] == expected
+
+
+@pytest.mark.parametrize(
+    ("uri", "message"),
+    [
+        ("https://bot:s3cret@git.example.com/http", "one part of it says http, another https"),
+        ("ssh://git@git.example.com", "names no repository"),
+        (json.dumps({"conn_type": "generic", "host": "git.example.com:team/data.git"}), "host 'git.example.com:team'"),
+        (json.dumps({"conn_type": "generic", "host": "git.example.com/x", "extra": "env"}), "must be a JSON object"),
+        ("https://git.example.com/x?env=nonsense", "extra env must be an object"),
+    ],
+)
+def test_a_data_connection_that_leads_nowhere(monkeypatch: pytest.MonkeyPatch, uri: str, message: str) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_DATA", uri)
+    with pytest.raises(ValueError, match=message) as raised:
+        data_environment("data")
+    assert "'data'" in str(raised.value)
+    assert "s3cret" not in str(raised.value)
+
+
+def test_a_uri_holds_the_variables_of_a_dvc_remote_as_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    env = quote(json.dumps({"AWS_ACCESS_KEY_ID": "key"}))
+    monkeypatch.setenv("AIRFLOW_CONN_DATA", f"https://git.example.com/x?env={env}")
+    assert data_environment("data")["AWS_ACCESS_KEY_ID"] == "key"
 
 
 def test_secrets_of_the_data_connection_are_masked(connect: Callable[..., None]) -> None:

@@ -1,0 +1,69 @@
+"""The connection to MLflow: one address for runs and registry, nothing of another program's run."""
+
+import os
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities import Param
+
+from include.lifecycle.environment import OF_ANOTHER_RUN
+from include.lifecycle.errors import BadInputError
+from include.rossmann.tracking import connect
+
+
+def test_the_environment_names_what_the_client_uses(mlflow_uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f' "{mlflow_uri.replace("sqlite", "SQLITE")}"\n')
+    monkeypatch.setenv("MLFLOW_REGISTRY_URI", f"{mlflow_uri} ")
+    client = connect()
+    assert (client.tracking_uri, client._registry_uri) == (mlflow_uri, mlflow_uri)
+    assert (os.environ["MLFLOW_TRACKING_URI"], os.environ["MLFLOW_REGISTRY_URI"]) == (mlflow_uri, mlflow_uri)
+
+
+@pytest.mark.parametrize("registry", ["http://me:s3cret@elsewhere:5000", "sqlite:///other.db", "databricks-uc"])
+def test_a_registry_elsewhere_is_refused(mlflow_uri: str, monkeypatch: pytest.MonkeyPatch, registry: str) -> None:
+    monkeypatch.setenv("MLFLOW_REGISTRY_URI", registry)
+    with pytest.raises(BadInputError, match="MLFLOW_REGISTRY_URI") as refused:
+        connect()
+    assert "s3cret" not in str(refused.value)
+
+
+@pytest.mark.parametrize("uri", ["mysql://me:s3cret@db/mlflow", "postgresql+nothing://me:s3cret@db/mlflow"])
+def test_a_database_without_its_driver(mlflow_uri: str, monkeypatch: pytest.MonkeyPatch, uri: str) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    with pytest.raises(BadInputError, match="whose driver is not installed") as refused:
+        connect()
+    assert "s3cret" not in str(refused.value)
+
+
+def test_another_programs_run_is_left_alone(
+    mlflow_uri: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    import mlflow
+
+    before = MlflowClient(mlflow_uri)
+    foreign = before.create_run(before.create_experiment("foreign", f"{tmp_path}/foreign"))
+    experiment = before.create_experiment("ours", f"{tmp_path}/ours")
+    stale = {
+        "MLFLOW_RUN_ID": foreign.info.run_id,
+        "MLFLOW_EXPERIMENT_ID": foreign.info.experiment_id,
+        "MLFLOW_EXPERIMENT_NAME": "foreign",
+        "MLFLOW_RUN_CONTEXT": '{"mlflow.user": "somebody"}',
+        "MLFLOW_ACTIVE_MODEL_ID": "m-of-another-run",
+        "_MLFLOW_ACTIVE_MODEL_ID": "m-of-another-run",
+        "MLFLOW_ENABLE_ASYNC_LOGGING": "true",
+        "MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING": "perhaps",
+    }
+    assert set(stale) == set(OF_ANOTHER_RUN)
+    for name, value in stale.items():
+        monkeypatch.setenv(name, value)
+    client = connect()
+    assert not set(OF_ANOTHER_RUN) & set(os.environ)
+    run_id = client.create_run(experiment).info.run_id
+    client.log_batch(run_id, params=[Param("written", "at once")])
+    assert client.get_run(run_id).data.params == {"written": "at once"}
+    with mlflow.start_run(run_id=run_id) as run:
+        mlflow.log_metric("ours", 1.0)
+        assert run.info.run_id == run_id
+    assert client.get_run(foreign.info.run_id).data.metrics == {}
+    assert set(client.get_run(run_id).data.metrics) == {"ours"}
