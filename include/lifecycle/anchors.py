@@ -101,10 +101,12 @@ def signed(keyring: Keyring, model: str, texts: Iterable[object], server: str = 
 def append(path: Path, model: str, ledger_id: str, anchor: Anchor) -> None:
     """Append an anchor to a file: one JSON object a line, written by one call, so that writers do not mix.
 
-    :raises OSError: when the file cannot be written
+    :raises OSError: when the file cannot be written, or is a pipe or device, which keeps nothing
     """
     content = {"time": utc_now().isoformat(), "model": model, "ledger": ledger_id, **anchor._asdict()}
     line = json.dumps(content, ensure_ascii=False) + "\n"
+    if path.exists() and not path.is_file():
+        raise OSError(f"{path} is no file")
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
     try:

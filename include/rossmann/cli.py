@@ -284,7 +284,9 @@ def predict(
 def compare(
     a: Annotated[str, typer.Option("--a", help="Stage or version number")] = "Staging",
     b: Annotated[str, typer.Option("--b", help="The other one")] = "Production",
-    page: Annotated[Path | None, typer.Option(help="HTML file to write, with tables and pictures")] = None,
+    page: Annotated[
+        str | None, typer.Option(help="File or fsspec URL to write, NAME.html, with tables and pictures")
+    ] = None,
 ) -> None:
     """Compare two versions on the same rows, which neither was trained on."""
     from include.rossmann.steps.compare import compare as run

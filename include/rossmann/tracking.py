@@ -72,9 +72,9 @@ def connect() -> MlflowClient:
             f"{REGISTRY_URI_ENV} names {without_credentials(registry)!r}, {TRACKING_URI_ENV} another MLflow:"
             f" models, runs and ledger are in one, so unset {REGISTRY_URI_ENV}"
         )
-    for name in OF_ANOTHER_RUN:
+    for name in (*OF_ANOTHER_RUN, REGISTRY_URI_ENV):  # without one, the registry is where the runs are
         os.environ.pop(name, None)
-    os.environ |= {TRACKING_URI_ENV: address, REGISTRY_URI_ENV: address}
+    os.environ[TRACKING_URI_ENV] = address
     try:
         return MlflowClient(address, address)
     except (ImportError, ArgumentError) as error:

@@ -1,9 +1,11 @@
 """Everything that somebody with access to MLflow's database can do to a ledger, and what finds it."""
 
 import json
+import os
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -262,3 +264,14 @@ def test_a_line_that_a_full_disk_cut_spoils_no_other(tmp_path):
     assert [anchor.entry for anchor in anchors.read(file, MODEL)] == [1, 3]
     with pytest.raises(BadInputError, match="cannot be read"):
         anchors.read(tmp_path / "none", MODEL)
+
+
+def test_anchors_are_kept_in_files_only(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("kept.jsonl")
+    for place in (tmp_path / "pipe", tmp_path, Path("/dev/null")):
+        with pytest.raises(OSError, match="is no file"):
+            anchors.append(place, MODEL, "run", Anchor(1, "a" * 64))
+    anchors.append(tmp_path / "link", MODEL, "run", Anchor(1, "a" * 64))
+    assert (tmp_path / "link").is_symlink()
+    assert anchors.read(tmp_path / "kept.jsonl", MODEL) == [Anchor(1, "a" * 64)]

@@ -414,3 +414,22 @@ def test_an_input_comes_from_below_its_place_only(tmp_path: Path, memory: str) -
         fetch_input(None, "stores.csv", scratch)
     write(f"{memory}/in/stores.csv", b"remote rows")
     assert fetch_input(f"{memory}/in", "stores.csv", scratch).read_bytes() == b"remote rows"
+
+
+def test_a_target_of_one_format_is_checked_before_any_work(tmp_path: Path) -> None:
+    endings = (".html", ".htm")
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "folder.html").mkdir()
+    (tmp_path / "circle.html").symlink_to("circle.html")
+    for fine in (f"{tmp_path}/new.html", f"{tmp_path}/NEW.HTM", f"{tmp_path}/pipe", "/dev/null", "s3://bucket/a.html"):
+        destination.check(fine, endings)
+    for wrong, said in {
+        f"{tmp_path}/page.csv": "ends in .html or .htm",
+        f"{tmp_path}/page": "ends in .html or .htm",
+        "s3://bucket/page": "ends in .html or .htm",
+        f"{tmp_path}/folder.html": "it is a folder, which is never replaced",
+        f"file://{tmp_path}/folder.html": "it is a folder, which is never replaced",
+    }.items():
+        with pytest.raises(BadInputError, match=said):
+            destination.check(wrong, endings)
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["circle.html", "folder.html", "pipe"]

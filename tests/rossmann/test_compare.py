@@ -9,11 +9,13 @@ import pytest
 import yaml
 from mlflow import MlflowClient
 
+from include.lifecycle.errors import BadInputError
 from include.lifecycle.registry import ModelRegistry
 from include.lifecycle.tags import ARTIFACTS_DIGEST
 from include.rossmann.cli import app, run_cli
 from include.rossmann.config import RossmannConfig, load_config
 from include.rossmann.forecaster.forecast import BLEND_FILE
+from include.rossmann.steps.compare import compare
 from tests.rossmann.conftest import Retrain, write_config
 
 MODEL = "rossmann-ensemble"
@@ -129,3 +131,10 @@ def test_what_cannot_be_compared_is_one_sentence(
     code, lines, error = compared(capsys, *arguments)
     assert (code, lines) == (2, [])
     assert re.match(expected, error), error
+
+
+@pytest.mark.parametrize("page", ["page.csv", "page", "", "folder.html"])
+def test_a_page_that_cannot_be_written_is_refused_before_anything_is_compared(tmp_path: Path, page: str) -> None:
+    (tmp_path / "folder.html").mkdir()
+    with pytest.raises(BadInputError, match=r"ends in \.html|never replaced"):
+        compare(load_config(), "1", "2", f"{tmp_path}/{page}")

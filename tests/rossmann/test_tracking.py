@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+import mlflow
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Param
@@ -17,7 +18,7 @@ def test_the_environment_names_what_the_client_uses(mlflow_uri: str, monkeypatch
     monkeypatch.setenv("MLFLOW_REGISTRY_URI", f"{mlflow_uri} ")
     client = connect()
     assert (client.tracking_uri, client._registry_uri) == (mlflow_uri, mlflow_uri)
-    assert (os.environ["MLFLOW_TRACKING_URI"], os.environ["MLFLOW_REGISTRY_URI"]) == (mlflow_uri, mlflow_uri)
+    assert (os.environ["MLFLOW_TRACKING_URI"], mlflow.get_registry_uri()) == (mlflow_uri, mlflow_uri)
 
 
 @pytest.mark.parametrize("registry", ["http://me:s3cret@elsewhere:5000", "sqlite:///other.db", "databricks-uc"])
@@ -36,11 +37,7 @@ def test_a_database_without_its_driver(mlflow_uri: str, monkeypatch: pytest.Monk
     assert "s3cret" not in str(refused.value)
 
 
-def test_another_programs_run_is_left_alone(
-    mlflow_uri: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    import mlflow
-
+def test_another_programs_run_is_left_alone(mlflow_uri: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     before = MlflowClient(mlflow_uri)
     foreign = before.create_run(before.create_experiment("foreign", f"{tmp_path}/foreign"))
     experiment = before.create_experiment("ours", f"{tmp_path}/ours")

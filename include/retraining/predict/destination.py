@@ -56,6 +56,26 @@ def write(target: str | Path, data: bytes) -> None:
         write_file(Path(target), data)
 
 
+def check(target: str, endings: tuple[str, ...]) -> None:
+    """Refuse, before any work is done, a target that ``write`` would, or whose name asks for another format.
+
+    :param target: path or URL
+    :param endings: of the names that ask for the one format there is; a pipe or device may have any name
+    :raises BadInputError: names the target and what to give instead
+    """
+    path = Path(target.removeprefix("file://"))
+    with sentences(target):
+        kind = stat.S_IFMT(path.stat().st_mode) if not is_url(str(path)) and path.exists() else stat.S_IFREG
+    _refuse(path, kind)
+    if kind == stat.S_IFREG and not target.lower().endswith(endings):
+        raise BadInputError(f"{shown(target)!r} names no format: expected a name that ends in {' or '.join(endings)}")
+
+
+def _refuse(path: Path, kind: int) -> None:
+    if kind in _REFUSED:
+        raise BadInputError(f"cannot write {path}: it is {_REFUSED[kind]}, which is never replaced; name a file")
+
+
 def write_file(path: Path, data: bytes) -> None:
     """Write a local file (see ``write``)."""
     with sentences(path):
@@ -64,8 +84,7 @@ def write_file(path: Path, data: bytes) -> None:
         except FileNotFoundError:
             found = None
         kind = stat.S_IFMT(found.st_mode) if found is not None else stat.S_IFREG
-        if kind in _REFUSED:
-            raise BadInputError(f"cannot write {path}: it is {_REFUSED[kind]}, which is never replaced; name a file")
+        _refuse(path, kind)
         if found is None or kind == stat.S_IFREG:
             _replace(path, data, found)
         else:

@@ -7,6 +7,7 @@ no commit.
 
 import logging
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from typing import Any
 
 from include.lifecycle.environment import environment
 from include.lifecycle.errors import BadInputError, RetrainError
+from include.retraining.predict.destination import sentences
 from include.rossmann.data.dvc_files import quiet_dvc
 from include.rossmann.data.git import run_git
 from include.rossmann.data.load import SUFFIXES
@@ -113,9 +115,7 @@ def add_revision(folder: Path, data: SampleData | Path, message: str, tag: str |
 
 def _prepare(folder: Path, remote: Path) -> None:
     """Make git and DVC of the registry ready, whatever of it is there already."""
-    if folder.exists() and not folder.is_dir():
-        raise BadInputError(f"{folder} is a file, expected a folder for the data registry")
-    folder.mkdir(parents=True, exist_ok=True)
+    _make_folder(folder, "the data registry")
     if not (folder / ".git").exists():
         if any(folder.iterdir()):
             raise BadInputError(f"{folder} holds something else than a data registry: give an empty or new folder")
@@ -134,11 +134,20 @@ def _prepare(folder: Path, remote: Path) -> None:
         config = Config(str(folder / ".dvc"))
         if config["core"].get("remote"):
             return
-        remote.mkdir(parents=True, exist_ok=True)
+        _make_folder(remote, "its DVC remote")
         with config.edit("repo") as settings:
             settings["core"] |= {"analytics": "false", "remote": REMOTE}
             # Relative: registry and remote can be moved together.
             settings["remote"][REMOTE] = {"url": RelPath(str(remote.absolute()))}
+
+
+def _make_folder(place: Path, what: str) -> None:
+    if re.match(r"[a-z][a-z0-9+.-]+:/", str(place)):  # a path leaves one slash of a URL's two
+        raise BadInputError(f"{place} is a URL, expected a folder of this machine for {what}")
+    if place.exists() and not place.is_dir():
+        raise BadInputError(f"{place} is a file, expected a folder for {what}")
+    with sentences(place):
+        place.mkdir(parents=True, exist_ok=True)
 
 
 def _files(source: Path) -> list[Path]:
@@ -162,16 +171,21 @@ def _files(source: Path) -> list[Path]:
 
 def _put(data: SampleData | Path, place: Path) -> list[Path]:
     """Write the data into the registry's working tree."""
-    place.mkdir(parents=True, exist_ok=True)
-    if isinstance(data, SampleData):
-        _writable(place)
-        data.write(place)
-        return _files_named(place, [f"{name}.csv" for name in NAMES])
-    files = _files(data)
-    for file in files:
-        temporary = place / f".{file.name}.part"
-        shutil.copyfile(file, temporary)
-        temporary.replace(place / file.name)
+    with sentences(place):
+        place.mkdir(parents=True, exist_ok=True)
+        for name in NAMES:
+            found = [place / f"{name}{suffix}" for suffix in SUFFIXES]
+            if odd := [file for file in found if file.exists() and not file.is_file()]:
+                raise BadInputError(f"{odd[0]} is no file, and never replaced: take it away")
+        if isinstance(data, SampleData):
+            _writable(place)
+            data.write(place)
+            return _files_named(place, [f"{name}.csv" for name in NAMES])
+        files = _files(data)
+        for file in files:
+            temporary = place / f".{file.name}.part"
+            shutil.copyfile(file, temporary)
+            temporary.replace(place / file.name)
     return _files_named(place, [file.name for file in files])
 
 

@@ -24,16 +24,18 @@ LEFT_OUT: tuple[ItemKey, ...] = ("environment", "speed", "quality", "consistent"
 """Items of the review that say nothing of how two versions differ."""
 
 
-def compare(config: RossmannConfig, ours: str, theirs: str, page: Path | None = None) -> list[str]:
+def compare(config: RossmannConfig, ours: str, theirs: str, page: str | None = None) -> list[str]:
     """Compare two versions.
 
     :param config: the configuration
     :param ours: a stage or a version number
     :param theirs: the other
-    :param page: HTML file to write, with tables and pictures
+    :param page: HTML file or fsspec URL to write, with tables and pictures
     :return: lines for a terminal
     :raises BadInputError: when one of them does not exist, or both are the same version
     """
+    if page is not None:
+        destination.check(page, (".html", ".htm"))
     client = connect()
     registry = ModelRegistry(client, integrity=config.lifecycle.integrity)
     left, right = (find(registry, config.lifecycle.model, name) for name in (ours, theirs))

@@ -2,6 +2,7 @@
 
 import logging
 import lzma
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -186,6 +187,45 @@ def test_folders_that_hold_something_else_are_left_alone(small: SampleData, tmp_
         create_registry(code, tmp_path / "remote", small)
     with pytest.raises(BadInputError, match="is no data registry"):
         add_revision(code, small, "Data")
+
+
+@pytest.mark.parametrize("odd", ["folder", "pipe"])
+def test_what_is_no_file_in_a_registry_is_never_replaced(registry: Registry, small: SampleData, odd: str) -> None:
+    place = registry.folder / "data" / "train.csv"
+    place.unlink()
+    (Path.mkdir if odd == "folder" else os.mkfifo)(place)
+    kind = place.lstat().st_mode
+    with pytest.raises(BadInputError, match=f"{place} is no file, and never replaced"):
+        add_revision(registry.folder, small, "Back")
+    assert place.lstat().st_mode == kind
+
+
+def test_a_symlink_in_a_registry_gives_way_and_what_it_points_to_stays(
+    registry: Registry, small: SampleData, tmp_path: Path
+) -> None:
+    place = registry.folder / "data" / "train.csv"
+    place.unlink()
+    (tmp_path / "other").write_text("other")
+    place.symlink_to(tmp_path / "other")
+    assert add_revision(registry.folder, small, "Back") != registry.second
+    assert (tmp_path / "other").read_text() == "other"
+    assert not place.is_symlink()
+
+
+def test_places_where_no_registry_can_be_made(small: SampleData, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "taken_remote").write_text("mine")
+    for name, said in {
+        "pipe": "pipe is a file, expected a folder for the data registry",
+        "file/below": "cannot write .*: a part of its path is no folder",
+        "taken": "taken_remote is a file, expected a folder for its DVC remote",
+    }.items():
+        with pytest.raises(BadInputError, match=said):
+            create_registry(tmp_path / name, default_remote(tmp_path / name), small)
+    with pytest.raises(BadInputError, match="s3:/bucket/data is a URL"):
+        create_registry(Path("s3://bucket/data"), tmp_path / "remote", small)
+    assert (tmp_path / "file").read_text() == (tmp_path / "taken_remote").read_text() == "mine"
 
 
 def test_sources_that_cannot_be_imported(small: SampleData, tmp_path: Path) -> None:
