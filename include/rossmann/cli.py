@@ -299,7 +299,9 @@ def backtest(
     origins: Annotated[int, typer.Option(min=2, max=60, help="Forecast origins, one every horizon back")] = 6,
     quick: Annotated[bool, typer.Option("--quick", help="Fewer boosting rounds: for experiments")] = False,
     revision: Annotated[str | None, typer.Option(callback=_text, help="Data revision; default: configured")] = None,
-    page: Annotated[Path | None, typer.Option(help="HTML file to write, with tables and pictures")] = None,
+    page: Annotated[
+        str | None, typer.Option(help="File or fsspec URL to write, NAME.html, with tables and pictures")
+    ] = None,
 ) -> None:
     """Forecast the past from many origins, the full recipe at each; folds that have not changed are kept."""
     from include.rossmann.steps.backtest import backtest as run

@@ -182,7 +182,7 @@ def test_a_backtest_goes_on_where_it_was_killed(
         backtest(config, origins=2, quick=False)
     monkeypatch.setattr(_Trainer, "fit", fit)
     page = tmp_path / "page.html"
-    lines = backtest(config, origins=2, quick=False, page=page)
+    lines = backtest(config, origins=2, quick=False, page=str(page))
     # two origins need the holdout and four folds before it; the shared retrain made three of them, and its holdout
     assert any(line.startswith("1 fits, 14 folds kept") for line in lines), lines
     assert "Mean RMSPE over 2 forecast origins" in page.read_text()

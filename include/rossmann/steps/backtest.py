@@ -17,7 +17,7 @@ from include.rossmann.tracking import Origin, RetrainRun, connect
 
 
 def backtest(
-    config: RossmannConfig, *, origins: int, quick: bool, revision: str | None = None, page: Path | None = None
+    config: RossmannConfig, *, origins: int, quick: bool, revision: str | None = None, page: str | None = None
 ) -> list[str]:
     """Run the backtest. Killed and started again it goes on: folds that are done are found in MLflow.
 
@@ -25,10 +25,12 @@ def backtest(
     :param origins: forecast origins, the newest one horizon before the newest day, the others each a horizon before
     :param quick: whether the boosters train with fewer rounds
     :param revision: data revision; by default the configured one
-    :param page: HTML file to write
+    :param page: HTML file or fsspec URL to write
     :return: lines for a terminal
     :raises BadInputError: when the data is not usable, or its history too short for so many origins
     """
+    if page is not None:
+        destination.check(page, (".html", ".htm"))
     started = time.monotonic()
     asked = Origin(note=f"backtest of {origins} origins")
     run_id = pull(config, asked, revision=revision, quick=quick, origins=origins, backtest_only=True)["run_id"]
