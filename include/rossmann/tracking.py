@@ -19,7 +19,7 @@ from mlflow.protos.databricks_pb2 import RESOURCE_ALREADY_EXISTS, RESOURCE_DOES_
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME, MLFLOW_SOURCE_NAME
 
 from include.lifecycle.errors import BadInputError
-from include.lifecycle.tags import EXPERIMENT_TAGS
+from include.lifecycle.tags import EXPERIMENT_TAGS, QUICK, TRUE
 from include.lifecycle.text import shorten, storable, without_credentials
 from include.rossmann.config import Booster, RossmannConfig
 
@@ -27,7 +27,6 @@ log = logging.getLogger(__name__)
 
 KEY_TAG = "retrain.key"
 BOOSTER_TAG = "retrain.booster"
-QUICK_TAG = "retrain.quick"
 MAX_TAG = 4000
 """Characters of a text that somebody typed which are kept as a tag."""
 TRACKING_URI_ENV = "MLFLOW_TRACKING_URI"
@@ -99,7 +98,7 @@ class RetrainRun:
     @property
     def quick(self) -> bool:
         """Whether the retrain was started with the quick switch."""
-        return self.tags.get(QUICK_TAG) == "true"
+        return self.tags.get(QUICK) == TRUE
 
     def log(
         self,

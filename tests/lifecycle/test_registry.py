@@ -103,7 +103,7 @@ def test_the_life_of_two_versions(registry, add):
     assert info.aliases == ("champion",)
     assert info.tags["decision.outcome"] == "approved"
     assert info.tags["decision.user"] == "bob"
-    assert "approved, Staging to Production by bob (mark) on" in info.description
+    assert "promoted, Staging to Production by bob (mark) on" in info.description
     assert info.description.endswith("better on Sundays")
 
 

@@ -8,12 +8,13 @@ from typing import Any
 import pandas as pd
 
 from include.lifecycle.errors import BadInputError
+from include.lifecycle.tags import QUICK
 from include.rossmann.config import RossmannConfig
 from include.rossmann.data.load import read_future, read_store, read_train
 from include.rossmann.data.pull import PulledData, pull_revision
 from include.rossmann.data.schema import check_data
 from include.rossmann.dataset import SOURCE_FILE, Dataset, save_dataset
-from include.rossmann.tracking import QUICK_TAG, Origin, RetrainRun, connect, write_json
+from include.rossmann.tracking import Origin, RetrainRun, connect, write_json
 from include.rossmann.versions import code_version, library_versions
 
 log = logging.getLogger(__name__)
@@ -46,7 +47,7 @@ def pull(config: RossmannConfig, origin: Origin, *, revision: str | None = None,
             params={"quick": quick, "horizon_days": config.forecast.horizon_days, "seed": config.forecast.seed}
             | {f"version_{name}": value for name, value in library_versions().items()},
             metrics={"data_rows": len(dataset.train), "data_stores": len(dataset.stores)},
-            tags={QUICK_TAG: str(quick).lower(), "training.end": str(dataset.end.date())}
+            tags={QUICK: str(quick).lower(), "training.end": str(dataset.end.date())}
             | data_tags(pulled)
             | code_version().as_tags(),
         )
