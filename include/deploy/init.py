@@ -80,14 +80,15 @@ def mlflow_login(name: str, password: str) -> None:
     deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
         try:
-            status = call("POST", "create", username=name, password=password)
+            # in this order: a name that is taken would be an error in the database's log, with the password's hash
+            status = call("PATCH", "update-password", username=name, password=password)
+            if status == 404:
+                status = call("POST", "create", username=name, password=password)
         except OSError as error:
             if time.monotonic() > deadline:
                 raise SystemExit(f"error: MLflow does not answer: {error}") from error
             time.sleep(2)
             continue
-        if status == 400:  # it is there already
-            status = call("PATCH", "update-password", username=name, password=password)
         if status in (401, 403):
             raise SystemExit(
                 "error: MLflow refuses its admin, whose password is the one that MLFLOW_ADMIN_PASSWORD was when its"

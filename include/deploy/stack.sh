@@ -41,7 +41,10 @@ up)
 	need_settings
 	need_images
 	need_fitting_database
-	exec $compose up --detach --scale "worker=${WORKERS_UP:-2}"
+	$compose up --detach --scale "worker=${WORKERS_UP:-2}" || {
+		why=$($compose logs --no-color --tail 20 init 2>/dev/null | sed -n 's/.*error: //p' | tail -n 1)
+		fail "the stack did not come up, see above${why:+; init says: $why}. make logs tells more"
+	}
 	;;
 down)
 	need_settings

@@ -22,6 +22,7 @@ config)
 	[ "${2:-}" = --quiet ] || cat "$DOUBLE/config"
 	;;
 ps) [ ! -s "$DOUBLE/containers" ] || echo 4711 ;;
+up | logs) [ ! -e "$DOUBLE/$1" ] || exec "$DOUBLE/$1" "$@" ;;
 exec | run) [ ! -e "$DOUBLE/within" ] || exec "$DOUBLE/within" "$@" ;;
 esac
 """

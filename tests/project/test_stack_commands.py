@@ -147,6 +147,18 @@ def test_volumes_of_other_settings(double: Double, user: str, before: tuple[str,
     assert ("compose down" in double.calls) is (not before)
 
 
+def test_a_start_that_fails_says_what_init_said(double: Double) -> None:
+    double.program("up", "#!/bin/bash\n[[ $* != *--scale* ]] || { echo 'exited with code 1' >&2; exit 1; }\n")
+    double.program(
+        "logs", "#!/bin/bash\n[ ${*: -1} != init ] || printf 'init_1 | hello\\ninit_1 | error: wrong password\\n'\n"
+    )
+    done = double.script("stack.sh", "up")
+    assert done.returncode == 2
+    compose, sentence = done.stderr.splitlines()
+    assert compose == "exited with code 1"
+    assert "init says: wrong password" in sentence
+
+
 def test_down_hands_on_what_compose_is_asked(double: Double) -> None:
     assert double.script("stack.sh", "down", "--volumes").returncode == 0
     assert double.calls[-1] == "compose down --volumes"
