@@ -238,8 +238,8 @@ def _words(key: str) -> str:
 
 def _known(named: Sequence[str]) -> str:
     """Return how a user is known and through which door a decision came, each once."""
-    source, door = named
-    return ", ".join(dict.fromkeys((_words(source), Door(door).words)))
+    source, door = _words(named[0]), Door(named[1]).words
+    return door if source.casefold() == door.casefold() else f"{source}, {door}"
 
 
 TEMPLATES = Environment(
