@@ -510,9 +510,9 @@ def run_cli(command: Callable[[], Any]) -> int:
     # Airflow gives each line a time of its own
     time = "" if os.environ.get(IN_AIRFLOW_ENV) else "%(asctime)s "
     handler.setFormatter(Discreet(f"{time}%(levelname)s %(name)s: %(message)s"))
-    for beside in logging.getLogger("mlflow").handlers:
-        beside.setFormatter(handler.formatter)
     logging.basicConfig(level=os.environ.get("RETRAIN_LOG_LEVEL", "INFO"), handlers=[handler])
+    # MLflow, which the commands import, would log in a form of its own
+    os.environ.setdefault("MLFLOW_CONFIGURE_LOGGING", "false")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     for noisy in ("alembic", "urllib3", "mlflow.store", "mlflow.tracking", "git", "dvc", "dvc_objects"):
         logging.getLogger(noisy).setLevel(logging.WARNING)

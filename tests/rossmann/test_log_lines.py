@@ -13,6 +13,7 @@ from include.rossmann.cli import run_cli
 
 def command():
     logging.getLogger("include.rossmann.x").info("at https://anna:pass-word@example.org/x")
+    import mlflow
     logging.getLogger("mlflow.models").warning("at https://anna:pass-word@example.org/x")
 
 sys.exit(run_cli(command))
