@@ -149,6 +149,21 @@ def test_the_cookie_of_a_login_is_for_tls_alone_where_people_come_by_it(tmp_path
     assert done.stdout == f"api-server {secure}\n"
 
 
+@pytest.mark.parametrize(
+    ("given", "reached"), [('{"AWS_PROFILE": "lake"}', "lake"), ("{}", ""), ("null", "")], ids=["one", "none", "unset"]
+)
+def test_the_command_line_has_what_the_data_registry_asks_for(tmp_path: Path, given: str, reached: str) -> None:
+    service = yaml.safe_load(COMPOSE)["services"]["cli"]
+    assert service["profiles"], "it starts when it is asked for, and not with the stack"
+    program = tmp_path / "python"
+    program.write_text('#!/bin/sh\necho "$AWS_PROFILE|$DATA_REGISTRY_ENV|$*"\n')
+    program.chmod(0o755)
+    command = [sys.executable, *(word.replace("$$", "$") for word in service["entrypoint"][1:]), "history", "--json"]
+    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "DATA_REGISTRY_ENV": given}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout == f"{reached}||-P -m include.rossmann history --json\n"
+
+
 def test_a_client_that_hangs_up_is_no_failure_of_the_data_server(tmp_path: Path) -> None:
     (tmp_path / "large").write_bytes(b"0" * 50_000_000)
     (tmp_path / "small").write_text("whole")
