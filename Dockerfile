@@ -48,7 +48,7 @@ RUN apt-get update -qq && apt-get install -qq -y --no-install-recommends git lib
 COPY --from=build-trainer /opt/venv /opt/venv
 COPY include/__init__.py include/
 COPY include/config include/config
-COPY include/deploy/data-server.sh include/deploy/
+COPY include/deploy/data-server.sh include/deploy/data_server.py include/deploy/
 COPY include/lifecycle include/lifecycle
 COPY include/retraining include/retraining
 COPY include/rossmann include/rossmann

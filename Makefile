@@ -22,7 +22,9 @@ DATA ?=
 ORIGINS ?= 6
 
 WORKERS_UP ?= 2
+ARGS ?=
 COMPOSE = $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose)
+STACK = COMPOSE="$(COMPOSE)" include/deploy/stack.sh
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 STAMP_ML := $(VENV_ML)/.installed
@@ -207,20 +209,23 @@ scan-images: ## Sizes of the images and what dominates them; fails on root, setu
 
 .PHONY: up
 up: ## Start the stack, with WORKERS_UP workers (2)
-	$(COMPOSE) up --detach --scale worker=$(WORKERS_UP)
+	@WORKERS_UP=$(WORKERS_UP) $(STACK) up
 
 .PHONY: down
 down: ## Stop the stack; its volumes stay, steps that run are tried again after the next up
-	@COMPOSE="$(COMPOSE)" include/deploy/down.sh
+	@$(STACK) down $(ARGS)
 
 .PHONY: smoke
 smoke: ## Check every part of the running stack, in a minute, and change nothing
-	@$(COMPOSE) exec -T worker python /opt/retrain/include/deploy/smoke.py
+	@$(STACK) smoke
 
 .PHONY: users
 users: ## Make logins for people in the running stack: make users WHO="anna:Approver olga:Op"
-	@$(COMPOSE) run --rm -T --no-deps -e AIRFLOW__LOGGING__LOGGING_LEVEL=ERROR \
-		init python /opt/retrain/include/deploy/users.py $(WHO)
+	@$(STACK) users $(WHO)
+
+.PHONY: cli
+cli: ## The command line on the running stack: make cli ARGS="history"; files are those of this folder
+	@$(STACK) cli $(ARGS)
 
 .PHONY: backup
 backup: ## Save databases, artifacts and predictions of the running stack: make backup TO=folder
@@ -232,7 +237,7 @@ restore: ## Put a backup back, over what the volumes hold: make restore FROM=fol
 
 .PHONY: logs
 logs: ## Follow what the stack says
-	$(COMPOSE) logs --follow --tail 50
+	@$(STACK) logs
 
 ##@ Upkeep
 

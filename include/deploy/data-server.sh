@@ -16,4 +16,4 @@ if [ ! -f registry/.git/served ]; then
 	touch .git/served
 	cd ..
 fi
-exec python -m http.server 8000 --directory /data
+exec python /opt/retrain/include/deploy/data_server.py 8000 /data

@@ -7,7 +7,6 @@ that the stack itself needs, and MLflow's login for the pipeline. Run inside the
 import json
 import logging
 import os
-import subprocess
 import sys
 import time
 import urllib.error
@@ -23,13 +22,25 @@ PATIENCE_SECONDS = 180.0
 def main() -> int:
     """Prepare everything; returns the exit code."""
     logging.basicConfig(level="INFO", format="%(message)s", stream=sys.stderr)
-    subprocess.run(["airflow", "db", "migrate"], check=True)
+    migrate()
     users()
     password = os.environ["MLFLOW_PIPELINE_PASSWORD"]
     mlflow_login("pipeline", password)
     mlflow_names("pipeline", password)
     log.info("Everything is prepared")
     return 0
+
+
+def migrate() -> None:
+    """Make Airflow's database, or bring it up to date.
+
+    ``airflow db migrate`` would first enter itself in a table of that database, which PostgreSQL calls an error.
+    """
+    from airflow.providers_manager import ProvidersManager
+    from airflow.utils.db import upgradedb
+
+    ProvidersManager().initialize_providers_configuration()  # type: ignore[no-untyped-call]
+    upgradedb()
 
 
 def users() -> None:
@@ -83,14 +94,20 @@ def mlflow_login(name: str, password: str) -> None:
     deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
         try:
-            status = call("POST", "create", username=name, password=password)
+            # in this order: a name that is taken would be an error in the database's log, with the password's hash
+            status = call("PATCH", "update-password", username=name, password=password)
+            if status == 404:
+                status = call("POST", "create", username=name, password=password)
         except OSError as error:
             if time.monotonic() > deadline:
                 raise SystemExit(f"error: MLflow does not answer: {error}") from error
             time.sleep(2)
             continue
-        if status == 400:  # it is there already
-            status = call("PATCH", "update-password", username=name, password=password)
+        if status in (401, 403):
+            raise SystemExit(
+                "error: MLflow refuses its admin, whose password is the one that MLFLOW_ADMIN_PASSWORD was when its"
+                " database was made: put back that .env"
+            )
         if status != 200:
             raise SystemExit(f"error: MLflow refused the login {name}: HTTP status {status}")
         return

@@ -1,16 +1,20 @@
 #!/bin/bash
 # Put a backup back, over whatever the stack's volumes hold now: restore.sh FOLDER
 set -euo pipefail
-compose=${COMPOSE:-docker-compose}
-from=${1:?name the folder of a backup}
-(cd "$from" && sha256sum --quiet --check SHA256SUMS)
+# shellcheck source=include/deploy/checks.sh
+. "$(dirname "${BASH_SOURCE[0]}")/checks.sh"
+from=${1:-}
+[ -n "$from" ] || fail "name the folder of a backup: make restore FROM=FOLDER"
+[ -e "$from/SHA256SUMS" ] || fail "$from is no backup of make backup: it has no file SHA256SUMS"
+need_settings
+need_images
+(cd "$from" && sha256sum --quiet --check SHA256SUMS) || fail "$from is not as it was saved (above): nothing was restored"
 $compose stop
 $compose up -d postgres
 for ((left = 60; ; left--)); do
 	$compose exec -T postgres pg_isready -q -h 127.0.0.1 -U postgres && break
 	if ((left == 0)); then
-		echo "error: PostgreSQL does not come up: see the logs of the service postgres" >&2
-		exit 1
+		fail "PostgreSQL does not come up: see the logs of the service postgres (make logs)"
 	fi
 	sleep 2
 done

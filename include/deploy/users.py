@@ -51,7 +51,18 @@ def airflow_logins(wanted: dict[str, str]) -> dict[str, str]:
 
     :param wanted: the role of each
     :raises ValueError: names the roles that exist, when one does not
+    :raises SystemExit: when Airflow's database cannot be used
     """
+    from sqlalchemy.exc import OperationalError, ProgrammingError
+
+    try:
+        return _airflow_logins(wanted)
+    except (OperationalError, ProgrammingError) as error:
+        why = str(error.orig).strip().splitlines()[0]
+        raise SystemExit(f"error: Airflow's database cannot be used ({why}): see make smoke") from None
+
+
+def _airflow_logins(wanted: dict[str, str]) -> dict[str, str]:
     from airflow.providers.fab.auth_manager.cli_commands.utils import get_application_builder
 
     made = {}

@@ -58,6 +58,11 @@ class Door(StrEnum):
     AUTOMATIC = "automatic"
     """A rule decided, e.g. the gate."""
 
+    @property
+    def words(self) -> str:
+        """The door as people know it."""
+        return {Door.REQUIRED_ACTIONS: "Required Actions", Door.CLI: "command line"}.get(self, self.value)
+
 
 def utc_now() -> datetime:
     """Return the time now, in UTC."""

@@ -9,7 +9,7 @@ from typing import Any, Self
 from include.lifecycle import tags as tag
 from include.lifecycle.decisions import UNKNOWN, Decision, Door, Outcome, utc_now
 from include.lifecycle.errors import BadInputError
-from include.lifecycle.stages import ARCHIVED, PRODUCTION, STAGING
+from include.lifecycle.stages import ARCHIVED, NONE, PRODUCTION, STAGING
 from include.lifecycle.statements import MAX_NAME, MAX_QUOTED, Validation
 from include.lifecycle.text import shorten, storable, text_digest
 
@@ -120,6 +120,17 @@ class Event:
     def is_promotion(self) -> bool:
         """Whether the version came into Production, by promotion, rollback or from outside."""
         return self.moved and self.to_stage == PRODUCTION
+
+    @property
+    def what(self) -> str:
+        """What happened, in a word or two."""
+        if self.is_promotion:
+            if self.door is Door.OUTSIDE:
+                return "moved by hand"
+            return "rolled back" if self.from_stage == ARCHIVED else "promoted"
+        if self.moved:
+            return {STAGING: "staged", NONE: "superseded"}.get(self.to_stage, self.to_stage.lower())
+        return self.outcome.value
 
     @property
     def decides(self) -> bool:

@@ -38,6 +38,7 @@ METRICS = (
 """Metrics of a version's run that are shown when they are there, in this order."""
 NOTHING = "–"
 VERDICT_WORDS = {"pass": "✓ pass", "warn": "⚠ **warn**", "fail": "✗ **fail**", "none": NOTHING}
+QUICK_WORDS = "Only a try: a quick run trained it, with less than a release gets."
 _UNDECIDED = Decision(Outcome.APPROVED)
 
 FACTS = (
@@ -63,7 +64,7 @@ def render_review(
     page_url: str = "",
     link: str = "",
 ) -> str:
-    """Return what is known of a candidate as Markdown, what its review said first.
+    """Return what is known of a candidate as Markdown: first whether it is only a try, then what its review said.
 
     :param registry: the registry
     :param model: registered model
@@ -80,7 +81,8 @@ def render_review(
     candidate, live = registry.version(model, version), registry.production(model)
     measured = run_metrics(registry, candidate)
     against = run_metrics(registry, live) if live is not None else {}
-    parts = [render_checklist(review, page_url)] if review is not None else []
+    parts = [f"**{QUICK_WORDS}**"] if candidate.quick else []
+    parts += [render_checklist(review, page_url)] if review is not None else []
     parts += [
         f"**{markdown(model)}, version {version}** is in {candidate.stage}. {_compared(candidate, live)}",
         f"Gate: {_gate(candidate)}.",

@@ -60,6 +60,8 @@ HOLDOUT_END = "holdout.end"
 
 AIRFLOW_DAG_ID = "airflow.dag_id"
 AIRFLOW_RUN_ID = "airflow.run_id"
+QUICK = "retrain.quick"
+"""``true`` on a version, and its run, that was trained with less than a release needs: a try."""
 RETRAIN_KEY = "retrain.key"
 """One value for each retrain: a retried registration finds its version by it."""
 

@@ -12,6 +12,7 @@ from mlflow.exceptions import MlflowException
 
 from include.lifecycle.errors import ModelNotFoundError, VersionNotFoundError
 from include.lifecycle.stages import PRODUCTION
+from include.lifecycle.tags import QUICK, TRUE
 from include.lifecycle.text import one_line
 
 SHOWN = 20
@@ -36,6 +37,11 @@ class VersionInfo:
     created: datetime = datetime(1970, 1, 1, tzinfo=UTC)
     description: str = ""
     source: str = ""
+
+    @property
+    def quick(self) -> bool:
+        """Whether a quick run trained it: a try, and no release."""
+        return self.tags.get(QUICK) == TRUE
 
     @classmethod
     def of(cls, found: ModelVersion) -> Self:

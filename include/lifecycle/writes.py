@@ -115,10 +115,10 @@ def described(description: str, event: Event) -> str:
     MLflow shows it as Markdown; user and reason are untrusted text.
     """
     body = description.partition(DESCRIPTION_MARK)[0]
-    what = f"{event.outcome}, {event.from_stage} to {event.to_stage}" if event.moved else str(event.outcome)
+    what = f"{event.what}, {event.from_stage} to {event.to_stage}" if event.moved else event.what
     when = f"{event.decided or event.time:%Y-%m-%d %H:%M} UTC"
     said = f": {markdown(event.reason)}" if event.reason else ""
-    last = f"{DESCRIPTION_MARK}{what} by {markdown(event.user, 100)} ({event.door}) on {when}{said}"
+    last = f"{DESCRIPTION_MARK}{what} by {markdown(event.user, 100)} ({event.door.words}) on {when}{said}"
     return shorten(body, MAX_DESCRIPTION - len(last)) + last if len(last) < MAX_DESCRIPTION else body
 
 
@@ -131,7 +131,7 @@ def note_rolled_back(client: MlflowClient, event: Event) -> None:
         return
     text = (
         f"{event.time:%Y-%m-%d %H:%M} UTC: rolled back to version {event.version} by {one_line(event.user, 60)}"
-        f" ({event.door}): {storable(event.reason)}"
+        f" ({event.door.words}): {storable(event.reason)}"
     )
     try:
         for version in event.archived:

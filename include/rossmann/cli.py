@@ -18,6 +18,7 @@ from typing import Annotated, Any
 import typer
 
 from include.lifecycle.errors import BadInputError, GateFailedError, RetrainError
+from include.lifecycle.statements import IN_AIRFLOW_ENV
 from include.lifecycle.text import one_line, storable, without_credentials
 from include.rossmann.config import Booster, RossmannConfig, load_config
 
@@ -530,8 +531,12 @@ def run_cli(command: Callable[[], Any]) -> int:
     :param command: the typer application, or one like it
     """
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(Discreet("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    # Airflow gives each line a time of its own
+    time = "" if os.environ.get(IN_AIRFLOW_ENV) else "%(asctime)s "
+    handler.setFormatter(Discreet(f"{time}%(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=os.environ.get("RETRAIN_LOG_LEVEL", "INFO"), handlers=[handler])
+    # MLflow, which the commands import, would log in a form of its own
+    os.environ.setdefault("MLFLOW_CONFIGURE_LOGGING", "false")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     for noisy in ("alembic", "urllib3", "mlflow.store", "mlflow.tracking", "git", "dvc", "dvc_objects"):
         logging.getLogger(noisy).setLevel(logging.WARNING)

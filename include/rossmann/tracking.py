@@ -21,7 +21,7 @@ from sqlalchemy.exc import ArgumentError
 
 from include.lifecycle.environment import OF_ANOTHER_RUN
 from include.lifecycle.errors import BadInputError
-from include.lifecycle.tags import EXPERIMENT_TAGS
+from include.lifecycle.tags import EXPERIMENT_TAGS, QUICK, TRUE
 from include.lifecycle.text import one_line, shorten, storable, without_credentials
 from include.lifecycle.tracking_address import REGISTRY_URI_ENV, TRACKING_URI_ENV, tracking_address
 from include.rossmann.config import Booster, RossmannConfig
@@ -30,7 +30,6 @@ log = logging.getLogger(__name__)
 
 KEY_TAG = "retrain.key"
 BOOSTER_TAG = "retrain.booster"
-QUICK_TAG = "retrain.quick"
 ORIGINS_TAG = "retrain.origins"
 BACKTEST_TAG = "retrain.backtest_only"
 MAX_TAG = 4000
@@ -120,12 +119,12 @@ class RetrainRun:
     @property
     def quick(self) -> bool:
         """Whether the retrain was started with the quick switch."""
-        return self.tags.get(QUICK_TAG) == "true"
+        return self.tags.get(QUICK) == TRUE
 
     @property
     def backtest_only(self) -> bool:
         """Whether nothing will be registered: the folds are all that is wanted."""
-        return self.tags.get(BACKTEST_TAG) == "true"
+        return self.tags.get(BACKTEST_TAG) == TRUE
 
     @property
     def origins(self) -> int:

@@ -149,7 +149,7 @@ class StepOutput:
         """Take a line of stderr and log it at its own level."""
         if line.startswith(_SENTENCE):
             self.sentence = line.removeprefix(_SENTENCE)
-        level = next((level for mark, level in _LEVELS.items() if mark in line[:60]), "info")
+        level = next((level for mark, level in _LEVELS.items() if mark in f" {line[:60]}"), "info")
         getattr(self._log, level)("%s", line)
 
     def result(self) -> dict[str, Any]:

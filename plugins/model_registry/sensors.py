@@ -57,7 +57,7 @@ class _Found:
     :param body: what a reviewer is shown, empty where the task asked before in this try
     :param objection: why nobody can approve it here, empty when somebody can
     :param exists: whether there is such a version
-    :param warned: what its review warns of, for the subject of what is asked
+    :param warned: that it is only a try, and what its review warns of, for the subject of what is asked
     :param reviewed: what its review said, in short
     """
 
@@ -257,7 +257,12 @@ class ModelApprovalSensor(BaseSensorOperator):
             body = self._body(context, registry, ask, objection, review) if self.deferrable and new_try else ""
             if new_try:
                 ask = registry.ask(replace(ask, instance=str(context["ti"].id)))
-        warned = f" ({verdict_line(review)})" if review is not None and review.verdict == "warn" else ""
+        warned = "; ".join(
+            [
+                *(["only a try: a quick run trained it"] if info.quick else []),
+                *([verdict_line(review)] if review is not None and review.verdict == "warn" else []),
+            ]
+        )
         reviewed = f"{verdict_line(review)}. {review.headline}" if review is not None else ""
         return _Found(
             model,
@@ -267,7 +272,7 @@ class ModelApprovalSensor(BaseSensorOperator):
             seen=seen,
             body=body,
             objection=objection,
-            warned=warned,
+            warned=f" ({warned})" if warned else "",
             reviewed=reviewed,
         )
 

@@ -1,4 +1,5 @@
 import logging
+from dataclasses import replace
 
 import pytest
 
@@ -103,8 +104,23 @@ def test_the_life_of_two_versions(registry, add):
     assert info.aliases == ("champion",)
     assert info.tags["decision.outcome"] == "approved"
     assert info.tags["decision.user"] == "bob"
-    assert "approved, Staging to Production by bob (mark) on" in info.description
+    assert "promoted, Staging to Production by bob (mark) on" in info.description
     assert info.description.endswith("better on Sundays")
+
+
+def test_a_description_says_in_plain_words_what_happened_last(registry, add):
+    for _ in range(2):
+        add(stage="Production")
+    registry.rollback(MODEL, 1, replace(approved("eve", "2 oversells"), door=Door.REQUIRED_ACTIONS))
+    third = add(stage="Staging")
+    registry.reject(MODEL, third, Decision(Outcome.REJECTED, "bob", door=Door.CLI, reason="no"))
+    last = {
+        info.version: info.description.rpartition("**Life cycle:** ")[2].partition(" on 2")[0]
+        for info in registry.versions(MODEL)
+    }
+    assert last[1] == "rolled back, Archived to Production by eve (Required Actions)"
+    assert last[2].startswith("promoted, Staging to Production by ")
+    assert last[third] == "rejected by bob (command line)"
 
 
 def test_the_history_tells_who_when_why_and_on_what_evidence(registry, add):

@@ -1,7 +1,8 @@
 import pytest
 
 from include.lifecycle.links import base_url, run_url, version_url
-from include.lifecycle.review import render_review
+from include.lifecycle.review import QUICK_WORDS, render_review
+from include.lifecycle.reviewed import Reviewed
 from include.lifecycle.text import markdown, one_line, shorten, storable
 
 from .support import MODEL, approved
@@ -54,6 +55,15 @@ def test_after_a_rollback_the_next_candidate_is_compared_with_what_is_live_then(
     text = render_review(registry, MODEL, 3)
     assert "Approval puts it in the place of version 1, which is then archived." in text
     assert "| holdout RMSPE | 0.0949 | 0.0980 | -0.0031 |" in text
+
+
+@pytest.mark.parametrize(("quick", "told"), [("true", True), ("false", False), ("", False), (None, False)])
+def test_that_it_is_only_a_try_comes_first(registry, add, quick, told):
+    add(stage="Staging", **TAGS, **({} if quick is None else {"retrain.quick": quick}))
+    review = Reviewed(model=MODEL, version=1, verdict="pass", headline="Better.")
+    for shown in (render_review(registry, MODEL, 1), render_review(registry, MODEL, 1, review=review)):
+        assert shown.startswith(f"**{QUICK_WORDS}**\n\n") is told
+        assert shown.count(QUICK_WORDS) == told
 
 
 def test_a_failed_gate_and_missing_facts_are_told(registry, add):

@@ -19,6 +19,7 @@ from include.lifecycle import tags as tag
 from include.lifecycle.config import NotificationConfig, PolicyConfig
 from include.lifecycle.decisions import Decision, Door, Outcome, shown_state
 from include.lifecycle.registry import ModelRegistry
+from include.lifecycle.review import QUICK_WORDS
 from include.lifecycle.reviewed import Reviewed, ReviewedItem
 from include.lifecycle.state import LedgerState
 from include.lifecycle.statements import ASKED, Ask
@@ -153,6 +154,21 @@ def test_what_the_review_said_comes_first(mlflow: str, model: str, staged: int, 
     assert waiting.xcoms[APPROVAL, "_link_ReviewLink"].endswith(f"/model-registry/reviews/{staged}/{model}")
     (asked,) = asks(model)
     assert asked.evidence["review_page"] == "c" * 64, "what was shown is what is approved"
+
+
+@pytest.mark.parametrize("verdict", ["pass", "warn"])
+def test_the_candidate_of_a_quick_run_is_asked_about_as_a_try(
+    mlflow: str, model: str, staged: int, waiting: Any, shown: list[Any], verdict: Any
+) -> None:
+    registry = ModelRegistry(tracking_uri=mlflow)
+    registry.client.set_model_version_tag(model, str(staged), tag.QUICK, tag.TRUE)
+    items = (ReviewedItem("Bias overall", verdict, "All predictions together are +3.0% off."),)
+    registry.reviewed(Reviewed(model=model, version=staged, verdict=verdict, headline="Better.", items=items))
+    deferral(sensor(model, staged), waiting)
+    (detail,) = shown
+    warned = "; 1 warning: Bias overall" if verdict == "warn" else ""
+    assert detail["subject"].endswith(f"into Production? (only a try: a quick run trained it{warned})")
+    assert detail["body"].startswith(f"**{QUICK_WORDS}**\n")
 
 
 @pytest.mark.parametrize("verdict", [None, "fail"])

@@ -16,7 +16,7 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException, Airfl
 from include.lifecycle.config import NotificationConfig
 from include.lifecycle.environment import OF_ANOTHER_RUN
 from include.lifecycle.reviewed import Reviewed
-from model_registry.contract import data_environment
+from model_registry.contract import StepOutput, data_environment
 from model_registry.exceptions import RegistryFailedError, StepFailedError, StepRefusedError
 from model_registry.steps import PROJECT_ROOT, PipelineStepOperator
 from tests.plugins import notifiers
@@ -401,3 +401,17 @@ def test_secrets_of_the_data_connection_are_masked(connect: Callable[..., None])
     connect("data", host="g.example.com/x", extra={"env": {"AZURE_STORAGE_KEY": "a-very-secret-key"}})
     data_environment("data")
     assert redact(json.dumps({"said": "key a-very-secret-key used"})) == json.dumps({"said": "key *** used"})
+
+
+@pytest.mark.parametrize("stamp", ["", "2026-03-01 02:40:00,123 "])
+@pytest.mark.parametrize(
+    ("level", "logged"), [("INFO", "INFO"), ("WARNING", "WARNING"), ("ERROR", "ERROR"), ("CRITICAL", "ERROR")]
+)
+def test_a_line_has_its_own_level_with_and_without_a_time(
+    caplog: pytest.LogCaptureFixture, stamp: str, level: str, logged: str
+) -> None:
+    log = logging.getLogger("a task")
+    with caplog.at_level("DEBUG", "a task"):
+        StepOutput(log, "pull").stderr(f"{stamp}{level} include.rossmann.data: an ERRORless line")
+    (record,) = caplog.records
+    assert record.levelname == logged

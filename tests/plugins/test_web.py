@@ -17,6 +17,7 @@ from include.lifecycle.config import load_lifecycle_config
 from include.lifecycle.decisions import Decision, Door, Outcome
 from include.lifecycle.keys import Keyring
 from include.lifecycle.registry import ModelRegistry
+from include.lifecycle.review import QUICK_WORDS
 from include.lifecycle.reviewed import Reviewed
 from tests.airflow_home import PASSWORD, example_bag
 from tests.registry_server import add_version, mlflow_server
@@ -251,6 +252,40 @@ def test_a_viewer_sees_what_is_live_what_waits_and_the_ledger(
     assert found["ledger"]["verified"]
     assert found["live"]["run"]["url"] == f"/dags/{DAG}/runs/night%201%2F2"
     assert two in [item["model"] for item in get("/api/models").json()["models"]]
+
+
+@pytest.mark.parametrize("quick", ["1", "2", ""])
+def test_what_a_quick_run_trained_is_only_a_try(
+    get: Callable[..., Any], two: str, registry: ModelRegistry, quick: str
+) -> None:
+    if quick:
+        registry.client.set_model_version_tag(two, quick, tag.QUICK, tag.TRUE)
+    found, page = get(f"/api/models/{two}").json(), get(f"/models/{two}").text
+    (waiting,) = found["waiting"]
+    assert (found["live"]["only_a_try"], waiting["only_a_try"]) == tuple(
+        QUICK_WORDS if quick == version else None for version in ("1", "2")
+    )
+    assert page.count(QUICK_WORDS) == bool(quick)
+    (summary,) = (item for item in get("/api/models").json()["models"] if item["model"] == two)
+    assert summary["waiting"][0]["only_a_try"] is (quick == "2")
+    card = get("/").text.partition(f"/models/{two}")[2].partition("</section>")[0]
+    assert ("only a try" in card) is (quick == "2")
+
+
+@pytest.mark.parametrize(
+    ("named", "words"),
+    [
+        (("airflow login", "required_actions"), "airflow login, Required Actions"),
+        (("airflow login", "mark"), "airflow login, mark"),
+        (("required_actions", "required_actions"), "Required Actions"),
+        (("mark", "mark"), "mark"),
+        (("unknown", "outside"), "unknown, outside"),
+    ],
+)
+def test_how_a_user_is_known_is_said_once(named: tuple[str, str], words: str) -> None:
+    from model_registry.web.app import TEMPLATES
+
+    assert TEMPLATES.filters["known"](named) == words
 
 
 def test_the_cookie_of_the_ui_is_enough(client: Any, get: Callable[..., Any], two: str) -> None:

@@ -2,18 +2,18 @@
 
 import hashlib
 import io
-import os
 import subprocess
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import yaml
+from stack_double import ROOT, Double
 
-ROOT = Path(__file__).resolve().parents[2]
-COMPOSE = """#!/bin/bash
-# exec and run do what the container would, on the folders of its volumes; a database is a line of text
-case $1 in exec | run) ;; *) exit 0 ;; esac
+Script = Callable[[str], subprocess.CompletedProcess[str]]
+WITHIN = """#!/bin/bash
+# what containers do, on the folders of their volumes; a database is a line of text
 shift
 while [[ $1 == -* ]]; do shift; done
 service=$1
@@ -40,11 +40,9 @@ POINTERS = {"./demand/latest.json", "./demand/latest-staging.json"}
 
 
 @pytest.fixture
-def volumes(tmp_path: Path) -> Path:
-    """The folder of the volumes, beside the compose command."""
-    command = tmp_path / "compose"
-    command.write_text(COMPOSE)
-    command.chmod(0o755)
+def volumes(tmp_path: Path, double: Double) -> Path:
+    """The folder of the volumes."""
+    double.program("within", WITHIN)
     for name, content in FILES.items():
         write(tmp_path / "volumes" / name, content)
     return tmp_path / "volumes"
@@ -61,14 +59,14 @@ def held(volumes: Path) -> dict[str, str]:
     return {str(path.relative_to(volumes)): path.read_text() for path in files}
 
 
-def script(name: str, volumes: Path) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "COMPOSE": str(volumes.with_name("compose")), "VOLUMES": str(volumes)}
-    command = [str(ROOT / "include/deploy" / name), str(volumes.with_name("backup"))]
-    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+@pytest.fixture
+def script(volumes: Path, double: Double) -> Script:
+    """Runs a script about the folder ``backup``."""
+    return lambda name: double.script(name, str(volumes.with_name("backup")), VOLUMES=str(volumes))
 
 
-def test_what_was_saved_comes_back_over_what_is_there(volumes: Path) -> None:
-    done = script("backup.sh", volumes)
+def test_what_was_saved_comes_back_over_what_is_there(volumes: Path, script: Script) -> None:
+    done = script("backup.sh")
     assert done.returncode == 0, done.stderr
     assert {path.name for path in volumes.with_name("backup").iterdir()} == {
         "airflow.dump", "mlflow.dump", "artifacts.tar", "predictions.tar", "SHA256SUMS",
@@ -78,15 +76,15 @@ def test_what_was_saved_comes_back_over_what_is_there(volumes: Path) -> None:
     write(volumes / "predictions/.hidden", "5")
     write(volumes / "mlflow/artifacts/2/later.txt", "later")
     (volumes / "predictions/demand/2026-11-25/demand-v7-00000001.csv").unlink()
-    done = script("restore.sh", volumes)
+    done = script("restore.sh")
     assert done.returncode == 0, done.stderr
     assert held(volumes) == FILES
     assert (volumes / "restored-mlflow").read_text() == "dump of mlflow\n"
 
 
-def test_a_pointer_that_is_renewed_meanwhile_names_what_is_in_the_backup(volumes: Path) -> None:
+def test_a_pointer_that_is_renewed_meanwhile_names_what_is_in_the_backup(volumes: Path, script: Script) -> None:
     """The archive begins with the pointers, and their first copy is the one that comes back."""
-    script("backup.sh", volumes)
+    script("backup.sh")
     archive = volumes.with_name("backup") / "predictions.tar"
     with tarfile.open(archive) as saved:
         assert set(saved.getnames()[:2]) == POINTERS
@@ -98,28 +96,28 @@ def test_a_pointer_that_is_renewed_meanwhile_names_what_is_in_the_backup(volumes
     lines = [line for line in sums.read_text().splitlines() if archive.name not in line]
     digest = hashlib.sha256(archive.read_bytes()).hexdigest()
     sums.write_text("\n".join([*lines, f"{digest}  {archive.name}", ""]))
-    assert script("restore.sh", volumes).returncode == 0
+    assert script("restore.sh").returncode == 0
     assert held(volumes) == FILES
 
 
-def test_a_stack_that_has_not_predicted_is_saved_too(volumes: Path) -> None:
+def test_a_stack_that_has_not_predicted_is_saved_too(volumes: Path, script: Script) -> None:
     names = [volumes / name for name in FILES if name.startswith("predictions/")]
     for file in names:
         file.unlink()
-    assert script("backup.sh", volumes).returncode == 0
-    assert script("restore.sh", volumes).returncode == 0
+    assert script("backup.sh").returncode == 0
+    assert script("restore.sh").returncode == 0
     assert set(held(volumes)) == {name for name in FILES if not name.startswith("predictions/")}
 
 
-def test_a_backup_without_predictions_leaves_those_that_are_there(volumes: Path) -> None:
-    script("backup.sh", volumes)
+def test_a_backup_without_predictions_leaves_those_that_are_there(volumes: Path, script: Script) -> None:
+    script("backup.sh")
     backup = volumes.with_name("backup")
     (backup / "predictions.tar").unlink()
-    assert script("restore.sh", volumes).returncode == 1, "it was there when the backup was made"
+    assert script("restore.sh").returncode == 2, "it was there when the backup was made"
     sums = (backup / "SHA256SUMS").read_text().splitlines(keepends=True)
     (backup / "SHA256SUMS").write_text("".join(line for line in sums if "predictions" not in line))
     write(volumes / "predictions/demand/latest.json", "2026-11-27")
-    assert script("restore.sh", volumes).returncode == 0
+    assert script("restore.sh").returncode == 0
     assert held(volumes) == FILES | {"predictions/demand/latest.json": "2026-11-27"}
 
 

@@ -269,11 +269,6 @@ def test_a_configuration_that_is_wrong(
     assert "runner" in lines(capsys)["configuration"]
 
 
-def test_make_smoke_runs_it_in_a_worker() -> None:
-    shown = subprocess.run(["make", "-n", "smoke"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    assert "exec -T worker python /opt/retrain/include/deploy/smoke.py" in shown
-
-
 def test_what_has_just_been_started_is_given_time(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -9,7 +9,9 @@ from mlflow import MlflowClient
 
 from include.lifecycle.errors import GateFailedError, TransitionRefusedError
 from include.lifecycle.registry import ModelRegistry
+from include.lifecycle.review import QUICK_WORDS
 from include.lifecycle.reviewed import Reviewed
+from include.lifecycle.tags import QUICK, TRUE
 from include.rossmann import people
 from include.rossmann.cli import app, run_cli
 from include.rossmann.config import RossmannConfig, load_config
@@ -38,6 +40,7 @@ def registry_of(config: RossmannConfig) -> ModelRegistry:
 def test_the_review_of_a_retrain(validated: Retrain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = configured(tmp_path, monkeypatch)
     registry, model, client = registry_of(config), config.lifecycle.model, MlflowClient()
+    client.set_model_version_tag(model, str(validated.version), QUICK, TRUE)
     registry.stage(model, validated.version)
     with pytest.raises(TransitionRefusedError, match="was not reviewed"):
         people.promote(config, None, "looks right")
@@ -49,6 +52,8 @@ def test_the_review_of_a_retrain(validated: Retrain, tmp_path: Path, monkeypatch
     page = Path(client.download_artifacts(run_id, path, str(tmp_path))).read_bytes()
     assert hashlib.sha256(page).hexdigest() == said.page
     assert b"<script" not in page
+    assert page.count(QUICK_WORDS.encode()) == 1, "for who reads the page; the ledger keeps what was compared"
+    assert QUICK_WORDS not in said.headline
     kept = {Path(item.path).name for item in client.list_artifacts(run_id, path.rpartition("/")[0])}
     assert {"review.html", "review.json", "slices-error-by-weekday.png"} <= kept
     run = client.get_run(run_id)

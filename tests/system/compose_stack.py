@@ -125,28 +125,27 @@ class ComposeStack:
         assert not check or done.returncode == 0, f"{arguments}: {done.stdout[-2000:]}{done.stderr[-3000:]}"
         return done.stdout
 
-    def script(self, name: str, *arguments: str) -> str:
-        variables = {**os.environ, "COMPOSE": " ".join(self.command)}
+    def script(self, name: str, *arguments: str, check: bool = True, **variables: str) -> str:
+        """Run a script of include/deploy, as make does."""
         command = [str(PROJECT / "include/deploy" / name), *arguments]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=PROJECT, env=variables)
-        assert done.returncode == 0, f"{name}: {done.stdout[-2000:]}{done.stderr[-3000:]}"
+        done = subprocess.run(
+            command, capture_output=True, text=True, check=False, cwd=PROJECT,
+            env={**os.environ, "COMPOSE": " ".join(self.command), **variables},
+        )  # fmt: skip
+        assert not check or done.returncode == 0, f"{name}: {done.stdout[-2000:]}{done.stderr[-3000:]}"
         return done.stdout
 
     def up(self, **variables: str) -> None:
-        self.compose("up", "-d", "--scale", f"worker={WORKERS}", **variables)
+        self.script("stack.sh", "up", WORKERS_UP=str(WORKERS), **variables)
         self.wait("the DAGs", lambda: self.api.dag(DAG_ID) and self.api.dag(ROLLBACK))
 
     def down(self, *arguments: str) -> None:
         """Stop it as ``make down`` does; with ``-v`` its volumes go too."""
-        self.script("down.sh", *arguments)
+        self.script("stack.sh", "down", *arguments)
 
     def make_users(self) -> None:
         """Make PERSONS, as ``make users`` does."""
-        script = ["init", "python", "/opt/retrain/include/deploy/users.py"]
-        said = self.compose(
-            "run", "--rm", "-T", "--no-deps", "-e", "AIRFLOW__LOGGING__LOGGING_LEVEL=ERROR", *script,
-            *(f"{name}:{role}" for name, role in PERSONS.items()),
-        )  # fmt: skip
+        said = self.script("stack.sh", "users", *(f"{name}:{role}" for name, role in PERSONS.items()))
         words = [line.split() for line in said.splitlines()]
         self.passwords = {name: password for name, role, password in words if PERSONS.get(name) == role}
         assert set(self.passwords) == set(PERSONS), said

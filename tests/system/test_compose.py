@@ -23,12 +23,12 @@ from mlflow import MlflowClient
 
 from include.local_stack.airflow_api import AirflowApi
 from include.local_stack.errors import ApiError
-from include.local_stack.stack import APPROVAL_TASK, DAG_ID
+from include.local_stack.stack import APPROVAL_TASK, DAG_ID, PROJECT
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(2400)]
 
 ANONYMOUS = "anonymous"
-RECORDED = "rows.csv"
+RECORDED = ".run-rows.csv"
 SEE, TRIGGER, MARK, ANSWER, ROLL_BACK, PAGE = "see", "trigger", "mark approval", "answer", "roll back", "model page"
 MENU = "menu of the models"
 STAGE, READ, WRITE = "MLflow stage", "read artifact", "write artifact"
@@ -172,17 +172,11 @@ def artifacts(stack: ComposeStack) -> dict[str, float]:
 
 
 def test_a_prediction_in_a_container_says_which_version_made_it(compose: ComposeStack, first: str) -> None:
-    environment = {
-        "MLFLOW_TRACKING_URI": "http://mlflow:5000",
-        "MLFLOW_TRACKING_USERNAME": "pipeline",
-        "MLFLOW_TRACKING_PASSWORD": compose.values["MLFLOW_PIPELINE_PASSWORD"],
-        "RETRAIN_DATA_REGISTRY": compose.values["DATA_REGISTRY"],
-    }
-    words = ["run", "--rm", "--network", f"{compose.project}-pipeline", "--read-only", "--tmpfs", "/tmp"]
-    for name, value in environment.items():
-        words += ["-e", f"{name}={value}"]
-    command = f"python -m include.rossmann predict --output /tmp/{RECORDED} >&2 && cat /tmp/{RECORDED}"
-    header, *rows = docker(*words, "rossmann-trainer", "sh", "-c", command).splitlines()
+    try:
+        compose.script("stack.sh", "cli", "predict", "--output", RECORDED)
+        header, *rows = (PROJECT / RECORDED).read_text().splitlines()
+    finally:
+        (PROJECT / RECORDED).unlink(missing_ok=True)
     assert len(rows) > 0
     assert {row.split(",")[header.split(",").index("ModelVersion")] for row in rows} == {"1"}
 
@@ -223,11 +217,10 @@ def test_backup_destroy_restore(compose: ComposeStack, first: str, tmp_path: Pat
 
 
 def test_the_smoke_check_names_what_is_away(compose: ComposeStack, first: str) -> None:
-    smoke = ("exec", "-T", "worker", "python", "/opt/retrain/include/deploy/smoke.py")
-    assert "FAILED" not in compose.compose(*smoke)
+    assert "FAILED" not in compose.script("stack.sh", "smoke")
     docker("stop", "-t", "1", compose.container("engine"))
     try:
-        lines = compose.compose(*smoke, check=False).splitlines()
+        lines = compose.script("stack.sh", "smoke", check=False).splitlines()
     finally:
         docker("start", compose.container("engine"))
     failed = [line for line in lines if line.startswith("FAILED")]

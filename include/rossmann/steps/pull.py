@@ -8,12 +8,13 @@ from typing import Any
 import pandas as pd
 
 from include.lifecycle.errors import BadInputError
+from include.lifecycle.tags import QUICK
 from include.rossmann.config import RossmannConfig
 from include.rossmann.data.load import read_future, read_store, read_train
 from include.rossmann.data.pull import PulledData, pull_revision
 from include.rossmann.data.schema import check_data
 from include.rossmann.dataset import SOURCE_FILE, Dataset, save_dataset
-from include.rossmann.tracking import BACKTEST_TAG, ORIGINS_TAG, QUICK_TAG, Origin, RetrainRun, connect, write_json
+from include.rossmann.tracking import BACKTEST_TAG, ORIGINS_TAG, Origin, RetrainRun, connect, write_json
 from include.rossmann.versions import code_version, library_versions
 
 log = logging.getLogger(__name__)
@@ -58,7 +59,7 @@ def pull(
             | {f"version_{name}": value for name, value in library_versions().items()},
             metrics={"data_rows": len(dataset.train), "data_stores": len(dataset.stores)},
             tags={
-                QUICK_TAG: str(quick).lower(),
+                QUICK: str(quick).lower(),
                 ORIGINS_TAG: str(origins),
                 BACKTEST_TAG: str(backtest_only).lower(),
                 "training.end": str(dataset.end.date()),

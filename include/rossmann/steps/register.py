@@ -161,6 +161,9 @@ def registered(client: MlflowClient, model: str, key: str, content: str) -> Mode
 
 def ensure_model(client: MlflowClient, config: RossmannConfig) -> None:
     """Create the registered model unless there is one."""
+    # asked first: a name that is taken is an error in the database's log
+    if client.search_registered_models(f"name = '{config.lifecycle.model}'", max_results=1):
+        return
     try:
         client.create_registered_model(
             config.lifecycle.model,

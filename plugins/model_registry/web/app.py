@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import quote
@@ -14,6 +14,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, Response
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from include.lifecycle.decisions import Door
 from include.lifecycle.keys import Keyring
 from model_registry.web import PREFIX, ModelPages
 from model_registry.web.access import may_see, readable_dags
@@ -235,6 +236,12 @@ def _words(key: str) -> str:
     return key.replace("_", " ").replace("rmspe", "RMSPE").replace("cv ", "CV ")
 
 
+def _known(named: Sequence[str]) -> str:
+    """Return how a user is known and through which door a decision came, each once."""
+    source, door = _words(named[0]), Door(named[1]).words
+    return door if source.casefold() == door.casefold() else f"{source}, {door}"
+
+
 TEMPLATES = Environment(
     loader=FileSystemLoader(HERE / "templates"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
     lstrip_blocks=True,
@@ -244,6 +251,8 @@ TEMPLATES.filters |= {
     "span": _span,
     "number": _number,
     "words": _words,
+    "door": lambda door: Door(door).words,
+    "known": _known,
     "quoted": lambda text: quote(str(text), safe=""),
 }
 

@@ -8,9 +8,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from include.lifecycle.decisions import Door
 from include.lifecycle.events import Event
-from include.lifecycle.stages import ARCHIVED, NONE, STAGING
 from model_registry.web import PREFIX, monitoring_page, review_page
 from model_registry.web.waits import Wait
 
@@ -43,7 +41,10 @@ class Content:
             "model": found.model,
             "problem": None,
             "live": self._live(found.live) if found.live else None,
-            "waiting": [{"version": item.version, "since": item.since} for item in found.waiting],
+            "waiting": [
+                {"version": item.version, "since": item.since, "only_a_try": item.shown.info.quick}
+                for item in found.waiting
+            ],
             "warnings": list(found.warnings),
             "verified": not found.ledger.problems,
             "events": len(found.ledger.events),
@@ -141,10 +142,13 @@ class Content:
         row = event.as_row()
         dag_id, run_id = row.pop("dag_id"), row.pop("run_id")
         run = self._run(dag_id, run_id) if dag_id and run_id else None
-        return {**row, "time": event.time, "decided": event.decided, "event": label(event), "run": run}
+        return {**row, "time": event.time, "decided": event.decided, "event": event.what, "run": run}
 
     def _shown(self, shown: "Shown | None") -> dict[str, Any]:
+        from include.lifecycle.review import QUICK_WORDS
+
         return {
+            "only_a_try": QUICK_WORDS if shown and shown.info.quick else None,
             "url": shown.url if shown else None,
             "gate": shown.gate if shown else {},
             "metrics": dict(shown.metrics) if shown else {},
@@ -161,17 +165,6 @@ class Content:
 
     def _task_url(self, run: tuple[str, str], wait: Wait) -> str:
         return f"{self._run_url(*run)}/tasks/{quote(wait.task_id, safe='')}"
-
-
-def label(event: Event) -> str:
-    """Return what happened in an event, in a word or two."""
-    if event.is_promotion:
-        if event.door is Door.OUTSIDE:
-            return "moved by hand"
-        return "rolled back" if event.from_stage == ARCHIVED else "promoted"
-    if event.moved:
-        return {STAGING: "staged", NONE: "superseded"}.get(event.to_stage, event.to_stage.lower())
-    return str(event.outcome)
 
 
 def plain(value: Any) -> Any:
