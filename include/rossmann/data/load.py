@@ -8,16 +8,15 @@ import logging
 import lzma
 import re
 import zlib
-from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
 from include.lifecycle.errors import BadInputError
+from include.rossmann.forecaster.values import A_DAY, Column, Mask, days_of, holiday_codes, numbers_of
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +26,6 @@ SHOWN = 3
 
 Kind = Literal["flag", "small", "store", "count", "measure", "number", "date", "code", "text"]
 Columns = dict[str, Kind]
-Column: TypeAlias = "pd.Series[Any]"
 
 TRAIN: Columns = {
     "Store": "store",
@@ -62,10 +60,6 @@ FUTURE_OPTIONAL: Columns = {
 }
 
 WHOLE: dict[Kind, str] = {"flag": "int8", "small": "int8", "store": "int32", "count": "int32"}
-FIRST_YEAR, LAST_YEAR = 1900, 2200
-DAY = r"\d{4}-?\d{2}-?\d{2}"
-"""How a text of a day begins: a month alone is none."""
-OFFSET = r"(:\d{2}(?:\.\d+)?)\s?(?:Z|[+-]\d{2}(?::?\d{2})?)$"
 FILE = "file"
 """Name of the frame attribute that keeps the file's name, for the checks that come later."""
 
@@ -197,7 +191,7 @@ def _typed(raw: pd.DataFrame, path: Path, required: Columns, optional: Columns) 
     return frame
 
 
-def _lines(column: Column, wrong: npt.NDArray[np.bool_], header_lines: int) -> str:
+def _lines(column: Column, wrong: Mask, header_lines: int) -> str:
     """Name the first lines that are wrong, with what they hold."""
     positions = np.flatnonzero(wrong)
     shown = ", ".join(
@@ -215,23 +209,22 @@ def _shown(value: object) -> str:
     return text if len(text) <= 40 else text[:39] + "…"
 
 
-def _convert(column: Column, kind: Kind) -> tuple[Column, npt.NDArray[np.bool_], str]:
+def _convert(column: Column, kind: Kind) -> tuple[Column, Mask, str]:
     """Return the column in its type, which values did not fit, and what would have."""
     if kind == "date":
-        return _dates(column)
+        return *days_of(column), A_DAY
     if kind == "code":
-        text = _holiday_codes(column)
-        return text, column.isna().to_numpy(), "0, a, b or c"
+        return holiday_codes(column), column.isna().to_numpy(), "0, a, b or c"
     if kind == "text":
         return column.astype("str").where(column.notna(), None), np.zeros(len(column), dtype=bool), "text"
-    numbers = pd.to_numeric(column, errors="coerce").astype("float64")
-    unreadable = (numbers.isna() & column.notna()).to_numpy() | np.isinf(numbers.to_numpy())
+    found, unreadable = numbers_of(column)
+    numbers = pd.Series(found, index=column.index)
     if kind in ("number", "measure"):
         return numbers, unreadable, "a number or nothing"
-    wrong = unreadable | numbers.isna().to_numpy()
+    wrong = np.isnan(found)
     limits = np.iinfo(WHOLE[kind])
-    outside = ~wrong & ~((numbers >= limits.min) & (numbers <= limits.max)).to_numpy()
-    whole = (numbers == np.floor(numbers)).to_numpy() | wrong
+    outside = ~wrong & ~((found >= limits.min) & (found <= limits.max))
+    whole = wrong | (found == np.floor(found))
     if kind == "count":
         if whole.all() or wrong.any():
             return _as(numbers, wrong | outside, "int32"), wrong | outside, f"a number up to {limits.max}"
@@ -240,45 +233,5 @@ def _convert(column: Column, kind: Kind) -> tuple[Column, npt.NDArray[np.bool_],
     return _as(numbers, wrong, WHOLE[kind]), wrong, "a whole number"
 
 
-def _as(numbers: Column, wrong: npt.NDArray[np.bool_], dtype: str) -> Column:
+def _as(numbers: Column, wrong: Mask, dtype: str) -> Column:
     return numbers if wrong.any() else numbers.astype(dtype)  # type: ignore[call-overload]
-
-
-def _dates(column: Column) -> tuple[Column, npt.NDArray[np.bool_], str]:
-    expected = f"a day such as 2015-06-19, from {FIRST_YEAR} to {LAST_YEAR}"
-    if _is_text(column):
-        codes, found = pd.factorize(column)
-        texts = pd.Series(found, dtype="object").astype("str").str.strip()
-        whole = texts.str.match(DAY)
-        # a year across daylight saving has two offsets; its days are those of the clock on the wall
-        parsed = pd.to_datetime(
-            texts.where(whole).str.replace(OFFSET, r"\1", regex=True), errors="coerce", format="ISO8601"
-        )
-        dates = pd.Series(parsed.reindex(codes).to_numpy(), index=column.index)
-    elif pd.api.types.is_datetime64_any_dtype(column):
-        dates = column.dt.tz_localize(None) if column.dt.tz is not None else column
-    else:
-        return column, np.ones(len(column), dtype=bool), expected
-    wrong = (dates.isna() | (dates != dates.dt.normalize()) | ~dates.dt.year.between(FIRST_YEAR, LAST_YEAR)).to_numpy()
-    return dates.astype("datetime64[ns]") if not wrong.any() else dates, wrong, expected
-
-
-def _is_text(column: Column) -> bool:
-    return pd.api.types.is_string_dtype(column) or pd.api.types.is_object_dtype(column)
-
-
-def _holiday_codes(column: Column) -> Column:
-    """StateHoliday as text: a file may hold 0 as a number, and then its reader makes it 0 or 0.0."""
-    codes = {value: _holiday_code(value) for value in _distinct(column)}
-    return column.map(codes).astype("str")
-
-
-def _distinct(column: Column) -> Iterable[object]:
-    return column.dropna().unique()
-
-
-def _holiday_code(value: object) -> str:
-    if isinstance(value, int | float | np.number) and value == 0:
-        return "0"
-    text = str(value).strip()
-    return "0" if text == "0.0" else text

@@ -18,6 +18,7 @@ from zoneinfo import ZoneInfo
 import mlflow.pyfunc
 import numpy as np
 import pandas as pd
+from mlflow.exceptions import MlflowException
 
 from include.lifecycle.errors import BadInputError, RetrainError
 from include.lifecycle.registry import ModelRegistry
@@ -242,8 +243,8 @@ def forecast_loaded(model: Any, version: VersionInfo, rows: pd.DataFrame, datase
         log.info("Giving %d rows of history after %s to the model", newer, trained_until.date())
     try:
         result = model.predict(given)
-    except ValueError as error:
-        # the model's own input errors name store, date or column; MLflow's name the column
+    except (ValueError, MlflowException) as error:
+        # the model's own sentence names store, date or column; MLflow's, of an older version with types, the column
         raise BadInputError(f"{version.model} version {version.version} cannot forecast this input: {error}") from error
     return pd.DataFrame(result)
 
