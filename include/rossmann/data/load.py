@@ -14,6 +14,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from include.lifecycle.errors import BadInputError
 from include.rossmann.forecaster.values import A_DAY, Column, Mask, days_of, holiday_codes, numbers_of
@@ -24,7 +25,7 @@ SUFFIXES = (".csv", ".csv.xz", ".csv.gz", ".parquet")
 SHOWN = 3
 """How many offending lines an error names."""
 
-Kind = Literal["flag", "small", "store", "count", "measure", "number", "date", "code", "text"]
+Kind = Literal["exact", "flag", "small", "store", "count", "measure", "number", "date", "code", "text"]
 Columns = dict[str, Kind]
 
 TRAIN: Columns = {
@@ -52,7 +53,7 @@ STORE: Columns = {
 }
 FUTURE: Columns = {"Store": "store", "Date": "date", "Promo": "flag", "StateHoliday": "code", "SchoolHoliday": "flag"}
 FUTURE_OPTIONAL: Columns = {
-    "Id": "count",
+    "Id": "exact",
     "DayOfWeek": "small",
     "Open": "number",  # may be missing in some rows
     "Sales": "measure",  # rows with sales are newer history
@@ -60,6 +61,8 @@ FUTURE_OPTIONAL: Columns = {
 }
 
 WHOLE: dict[Kind, str] = {"flag": "int8", "small": "int8", "store": "int32", "count": "int32"}
+ID = "Id"
+"""What the asker calls a row: comes back as it was given."""
 FILE = "file"
 """Name of the frame attribute that keeps the file's name, for the checks that come later."""
 
@@ -91,7 +94,7 @@ def read_future(path: Path) -> pd.DataFrame:
     :param path: file with one row a store and day; it may carry Id, DayOfWeek, Open, and Sales and Customers
         where rows are newer history
     :return: the columns of ``FUTURE`` and those of ``FUTURE_OPTIONAL`` that the file has; Open, Sales and
-        Customers are float64, NaN where missing
+        Customers are float64, NaN where missing; Id is what it is in the file, whole numbers or text of Arrow
     :raises BadInputError: names file, lines, what was found and expected
     """
     return _typed(_read(path), path, FUTURE, FUTURE_OPTIONAL)
@@ -103,11 +106,14 @@ def _read(path: Path) -> pd.DataFrame:
         raise BadInputError(f"{path.name}: expected a file that ends in {', '.join(SUFFIXES)}")
     try:
         if path.suffix == ".parquet":
-            return _without_index(pd.read_parquet(path))
+            return _with_exact_ids(_without_index(pd.read_parquet(path)), path)
         compression: Literal["xz", "gzip"] | None = {".xz": "xz", ".gz": "gzip"}.get(path.suffix)  # type: ignore[assignment]
         table = pd.read_csv(
             path,
             dtype={"StateHoliday": "str", "Date": "str"},
+            converters={
+                ID: "'{}".format
+            },  # what a converter returns may still be taken for NA; nothing is behind a mark
             compression=compression,
             encoding="utf-8-sig",  # Excel writes a byte order mark
             skip_blank_lines=False,  # else line numbers in messages would not be those of the file
@@ -116,6 +122,8 @@ def _read(path: Path) -> pd.DataFrame:
         if not isinstance(table.index, pd.RangeIndex):  # pandas took what a line has beyond the header as row names
             fields = len(table.columns)
             raise BadInputError(f"{path.name}: line 2 has {fields + table.index.nlevels} fields, the header {fields}")
+        if ID in table:
+            table[ID] = _exact_texts(table[ID])
         return table.dropna(how="all")  # blank lines; the index still counts them
     except FileNotFoundError:
         raise BadInputError(f"there is no file {path}") from None
@@ -141,6 +149,24 @@ def _without_index(table: pd.DataFrame) -> pd.DataFrame:
     """Return a table that counts its rows; names of rows that Parquet kept are columns, or nothing."""
     named = [name for name in table.index.names if name is not None and name not in table.columns]
     return table.reset_index(level=named).reset_index(drop=True) if named else table.reset_index(drop=True)
+
+
+def _exact_texts(texts: Column) -> Column:
+    """Return marked fields of a CSV file as they stand there: whole numbers where that changes none, else text."""
+    texts = texts.str[1:]
+    missing = texts == ""
+    if (missing | texts.str.fullmatch(r"0|-?[1-9]\d{0,17}")).all():
+        return texts.astype("int64") if not missing.any() else texts.mask(missing).astype(pd.ArrowDtype(pa.int64()))
+    return texts.mask(missing).astype(pd.ArrowDtype(pa.string()))
+
+
+def _with_exact_ids(table: pd.DataFrame, path: Path) -> pd.DataFrame:
+    """Return a table of a Parquet file with the ids in Arrow's type: pandas makes floats of whole numbers with gaps."""
+    if list(table.columns).count(ID) == 1 and ID in pq.read_schema(path).names:
+        ids = pq.read_table(path, columns=[ID]).column(ID)
+        if ids.null_count or not pa.types.is_signed_integer(ids.type):
+            table[ID] = pd.Series(pd.arrays.ArrowExtensionArray(ids), index=table.index)
+    return table
 
 
 def _damaged(path: Path, error: BaseException) -> BadInputError:
@@ -211,6 +237,8 @@ def _shown(value: object) -> str:
 
 def _convert(column: Column, kind: Kind) -> tuple[Column, Mask, str]:
     """Return the column in its type, which values did not fit, and what would have."""
+    if kind == "exact":
+        return column, np.zeros(len(column), dtype=bool), "anything"
     if kind == "date":
         return *days_of(column), A_DAY
     if kind == "code":

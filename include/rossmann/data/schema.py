@@ -160,6 +160,15 @@ def check_data(
     return _gaps(train, _file(train, "train")) + _ended(train, newest, _file(train, "train")) + warnings
 
 
+def check_future(rows: pd.DataFrame) -> None:
+    """Check rows to forecast by themselves.
+
+    :param rows: as ``read_future`` returns them
+    :raises DataCheckError: names the file, a few rows, what was found and what was expected
+    """
+    _raise_any({"future": rows}, {"future": _schema_problems("future", rows)})
+
+
 def _file(table: pd.DataFrame, name: str) -> str:
     return str(table.attrs.get(FILE, name))
 

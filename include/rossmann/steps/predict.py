@@ -33,6 +33,7 @@ from include.retraining.predict.publish import Output, Publication, pointer_name
 from include.retraining.predict.retention import Kept, remove_old
 from include.rossmann.config import RossmannConfig
 from include.rossmann.data.load import read_future
+from include.rossmann.data.schema import check_future
 from include.rossmann.dataset import Dataset
 from include.rossmann.model import with_newer_history
 from include.rossmann.prediction_request import PredictionRequest
@@ -141,6 +142,7 @@ def read_rows(config: RossmannConfig, request: PredictionRequest) -> Rows:
         dataset, pulled = pull_dataset(config, revision, Path(folder) / "pulled")
         if path is not None:
             asked = read_future(path)
+            check_future(asked)
         elif dataset.future is not None:
             asked, path, name = dataset.future, pulled.files["future"].path, pulled.files["future"].repo_path
         else:
@@ -265,5 +267,5 @@ def prediction_table(rows: pd.DataFrame, forecast: pd.DataFrame, version: int) -
     table["Sales"] = table["Sales"].round(2)
     table["ModelVersion"] = version
     if "Id" in asked:
-        table.insert(0, "Id", asked["Id"].to_numpy())
+        table.insert(0, "Id", asked["Id"].array)
     return table
