@@ -41,7 +41,19 @@ def parse_yaml(text: str, source: str) -> Any:
 
 
 class _OnceLoader(yaml.SafeLoader):
-    """A safe loader for which a key that stands twice in a mapping is an error: PyYAML takes the last one."""
+    """A safe loader for which a key that stands twice in a mapping is an error: PyYAML takes the last one.
+
+    A value that its tag does not fit is one as well, where PyYAML lets through what Python says of it.
+    """
+
+    def construct_object(self, node: Any, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep)
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+            kind = node.tag.rpartition(":")[2]
+            raise yaml.constructor.ConstructorError(
+                None, None, f"line {node.start_mark.line + 1}: {one_line(str(node.value), 40)!r} is no {kind}"
+            ) from error
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         # here, before merge keys (<<) bring in keys that may be there already

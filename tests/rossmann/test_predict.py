@@ -22,6 +22,7 @@ from mlflow import MlflowClient
 
 from include.lifecycle.errors import BadInputError, VersionNotFoundError
 from include.lifecycle.registry import ModelRegistry
+from include.lifecycle.text import storable
 from include.retraining.predict.formats import Facts, render, sha256, stamped
 from include.rossmann.config import RossmannConfig, load_config
 from include.rossmann.data.load import read_future
@@ -30,6 +31,7 @@ from include.rossmann.prediction_run import ARTIFACT
 from include.rossmann.steps import predict as step
 from include.rossmann.steps.predict import predict
 from include.rossmann.tracking import Origin
+from tests.hostile import HOSTILE
 from tests.rossmann.conftest import Retrain, write_config
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -172,6 +174,19 @@ def test_the_same_prediction_by_hand_is_the_same_bytes(config: RossmannConfig, t
     assert read["c.csv.gz"] == read["d.csv.gz"]
     assert read["e.parquet"] == read["f.parquet"]
     assert len(runs()) == 6
+
+
+@pytest.mark.parametrize("name", [" ".join(HOSTILE.values()), "x" * 5000, "scheduled/../../x", " ", "'"])
+def test_a_run_of_any_name_is_recorded_and_found_again(config: RossmannConfig, place: Path, name: str) -> None:
+    origin = replace(NIGHT, dag_run_id=storable(name))
+    result = predict(config, USUAL, origin)
+    assert pointer(place)["run"] == storable(name)
+    (run,) = runs()
+    assert run.info.run_id == result["prediction_run_id"]
+    assert {path.parent for path in place.rglob("*.parquet")} == {place / MODEL / "2026-11-26"}
+    (table,) = (pd.read_parquet(path) for path in place.rglob("*.parquet"))
+    assert set(table["RunId"]) == {storable(name)}
+    assert predict(config, USUAL, origin)["prediction_run_id"] == run.info.run_id
 
 
 def once_chosen(monkeypatch: pytest.MonkeyPatch, event: Callable[[], None]) -> list[int]:

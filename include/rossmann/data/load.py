@@ -3,7 +3,6 @@
 What cannot be read ends as one sentence that names file, line, what was found and what was expected.
 """
 
-import gzip
 import logging
 import lzma
 import re
@@ -128,7 +127,7 @@ def _read(path: Path) -> pd.DataFrame:
     except FileNotFoundError:
         raise BadInputError(f"there is no file {path}") from None
     except OSError as error:
-        if isinstance(error, gzip.BadGzipFile | pa.ArrowException):
+        if error.errno is None or isinstance(error, pa.ArrowException):  # not the system's: what is in the file
             raise _damaged(path, error) from error
         raise BadInputError(f"cannot read {path}: {error.strerror or error}") from error
     except pd.errors.EmptyDataError:

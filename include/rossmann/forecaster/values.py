@@ -84,6 +84,8 @@ def holiday_codes(column: Column) -> Column:
     """Return StateHoliday as text: a file may hold 0 as a number, and then its reader makes it 0 or 0.0."""
     if pd.api.types.is_object_dtype(column):
         return column.map(_holiday_code).astype("str")
+    if column.dtype.kind == "f":
+        column = column.astype("float64")  # pandas has no index of halves
     return column.map({value: _holiday_code(value) for value in column.dropna().unique()}).astype("str")
 
 
