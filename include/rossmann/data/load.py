@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from include.lifecycle.errors import BadInputError
+from include.lifecycle.text import one_line
 from include.rossmann.forecaster.values import A_DAY, Column, Mask, days_of, holiday_codes, numbers_of
 
 log = logging.getLogger(__name__)
@@ -141,7 +142,7 @@ def _read(path: Path) -> pd.DataFrame:
     except (EOFError, lzma.LZMAError, zlib.error, pa.ArrowException) as error:
         raise _damaged(path, error) from error
     except ValueError as error:
-        raise BadInputError(f"{path.name}: cannot be read as a table: {_one_line(error)}") from error
+        raise BadInputError(f"{path.name}: cannot be read as a table: {one_line(str(error), 200)}") from error
 
 
 def _without_index(table: pd.DataFrame) -> pd.DataFrame:
@@ -170,7 +171,9 @@ def _with_exact_ids(table: pd.DataFrame, path: Path) -> pd.DataFrame:
 
 def _damaged(path: Path, error: BaseException) -> BadInputError:
     kind = {".xz": "xz", ".gz": "gzip", ".parquet": "Parquet"}.get(path.suffix, "CSV")
-    return BadInputError(f"{path.name}: damaged or cut short, expected a complete {kind} file ({_one_line(error)})")
+    return BadInputError(
+        f"{path.name}: damaged or cut short, expected a complete {kind} file ({one_line(str(error), 200)})"
+    )
 
 
 def _parser_message(text: str) -> str:
@@ -180,11 +183,7 @@ def _parser_message(text: str) -> str:
     found = re.search(r"EOF inside string starting at row (\d+)", text)
     if found:
         return f"line {int(found[1]) + 1} opens a quote that is never closed: the file is damaged or cut short"
-    return f"cannot be read as a table: {_one_line(text)}"
-
-
-def _one_line(text: object) -> str:
-    return " ".join(str(text).split())[:200]
+    return f"cannot be read as a table: {one_line(text, 200)}"
 
 
 def _typed(raw: pd.DataFrame, path: Path, required: Columns, optional: Columns) -> pd.DataFrame:
@@ -193,7 +192,7 @@ def _typed(raw: pd.DataFrame, path: Path, required: Columns, optional: Columns) 
     if missing:
         raise BadInputError(
             f"{path.name}: no column {', '.join(missing)}; expected {', '.join(required)},"
-            f" found {', '.join(map(str, raw.columns))}"
+            f" found {one_line(', '.join(map(str, raw.columns)), 1000)}"
         )
     twice = [name for name in required | optional if f"{name}.1" in raw.columns or list(raw.columns).count(name) > 1]
     if twice:
@@ -228,10 +227,9 @@ def _lines(column: Column, wrong: Mask, header_lines: int) -> str:
 
 
 def _shown(value: object) -> str:
-    if pd.isna(value):  # type: ignore[call-overload]
+    if pd.api.types.is_scalar(value) and pd.isna(value):  # type: ignore[call-overload]
         return "missing"
-    text = repr(value.item() if isinstance(value, np.generic) else value)
-    return text if len(text) <= 40 else text[:39] + "…"
+    return one_line(repr(value.item() if isinstance(value, np.generic) else value), 40)
 
 
 def _convert(column: Column, kind: Kind) -> tuple[Column, Mask, str]:

@@ -15,11 +15,14 @@ import pandera.errors
 import pandera.pandas as pa
 
 from include.lifecycle.errors import BadInputError
+from include.lifecycle.text import one_line
 from include.rossmann.data.load import FILE
 from include.rossmann.data.problems import SHOWN, listed, row_names, table_problems
 from include.rossmann.forecaster.values import FIRST_YEAR, HIGHEST_CUSTOMERS, HIGHEST_SALES, LAST_YEAR
 
 HORIZON_DAYS = 42
+LONGEST = 3000
+"""Characters of an error: what stands in a table may be long, and of several lines."""
 STATE_HOLIDAYS = ["0", "a", "b", "c"]
 STORE_TYPES = ["a", "b", "c", "d"]
 ASSORTMENTS = ["a", "b", "c"]
@@ -176,7 +179,7 @@ def _file(table: pd.DataFrame, name: str) -> str:
 def _raise_any(tables: dict[str, pd.DataFrame], problems: dict[str, list[str]]) -> None:
     found = [f"{_file(tables[name], name)}: {listed(problems[name])}" for name in tables if problems[name]]
     if found:
-        raise DataCheckError(". ".join(found))
+        raise DataCheckError(one_line(". ".join(found), LONGEST))
 
 
 def _schema_problems(name: str, table: pd.DataFrame) -> list[str]:

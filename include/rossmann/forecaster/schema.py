@@ -139,6 +139,6 @@ def _refuse_values(column: Column, wrong: Mask, expected: str) -> None:
     if wrong.any():
         position = int(wrong.argmax())
         value = column.iloc[position]
-        shown = repr(value.item() if isinstance(value, np.generic) else value)
+        shown = " ".join(repr(value.item() if isinstance(value, np.generic) else value).split())
         more = f" and {wrong.sum() - 1} more rows" if wrong.sum() > 1 else ""
         raise ForecastInputError(f"wrong {column.name} {shown[:40]} in row {position + 1}{more}: expected {expected}")
