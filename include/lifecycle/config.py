@@ -342,12 +342,26 @@ def validate_section(model: type[Model], content: object, source: str) -> Model:
     except ValidationError as error:
         problems = [
             f"{'.'.join(str(part) for part in problem['loc']) or 'the section'}: {problem['msg']}"
-            f" (found {without_credentials(repr(problem['input'])):.80})"
+            f" (found {_found(problem['loc'], problem['input'])})"
             for problem in error.errors(include_url=False)
         ]
         more = f"; and {len(problems) - MAX_PROBLEMS} more" if len(problems) > MAX_PROBLEMS else ""
         told = "; ".join(one_line(problem) for problem in problems[:MAX_PROBLEMS])
         raise BadInputError(f"configuration {source}: {told}{more}") from error
+
+
+def _found(place: tuple[int | str, ...], value: object) -> str:
+    """Return what was found as everybody may read it.
+
+    What notifiers are given may be secret, and so may what is in a mapping of which something else is wrong.
+    """
+    if "arguments" in place:
+        return f"a {type(value).__name__}, not shown here"
+    if isinstance(value, Mapping):
+        return f"a mapping of {', '.join(map(str, value)) or 'nothing'}"[:80]
+    if isinstance(value, list | tuple) and any(isinstance(item, Mapping | list) for item in value):
+        return f"a list of {len(value)}"
+    return f"{without_credentials(repr(value)):.80}"
 
 
 def load_section(model: type[Model], name: str, path: str | Path | None = None) -> Model:

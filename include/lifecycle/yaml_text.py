@@ -35,9 +35,18 @@ def parse_yaml(text: str, source: str) -> Any:
     try:
         return yaml.load(text, _OnceLoader)  # noqa: S506 - a SafeLoader
     except yaml.YAMLError as error:
-        raise BadInputError(f"{source} is not valid YAML: {one_line(str(error))}") from error
+        raise BadInputError(f"{source} is not valid YAML: {one_line(_problem(error))}") from error
     except RecursionError as error:
         raise BadInputError(f"{source} is nested too deeply") from error
+
+
+def _problem(error: yaml.YAMLError) -> str:
+    """Return what is wrong and where, without the line itself: a password may stand there."""
+    if not isinstance(error, yaml.MarkedYAMLError):
+        return str(error)
+    mark = error.problem_mark or error.context_mark
+    said = ", ".join(filter(None, (error.context, error.problem)))
+    return f"{said}, in line {mark.line + 1}, column {mark.column + 1}" if mark else said
 
 
 class _OnceLoader(yaml.SafeLoader):
