@@ -161,6 +161,12 @@ test-identity: $(STAMP) ## Who decided, and who may: several users under SimpleA
 test-outages: $(STAMP) ## Servers that are away or restarted while approvals wait
 	$(PY) -m pytest -m system tests/system/test_outages.py
 
+EXAMPLES ?= 10000
+
+.PHONY: fuzz
+fuzz: $(STAMP) ## Odd data and configurations, EXAMPLES=10000 of each kind; what is found is kept in tests/fuzz/corpus
+	FUZZ_EXAMPLES=$(EXAMPLES) $(PY) -m pytest -n $(WORKERS) --timeout 0 tests/fuzz
+
 .PHONY: bench
 bench: $(STAMP) ## Times of features, parsing, clicks and waits; races, kills, sixty nights, a ledger of years (an hour)
 	PYTHONPATH=. $(PY) tests/bench/features.py

@@ -24,7 +24,7 @@ from pydantic import (
 from include.lifecycle.containers import ContainerConfig
 from include.lifecycle.errors import BadInputError
 from include.lifecycle.sections import Cron, Positive, Section
-from include.lifecycle.text import without_credentials
+from include.lifecycle.text import one_line, without_credentials
 from include.lifecycle.yaml_text import parse_yaml, read_text
 
 CONFIG_ENV = "RETRAIN_CONFIG"
@@ -34,6 +34,9 @@ DEFAULT_CONFIG = Path(__file__).resolve().parent.parent / "config" / "rossmann.y
 
 MAX_APPROVERS = 2500
 """Characters of a policy's approvers: an entry of the ledger holds 6,000 of everything."""
+
+MAX_PROBLEMS = 10
+"""How many wrong fields one error names."""
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -337,12 +340,28 @@ def validate_section(model: type[Model], content: object, source: str) -> Model:
     try:
         return model.model_validate(content)
     except ValidationError as error:
-        problems = "; ".join(
+        problems = [
             f"{'.'.join(str(part) for part in problem['loc']) or 'the section'}: {problem['msg']}"
-            f" (found {without_credentials(repr(problem['input'])):.80})"
+            f" (found {_found(problem['loc'], problem['input'])})"
             for problem in error.errors(include_url=False)
-        )
-        raise BadInputError(f"configuration {source}: {problems}") from error
+        ]
+        more = f"; and {len(problems) - MAX_PROBLEMS} more" if len(problems) > MAX_PROBLEMS else ""
+        told = "; ".join(one_line(problem) for problem in problems[:MAX_PROBLEMS])
+        raise BadInputError(f"configuration {source}: {told}{more}") from error
+
+
+def _found(place: tuple[int | str, ...], value: object) -> str:
+    """Return what was found as everybody may read it.
+
+    What notifiers are given may be secret, and so may what is in a mapping of which something else is wrong.
+    """
+    if "arguments" in place:
+        return f"a {type(value).__name__}, not shown here"
+    if isinstance(value, Mapping):
+        return f"a mapping of {', '.join(map(str, value)) or 'nothing'}"[:80]
+    if isinstance(value, list | tuple) and any(isinstance(item, Mapping | list) for item in value):
+        return f"a list of {len(value)}"
+    return f"{without_credentials(repr(value)):.80}"
 
 
 def load_section(model: type[Model], name: str, path: str | Path | None = None) -> Model:

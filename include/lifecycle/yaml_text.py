@@ -35,13 +35,34 @@ def parse_yaml(text: str, source: str) -> Any:
     try:
         return yaml.load(text, _OnceLoader)  # noqa: S506 - a SafeLoader
     except yaml.YAMLError as error:
-        raise BadInputError(f"{source} is not valid YAML: {one_line(str(error))}") from error
+        raise BadInputError(f"{source} is not valid YAML: {one_line(_problem(error))}") from error
     except RecursionError as error:
         raise BadInputError(f"{source} is nested too deeply") from error
 
 
+def _problem(error: yaml.YAMLError) -> str:
+    """Return what is wrong and where, without the line itself: a password may stand there."""
+    if not isinstance(error, yaml.MarkedYAMLError):
+        return str(error)
+    mark = error.problem_mark or error.context_mark
+    said = ", ".join(filter(None, (error.context, error.problem)))
+    return f"{said}, in line {mark.line + 1}, column {mark.column + 1}" if mark else said
+
+
 class _OnceLoader(yaml.SafeLoader):
-    """A safe loader for which a key that stands twice in a mapping is an error: PyYAML takes the last one."""
+    """A safe loader for which a key that stands twice in a mapping is an error: PyYAML takes the last one.
+
+    A value that its tag does not fit is one as well, where PyYAML lets through what Python says of it.
+    """
+
+    def construct_object(self, node: Any, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep)
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+            kind = node.tag.rpartition(":")[2]
+            raise yaml.constructor.ConstructorError(
+                None, None, f"line {node.start_mark.line + 1}: {one_line(str(node.value), 40)!r} is no {kind}"
+            ) from error
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         # here, before merge keys (<<) bring in keys that may be there already

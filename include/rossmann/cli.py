@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -21,6 +21,9 @@ from include.lifecycle.errors import BadInputError, GateFailedError, RetrainErro
 from include.lifecycle.statements import IN_AIRFLOW_ENV
 from include.lifecycle.text import one_line, storable, without_credentials
 from include.rossmann.config import Booster, RossmannConfig, load_config
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 log = logging.getLogger("include.rossmann")
@@ -152,8 +155,8 @@ def monitor(
         typer.Option(envvar="RETRAIN_DATA_REVISION", callback=_text, help="Data revision with the actuals"),
     ] = None,
     day: Annotated[
-        datetime | None, typer.Option(envvar="RETRAIN_DAY", formats=["%Y-%m-%d"], help="The night to judge")
-    ] = None,
+        str, typer.Option(envvar="RETRAIN_DAY", help="The night to judge, e.g. 2026-03-01; default: the newest")
+    ] = "",
     run_after: Annotated[
         str | None, typer.Option(envvar="RETRAIN_RUN_AFTER", help="When the run was due; default: now")
     ] = None,
@@ -161,12 +164,10 @@ def monitor(
     dag_run_id: DagRunId = None,
 ) -> None:
     """Judge predictions by what came true: live error, bias, drift, coverage; ask for a retrain where it takes one."""
-    import pandas as pd
-
     from include.rossmann.steps.monitor import monitor as run
     from include.rossmann.tracking import Origin
 
-    night = pd.Timestamp(day) if day is not None else None
+    night = night_of(day)
     origin = Origin(dag_id, dag_run_id, "")
     at = moment(run_after) if run_after else None
     emit(run(load_config(), origin, revision=revision or None, day=night, moment=at))
@@ -474,9 +475,27 @@ def version_number(text: str) -> int | None:
     """
     if not text.strip():
         return None
-    if not re.fullmatch(r"[1-9][0-9]{0,8}", text.strip()):
+    found = re.fullmatch(r"([1-9][0-9]{0,8})(\.0)?", text.strip())  # 7.0 is a whole number to a form
+    if not found:
         raise BadInputError(f"the version must be a whole number from 1, found {one_line(text, 40)!r}")
-    return int(text)
+    return int(found[1])
+
+
+def night_of(text: str) -> "pd.Timestamp | None":
+    """Return the night that a form's field names, None when it was left empty.
+
+    :raises BadInputError: when it is no day, or in no year that data is from
+    """
+    import pandas as pd
+
+    from include.rossmann.forecaster.values import A_DAY, days_of
+
+    if not text.strip():
+        return None
+    days, wrong = days_of(pd.Series([storable(text.strip())]))
+    if wrong.any():
+        raise BadInputError(f"the day must be {A_DAY}, found {one_line(text, 40)!r}")
+    return pd.Timestamp(days.iloc[0])
 
 
 def moment(text: str) -> datetime:

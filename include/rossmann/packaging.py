@@ -21,6 +21,7 @@ from mlflow.pyfunc import log_model
 from mlflow.types import ColSpec, DataType, Schema
 
 from include.rossmann.forecaster import Forecaster
+from include.rossmann.forecaster.schema import OPTIONAL, REQUIRED
 from include.rossmann.versions import folder_digest, library_versions
 
 log = logging.getLogger(__name__)
@@ -36,22 +37,15 @@ mlflow.models.set_model(RossmannModel())
 """
 
 SIGNATURE = ModelSignature(
-    inputs=Schema(
-        [
-            ColSpec(DataType.long, "Store"),
-            ColSpec(DataType.datetime, "Date"),
-            ColSpec(DataType.double, "Open", required=False),
-            ColSpec(DataType.double, "Promo"),
-            ColSpec(DataType.string, "StateHoliday"),
-            ColSpec(DataType.double, "SchoolHoliday"),
-            ColSpec(DataType.double, "Sales", required=False),
-            ColSpec(DataType.double, "Customers", required=False),
-        ]
-    ),
     outputs=Schema(
         [ColSpec(DataType.long, "Store"), ColSpec(DataType.datetime, "Date"), ColSpec(DataType.double, "Sales")]
     ),
 )
+"""What comes out. What goes in is the model's own to check (``forecaster.schema``), as it says in ``INPUTS``: types of
+MLflow would make store 1 of 1.9, 9 January of 01.09.2014 and a day of a time before the model saw them, refuse whole
+numbers where they want others, and refuse every CSV file that is sent to the server."""
+INPUTS = {"required": list(REQUIRED), "optional": list(OPTIONAL)}
+"""Kept with the model, for whoever wants to know what to send."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +92,7 @@ def log_ensemble(
             signature=SIGNATURE,
             input_example=input_example(folders.served),
             pip_requirements=requirements,
-            metadata=dict(metadata),
+            metadata={"inputs": INPUTS, **metadata},
         )
     return info
 

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from airflow.sdk import Context
 from airflow.sdk.exceptions import AirflowFailException
+from airflow.sdk.log import mask_secret
 
 from include.lifecycle.config import NotificationConfig, Occasion
 from include.lifecycle.decisions import UNKNOWN, Door
@@ -200,13 +201,34 @@ def _start(item: NotificationConfig, context: dict[str, Any]) -> threading.Threa
 def _run(item: NotificationConfig, context: dict[str, Any]) -> None:
     """Make the notifier and call it; a new one each time, since rendering changes its fields."""
     try:
+        mask_secret(item.arguments)  # those whose names say that they are secret ...
+        for text in _texts(item.arguments):
+            if "://" in text:  # ... and web hooks: Airflow logs what a notifier raises
+                mask_secret(text)
         module, _, name = item.notifier.rpartition(".")
         notifier: BaseNotifier = getattr(importlib.import_module(module), name)(**item.arguments)
         notifier(cast("Context", context))
     except Exception as error:  # noqa: BLE001 -- whatever a notifier does wrong, the decision holds
-        log.warning("%s failed: %s: %s", item.notifier, type(error).__name__, one_line(str(error)))
+        said = one_line(_without(item.arguments, str(error)))
+        log.warning("%s failed: %s: %s", item.notifier, type(error).__name__, said)
     else:
         log.info("%s was told: %s", item.notifier, context["notification"]["subject"])
+
+
+def _texts(arguments: object) -> list[str]:
+    """Return every text in what a notifier is given."""
+    if isinstance(arguments, Mapping):
+        arguments = list(arguments.values())
+    if isinstance(arguments, list | tuple):
+        return [text for value in arguments for text in _texts(value)]
+    return [arguments] if isinstance(arguments, str) else []
+
+
+def _without(arguments: object, text: str) -> str:
+    """Return a text without what a notifier was given: the URL of a web hook is a secret, and stands in its errors."""
+    for given in sorted(_texts(arguments), key=len, reverse=True):
+        text = text.replace(given, "***") if len(given) > 3 else text
+    return text
 
 
 def _problem(path: str) -> str:

@@ -25,6 +25,18 @@ class Raising(BaseNotifier):
         raise ConnectionError("no mail server here")
 
 
+class Telling(BaseNotifier):
+    """Fails as a client of a web hook does: its error names the address."""
+
+    def __init__(self, url: str, headers: Any = None) -> None:
+        super().__init__()
+        self.url = url
+        self.headers = headers
+
+    def notify(self, context: Any) -> None:
+        raise ConnectionError(f"Max retries exceeded with url: {self.url} ({self.headers})")
+
+
 class Hanging(BaseNotifier):
     def notify(self, context: Any) -> None:
         release.wait(60)

@@ -103,6 +103,22 @@ def test_a_notifier_that_raises_is_logged_and_the_others_are_told(
     assert "nonsense" in caplog.text
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"url": "https://hooks.example.com/T0/Zq7"},
+        {"url": "https://hooks.example.com", "headers": {"Authorization": "Bearer Zq7"}},
+        {"url": "https://hooks.example.com", "headers": ["X-Key", "Zq7-key"]},
+        {"url": "https://bot:Zq7@hooks.example.com"},
+    ],
+)
+def test_what_a_notifier_is_given_is_in_no_log(arguments: dict[str, Any], caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.DEBUG):
+        send(configured("Telling", arguments=arguments))
+    assert "Telling failed: ConnectionError: Max retries exceeded with url: ***" in caplog.text
+    assert "Zq7" not in caplog.text
+
+
 def test_one_that_hangs_is_left_behind(
     told: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -12,7 +12,10 @@ import pytest
 
 from tests.airflow_home import prepare
 
-SECRETS = ("pw-of-mlflow-Zq7", "pw-of-git-Wt9", "key-of-the-remote-Vu6", "9d" * 32)
+SECRETS = (
+    "pw-of-mlflow-Zq7", "pw-of-git-Wt9", "key-of-the-remote-Vu6", "9d" * 32, "token-of-mlflow-Xr4", "web-hook-Yb2",
+    "header-of-a-hook-Mn5", "pw-in-an-address-Kp3", "of-the-worker-Jd8",
+)  # fmt: skip
 STEP = """
 import json, logging, os, sys
 logging.basicConfig(stream=sys.stderr)
@@ -22,19 +25,25 @@ for name, value in os.environ.items():
 print(json.dumps({"ok": True}))
 """
 DAG = """
+import json, pathlib
 import pendulum
 from airflow.sdk import DAG, Param
+from include.lifecycle.config import NotificationConfig
 from model_registry.operators import ModelStageOperator
 from model_registry.rollback import ModelRollbackOperator
 from model_registry.steps import PipelineStepOperator
 
+TOLD = [NotificationConfig(**json.loads(pathlib.Path("CWD/told.json").read_text()))]  # Airflow keeps a DAG's source
 with DAG(dag_id="secret_dag", schedule=None, start_date=pendulum.datetime(2026, 1, 1),
          params={"model": Param("m", type="string"), "reason": Param("", type="string")}):
     step = PipelineStepOperator(task_id="step", step=["x"], module="careless_step", cwd="CWD",
                                 env={"RETRAIN_NOTE": "{{ params.reason }}"}, data_conn_id="rossmann_data")
-    promote = ModelStageOperator(task_id="promote", model_name="{{ params.model }}", version="2", stage="Production")
-    back = ModelRollbackOperator(task_id="rollback", model_name="{{ params.model }}", version="1")
-    step >> promote >> back
+    promote = ModelStageOperator(task_id="promote", model_name="{{ params.model }}", version="2", stage="Production",
+                                 notifications=TOLD)
+    token = ModelStageOperator(task_id="token", model_name="{{ params.model }}", version="2", stage="Production",
+                               mlflow_conn_id="mlflow_token", notifications=TOLD)
+    back = ModelRollbackOperator(task_id="rollback", model_name="{{ params.model }}", version="1", notifications=TOLD)
+    step >> promote >> token >> back
 """
 
 
@@ -70,8 +79,14 @@ def test_a_fake_password_is_found_nowhere(
     monkeypatch.setenv("RETRAIN_LEDGER_KEY", SECRETS[3])
     parts = urlsplit(mlflow_url)
     connect("mlflow_default", host=parts.hostname, port=parts.port, login="bot", password=SECRETS[0])
+    connect("mlflow_token", host=parts.hostname, port=parts.port, extra={"token": SECRETS[4]})
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", SECRETS[8])
     extra = {"env": {"AWS_SECRET_ACCESS_KEY": SECRETS[2]}}
-    connect("rossmann_data", host="https://git.example.org/d.git", login="bot", password=SECRETS[1], extra=extra)
+    address = f"https://bot:{SECRETS[7]}@git.example.org/d.git"
+    connect("rossmann_data", host=address, login="bot", password=SECRETS[1], extra=extra)
+    arguments = {"url": f"https://hooks.example.com/{SECRETS[5]}", "headers": {"authorization": SECRETS[6]}}
+    told = {"notifier": "tests.plugins.notifiers.Telling", "arguments": arguments}
+    (tmp_path / "told.json").write_text(json.dumps(told), encoding="utf-8")
     (tmp_path / "careless_step.py").write_text(STEP, encoding="utf-8")
     registry = ModelRegistry(tracking_uri=mlflow)
     first, _ = (add_version(mlflow, model, stage="Staging") for _ in range(2))
@@ -99,14 +114,15 @@ def test_a_fake_password_is_found_nowhere(
     kept += ["\n".join(sqlite3.connect(prepare() / "airflow.db").iterdump())]
     kept += [path.read_text(errors="replace") for path in (prepare() / "logs").rglob("*") if path.is_file()]
     said = capfd.readouterr()
-    told = [*said.out.splitlines(), *said.err.splitlines(), *caplog.text.splitlines()]
-    careless = [line for line in told if "a careless library logs" in line]
-    kept += [line for line in told if line not in careless]
+    assert "Telling failed" in caplog.text
+    lines = [*said.out.splitlines(), *said.err.splitlines(), *caplog.text.splitlines()]
+    careless = [line for line in lines if "a careless library logs" in line or "exceeded with url: https" in line]
+    kept += [line for line in lines if line not in careless]
     text = "\n".join(kept)
     assert "conn.mlflow_default.password" in text, "the reason was searched, and Jinja did not render it"
     # dag.test does not mask what it prints; a worker does, with what the tasks told it to hide
     masked = "\n".join(str(redact(line)) for line in careless)
-    assert masked.count("***") >= 3
+    assert masked.count("***") >= 5
     for secret in SECRETS:
         assert secret not in text
         assert secret not in masked

@@ -136,4 +136,5 @@ def test_it_is_served(server: str, rows: pd.DataFrame, expected: pd.DataFrame) -
     np.testing.assert_allclose(served["Sales"], expected["Sales"], rtol=1e-9)
     status, answer = post(server, rows.assign(Store=9999))
     assert status == 400
-    assert "9999" in answer
+    assert "Error: unknown store: store 9999 on " in json.loads(answer)["message"]
+    assert "stack_trace" not in json.loads(answer)

@@ -1,5 +1,6 @@
 """Configuration: an error names file, field, value and what was expected."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -146,3 +147,42 @@ def test_a_wrong_value_is_shown_without_credentials(tmp_path: Path) -> None:
 def test_the_environment_names_the_data_registry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RETRAIN_DATA_REGISTRY", "https://example.org/data.git")
     assert load_config().data_registry == "https://example.org/data.git"
+
+
+SECRET = "hooks.example.com/T0/Zq7secret"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "lifecycle: {notifications: [{notifer: a.B, arguments: {url: SECRET}}]}",
+        "lifecycle: {notifications: [{notifier: a.B, arguments: SECRET}]}",
+        "lifecycle: {notifications: [{notifier: a.B, arguments: [SECRET]}]}",
+        "lifecycle: {notifications: {notifier: a.B, arguments: {url: SECRET}}}",
+        "lifecycle: {notifications: [[{url: SECRET}]]}",
+        "lifecycle:\n  notifications:\n  - arguments: {url: SECRET\n",
+        "lifecycle:\n  password: 'SECRET\n",
+        "lifecycle:\n  url: SECRET: x\n",
+    ],
+)
+def test_what_a_notifier_is_given_is_in_no_error(tmp_path: Path, text: str) -> None:
+    (tmp_path / "c.yaml").write_text(text.replace("SECRET", SECRET))
+    with pytest.raises(BadInputError) as caught:
+        load_lifecycle_config(tmp_path / "c.yaml")
+    assert "Zq7secret" not in str(caught.value)
+    assert re.search(r"notifications|line \d", str(caught.value))
+
+
+@pytest.mark.parametrize("tag", ["!!int x", "!!float x", "!!timestamp x", "!!bool x", "!!binary ☃", "2015-99-99"])
+def test_a_value_that_its_tag_does_not_fit_is_named_with_its_line(tmp_path: Path, tag: str) -> None:
+    (tmp_path / "c.yaml").write_text(f"a: 1\nb: {tag}\n", encoding="utf-8")
+    with pytest.raises(BadInputError, match="line 2"):
+        load_config(tmp_path / "c.yaml")
+
+
+def test_of_many_wrong_fields_some_are_named(tmp_path: Path) -> None:
+    wrong = {f"field{number}": number for number in range(50)}
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump({"lifecycle": wrong}))
+    with pytest.raises(BadInputError, match=r"lifecycle\.model: Field required.*; and \d+ more$") as caught:
+        load_config(tmp_path / "c.yaml")
+    assert len(str(caught.value)) < 2500

@@ -5,14 +5,16 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from mlflow import MlflowClient
 
 from include.lifecycle import tags as tag
 from include.lifecycle.decisions import Decision, Door, Outcome
+from include.lifecycle.errors import BadInputError
 from include.lifecycle.registry import ModelRegistry
 from include.lifecycle.text import storable
-from include.rossmann.cli import app, run_cli
+from include.rossmann.cli import app, night_of, run_cli, version_number
 from tests.hostile import HOSTILE, MEGABYTE
 from tests.rossmann.conftest import write_config
 from tests.validations import validation
@@ -105,6 +107,29 @@ def test_what_is_no_version_time_model_or_anchor(registry: ModelRegistry, comman
     refused(command("live-at", "--", text))
     refused(command("history", f"--model={text}"))
     refused(command("history", "--verify", f"--anchor={text}"))
+
+
+@PASSABLE
+def test_what_is_no_night(command: Command, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RETRAIN_DAY", text)
+    assert refused(command("monitor")).startswith("error: the day must be a day such as 2015-06-19, from 1990 to 2099")
+
+
+@pytest.mark.parametrize(
+    "text", ["0001-01-01", "9999-12-31", "2015-13-01", "2015-06", "2015-06-19T12:00", "1e5", "0", "-1"]
+)
+def test_a_day_that_no_data_is_from_is_no_night(text: str) -> None:
+    with pytest.raises(BadInputError, match="the day must be"):
+        night_of(text)
+
+
+def test_what_a_form_may_send_for_nights_and_versions() -> None:
+    assert night_of("") is night_of(" ") is None
+    assert night_of("2015-06-19") == pd.Timestamp("2015-06-19")
+    assert [version_number(text) for text in ("", "7", " 7 ", "7.0")] == [None, 7, 7, 7]
+    for text in ("7.5", "0", "-7", "1e3", "٧", "7.00", "True", "9" * 30):
+        with pytest.raises(BadInputError, match="the version must be a whole number"):
+            version_number(text)
 
 
 @PASSABLE

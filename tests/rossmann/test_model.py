@@ -77,9 +77,12 @@ def test_every_library_that_the_carried_code_imports_is_required(files: Path) ->
 
 
 def test_signature_and_example(model: mlflow.pyfunc.PyFuncModel, files: Path) -> None:
-    inputs = model.metadata.get_input_schema()
-    assert inputs.required_input_names() == ["Store", "Date", "Promo", "StateHoliday", "SchoolHoliday"]
-    assert inputs.optional_input_names() == ["Open", "Sales", "Customers"]
+    # types of MLflow would change what the model is to check: a time of day, a half, a day in another order
+    assert model.metadata.get_input_schema() is None
+    assert model.metadata.metadata["inputs"] == {
+        "required": ["Store", "Date", "Promo", "StateHoliday", "SchoolHoliday"],
+        "optional": ["Open", "DayOfWeek", "Sales", "Customers"],
+    }
     assert model.metadata.get_output_schema().input_names() == ["Store", "Date", "Sales"]
     example = model.metadata.load_input_example(str(files))
     assert len(model.predict(example)) == 2
@@ -89,7 +92,7 @@ def test_signature_and_example(model: mlflow.pyfunc.PyFuncModel, files: Path) ->
     ("change", "sentence"),
     [
         (lambda rows: rows.assign(Store=9999), r"9999"),
-        (lambda rows: rows.drop(columns="Promo"), r"missing inputs \['Promo'\]"),
+        (lambda rows: rows.drop(columns="Promo"), r"missing column Promo"),
         (
             lambda rows: rows.assign(Date=rows["Date"] + pd.Timedelta(days=60)),
             r"store 1 on 20\d\d.*outside the horizon",

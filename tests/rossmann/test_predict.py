@@ -1,6 +1,8 @@
 """Batch prediction: one version a file, what is recorded of it, and what a failure leaves."""
 
+import csv
 import gzip
+import io
 import json
 import os
 import subprocess
@@ -8,23 +10,28 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from mlflow import MlflowClient
 
 from include.lifecycle.errors import BadInputError, VersionNotFoundError
 from include.lifecycle.registry import ModelRegistry
-from include.retraining.predict.formats import sha256
+from include.lifecycle.text import storable
+from include.retraining.predict.formats import Facts, render, sha256, stamped
 from include.rossmann.config import RossmannConfig, load_config
+from include.rossmann.data.load import read_future
 from include.rossmann.prediction_request import PredictionRequest
 from include.rossmann.prediction_run import ARTIFACT
 from include.rossmann.steps import predict as step
 from include.rossmann.steps.predict import predict
 from include.rossmann.tracking import Origin
+from tests.hostile import HOSTILE
 from tests.rossmann.conftest import Retrain, write_config
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -169,6 +176,19 @@ def test_the_same_prediction_by_hand_is_the_same_bytes(config: RossmannConfig, t
     assert len(runs()) == 6
 
 
+@pytest.mark.parametrize("name", [" ".join(HOSTILE.values()), "x" * 5000, "scheduled/../../x", " ", "'"])
+def test_a_run_of_any_name_is_recorded_and_found_again(config: RossmannConfig, place: Path, name: str) -> None:
+    origin = replace(NIGHT, dag_run_id=storable(name))
+    result = predict(config, USUAL, origin)
+    assert pointer(place)["run"] == storable(name)
+    (run,) = runs()
+    assert run.info.run_id == result["prediction_run_id"]
+    assert {path.parent for path in place.rglob("*.parquet")} == {place / MODEL / "2026-11-26"}
+    (table,) = (pd.read_parquet(path) for path in place.rglob("*.parquet"))
+    assert set(table["RunId"]) == {storable(name)}
+    assert predict(config, USUAL, origin)["prediction_run_id"] == run.info.run_id
+
+
 def once_chosen(monkeypatch: pytest.MonkeyPatch, event: Callable[[], None]) -> list[int]:
     """Let something happen when the version was chosen, before it is loaded; returns which versions are loaded."""
     read, forecast, loaded = step.read_rows, step.forecast_with, []
@@ -278,6 +298,91 @@ def test_rows_and_a_name_from_a_form(config: RossmannConfig, validated: Retrain,
     dated = predict(config, replace(asked, output_name=None), replace(NIGHT, dag_run_id="manual__dated"))
     assert not dated["latest"]
     assert pointer(place)["rows"] == len(validated.data.future)
+
+
+IDS = {
+    "whole numbers": ["3", "1", "2"],
+    "beyond int64": ["9223372036854775808", "123456789012345678901234567890", "-1"],
+    "beyond a float's precision": ["9007199254740993", "9007199254740992", "900719925474099311"],
+    "some missing": ["9007199254740993", "", "2"],
+    "all missing": ["", "", ""],
+    "text": ["a,b", 'say "x"', "Übergröße ☃"],
+    "leading zeros": ["007", "07", "7"],
+    "what readers take for nothing": ["NA", "null", "nan"],
+    "what readers take for numbers": ["1e5", "1.0", "0x10"],
+    "what readers take for days or truth": ["2014-09-01", "True", "-0"],
+    "spaces and markup": [" 7", "7 ", "=1+1{{ 7 * 7 }}"],
+}
+
+
+@pytest.mark.parametrize("ids", IDS.values(), ids=IDS.keys())
+def test_ids_come_back_from_csv_as_they_were(tmp_path: Path, ids: list[str]) -> None:
+    rows = pd.DataFrame(
+        {"Id": ids, "Store": 1, "Date": "2014-09-01", "Promo": 1, "StateHoliday": 0, "SchoolHoliday": 0}
+    )
+    rows.to_csv(tmp_path / "rows.csv", index=False)
+    kept = through_prediction(tmp_path / "rows.csv")
+    facts = Facts(MODEL, 1, "Production", None, "r")
+    text = render(stamped(kept, facts), "csv", facts).decode()
+    assert [row["Id"] for row in csv.DictReader(io.StringIO(text))] == ids
+    arrow = pq.read_table(io.BytesIO(render(stamped(kept, facts), "parquet", facts))).column("Id").to_pylist()
+    assert ["" if value is None else str(value) for value in arrow] == ids
+
+
+@pytest.mark.parametrize(
+    "ids",
+    [
+        pa.array([3, 1, 2], pa.int64()),
+        pa.array([3, 1, 2], pa.uint8()),
+        pa.array([2**64 - 1, 1, 2], pa.uint64()),
+        pa.array([2**53 + 1, None, 2], pa.int64()),
+        pa.array([None, None, None], pa.int32()),
+        pa.array([Decimal("12345678901234567890.5"), None, Decimal("1")]),
+        pa.array([1.5, None, 2.0], pa.float64()),
+        pa.array(["007", None, "NA"], pa.string()),
+        pa.array(["007", "x", "007"]).dictionary_encode(),
+        pa.array([b"\xff\x00", b"", None], pa.binary()),
+        pa.array([datetime(2014, 9, 1), None, datetime(1600, 1, 1)], pa.timestamp("us")),
+        pa.array([True, None, False]),
+    ],
+    ids=lambda ids: str(ids.type),
+)
+def test_ids_come_back_from_parquet_as_they_were(tmp_path: Path, ids: pa.Array) -> None:
+    more = {"Store": 1, "Date": "2014-09-01", "Promo": 1, "StateHoliday": "0", "SchoolHoliday": 0}
+    columns = {"Id": ids} | {name: pa.array([value] * 3) for name, value in more.items()}
+    pq.write_table(pa.table(columns), tmp_path / "rows.parquet")
+    facts = Facts(MODEL, 1, "Production", None, "r")
+    kept = stamped(through_prediction(tmp_path / "rows.parquet"), facts)
+    found = pq.read_table(io.BytesIO(render(kept, "parquet", facts))).column("Id")
+    assert found.to_pylist() == ids.to_pylist()
+    assert render(kept, "csv", facts)
+
+
+def through_prediction(path: Path) -> pd.DataFrame:
+    """Return the table that is written for a file of rows, as if each was forecast to sell 1."""
+    rows = read_future(path)
+    return step.prediction_table(rows, rows[["Store", "Date"]].assign(Sales=1.0), 1)
+
+
+def test_ids_of_any_kind_go_through_a_whole_prediction(
+    config: RossmannConfig, validated: Retrain, tmp_path: Path
+) -> None:
+    rows = validated.data.future.head(3).assign(Id=["007", "123456789012345678901234567890", None])
+    rows.to_csv(tmp_path / "rows.csv", index=False)
+    rows.to_parquet(tmp_path / "rows.parquet")
+    for kind in ("csv", "parquet"):
+        output = tmp_path / f"out.{kind}"
+        predict(config, PredictionRequest(input_file=tmp_path / f"rows.{kind}", output=output))
+    with (tmp_path / "out.csv").open() as file:
+        assert [row["Id"] for row in csv.DictReader(file)] == ["007", "123456789012345678901234567890", ""]
+    assert pq.read_table(tmp_path / "out.parquet").column("Id").to_pylist() == [*rows["Id"].tolist()[:2], None]
+
+
+def test_a_weekday_that_is_not_the_dates_is_refused(config: RossmannConfig, validated: Retrain, tmp_path: Path) -> None:
+    rows = validated.data.future.head(3).assign(DayOfWeek=3)
+    rows.to_csv(tmp_path / "rows.csv", index=False)
+    with pytest.raises(BadInputError, match=r"rows\.csv: wrong DayOfWeek in store 1 on"):
+        predict(config, PredictionRequest(input_file=tmp_path / "rows.csv", output=tmp_path / "x.csv"))
 
 
 def test_the_newest_history_moves_the_origin(config: RossmannConfig, validated: Retrain, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import io
 from dataclasses import dataclass
 from datetime import date
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -57,13 +58,15 @@ class Facts:
 def stamped(table: pd.DataFrame, facts: Facts) -> pd.DataFrame:
     """Return a table of predictions with what made it behind each row, whole numbers as int64, others as float64.
 
-    Those are what every reader of a CSV file makes of it, however small the numbers were in memory.
+    Those are what every reader of a CSV file makes of it, however small the numbers were in memory; Arrow's columns
+    stay as they are.
 
     :param table: one row a prediction
     """
     result = table.drop(columns=[name for name in STAMPED if name in table])
     wide = {"i": "int64", "u": "int64", "f": "float64"}
-    result = result.astype({name: wide[kind.kind] for name, kind in result.dtypes.items() if kind.kind in wide})
+    plain = {name: kind for name, kind in result.dtypes.items() if isinstance(kind, np.dtype)}
+    result = result.astype({name: wide[kind.kind] for name, kind in plain.items() if kind.kind in wide})
     result[VERSION] = facts.version
     result[STAGE] = facts.stage
     result[ORIGIN] = facts.origin

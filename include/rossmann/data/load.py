@@ -3,21 +3,21 @@
 What cannot be read ends as one sentence that names file, line, what was found and what was expected.
 """
 
-import gzip
 import logging
 import lzma
 import re
 import zlib
-from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from include.lifecycle.errors import BadInputError
+from include.lifecycle.text import one_line
+from include.rossmann.forecaster.values import A_DAY, Column, Mask, days_of, holiday_codes, numbers_of
 
 log = logging.getLogger(__name__)
 
@@ -25,9 +25,8 @@ SUFFIXES = (".csv", ".csv.xz", ".csv.gz", ".parquet")
 SHOWN = 3
 """How many offending lines an error names."""
 
-Kind = Literal["flag", "small", "store", "count", "measure", "number", "date", "code", "text"]
+Kind = Literal["exact", "flag", "small", "store", "count", "measure", "number", "date", "code", "text"]
 Columns = dict[str, Kind]
-Column: TypeAlias = "pd.Series[Any]"
 
 TRAIN: Columns = {
     "Store": "store",
@@ -54,7 +53,7 @@ STORE: Columns = {
 }
 FUTURE: Columns = {"Store": "store", "Date": "date", "Promo": "flag", "StateHoliday": "code", "SchoolHoliday": "flag"}
 FUTURE_OPTIONAL: Columns = {
-    "Id": "count",
+    "Id": "exact",
     "DayOfWeek": "small",
     "Open": "number",  # may be missing in some rows
     "Sales": "measure",  # rows with sales are newer history
@@ -62,10 +61,8 @@ FUTURE_OPTIONAL: Columns = {
 }
 
 WHOLE: dict[Kind, str] = {"flag": "int8", "small": "int8", "store": "int32", "count": "int32"}
-FIRST_YEAR, LAST_YEAR = 1900, 2200
-DAY = r"\d{4}-?\d{2}-?\d{2}"
-"""How a text of a day begins: a month alone is none."""
-OFFSET = r"(:\d{2}(?:\.\d+)?)\s?(?:Z|[+-]\d{2}(?::?\d{2})?)$"
+ID = "Id"
+"""What the asker calls a row: comes back as it was given."""
 FILE = "file"
 """Name of the frame attribute that keeps the file's name, for the checks that come later."""
 
@@ -97,7 +94,7 @@ def read_future(path: Path) -> pd.DataFrame:
     :param path: file with one row a store and day; it may carry Id, DayOfWeek, Open, and Sales and Customers
         where rows are newer history
     :return: the columns of ``FUTURE`` and those of ``FUTURE_OPTIONAL`` that the file has; Open, Sales and
-        Customers are float64, NaN where missing
+        Customers are float64, NaN where missing; Id is what it is in the file, whole numbers or text of Arrow
     :raises BadInputError: names file, lines, what was found and expected
     """
     return _typed(_read(path), path, FUTURE, FUTURE_OPTIONAL)
@@ -109,11 +106,14 @@ def _read(path: Path) -> pd.DataFrame:
         raise BadInputError(f"{path.name}: expected a file that ends in {', '.join(SUFFIXES)}")
     try:
         if path.suffix == ".parquet":
-            return _without_index(pd.read_parquet(path))
+            return _with_exact_ids(_without_index(pd.read_parquet(path)), path)
         compression: Literal["xz", "gzip"] | None = {".xz": "xz", ".gz": "gzip"}.get(path.suffix)  # type: ignore[assignment]
         table = pd.read_csv(
             path,
             dtype={"StateHoliday": "str", "Date": "str"},
+            converters={
+                ID: "'{}".format
+            },  # what a converter returns may still be taken for NA; nothing is behind a mark
             compression=compression,
             encoding="utf-8-sig",  # Excel writes a byte order mark
             skip_blank_lines=False,  # else line numbers in messages would not be those of the file
@@ -122,11 +122,13 @@ def _read(path: Path) -> pd.DataFrame:
         if not isinstance(table.index, pd.RangeIndex):  # pandas took what a line has beyond the header as row names
             fields = len(table.columns)
             raise BadInputError(f"{path.name}: line 2 has {fields + table.index.nlevels} fields, the header {fields}")
+        if ID in table:
+            table[ID] = _exact_texts(table[ID])
         return table.dropna(how="all")  # blank lines; the index still counts them
     except FileNotFoundError:
         raise BadInputError(f"there is no file {path}") from None
     except OSError as error:
-        if isinstance(error, gzip.BadGzipFile | pa.ArrowException):
+        if error.errno is None or isinstance(error, pa.ArrowException):  # not the system's: what is in the file
             raise _damaged(path, error) from error
         raise BadInputError(f"cannot read {path}: {error.strerror or error}") from error
     except pd.errors.EmptyDataError:
@@ -140,7 +142,7 @@ def _read(path: Path) -> pd.DataFrame:
     except (EOFError, lzma.LZMAError, zlib.error, pa.ArrowException) as error:
         raise _damaged(path, error) from error
     except ValueError as error:
-        raise BadInputError(f"{path.name}: cannot be read as a table: {_one_line(error)}") from error
+        raise BadInputError(f"{path.name}: cannot be read as a table: {one_line(str(error), 200)}") from error
 
 
 def _without_index(table: pd.DataFrame) -> pd.DataFrame:
@@ -149,9 +151,29 @@ def _without_index(table: pd.DataFrame) -> pd.DataFrame:
     return table.reset_index(level=named).reset_index(drop=True) if named else table.reset_index(drop=True)
 
 
+def _exact_texts(texts: Column) -> Column:
+    """Return marked fields of a CSV file as they stand there: whole numbers where that changes none, else text."""
+    texts = texts.str[1:]
+    missing = texts == ""
+    if (missing | texts.str.fullmatch(r"0|-?[1-9]\d{0,17}")).all():
+        return texts.astype("int64") if not missing.any() else texts.mask(missing).astype(pd.ArrowDtype(pa.int64()))
+    return texts.mask(missing).astype(pd.ArrowDtype(pa.string()))
+
+
+def _with_exact_ids(table: pd.DataFrame, path: Path) -> pd.DataFrame:
+    """Return a table of a Parquet file with the ids in Arrow's type: pandas makes floats of whole numbers with gaps."""
+    if list(table.columns).count(ID) == 1 and ID in pq.read_schema(path).names:
+        ids = pq.read_table(path, columns=[ID]).column(ID)
+        if ids.null_count or not pa.types.is_signed_integer(ids.type):
+            table[ID] = pd.Series(pd.arrays.ArrowExtensionArray(ids), index=table.index)
+    return table
+
+
 def _damaged(path: Path, error: BaseException) -> BadInputError:
     kind = {".xz": "xz", ".gz": "gzip", ".parquet": "Parquet"}.get(path.suffix, "CSV")
-    return BadInputError(f"{path.name}: damaged or cut short, expected a complete {kind} file ({_one_line(error)})")
+    return BadInputError(
+        f"{path.name}: damaged or cut short, expected a complete {kind} file ({one_line(str(error), 200)})"
+    )
 
 
 def _parser_message(text: str) -> str:
@@ -161,11 +183,7 @@ def _parser_message(text: str) -> str:
     found = re.search(r"EOF inside string starting at row (\d+)", text)
     if found:
         return f"line {int(found[1]) + 1} opens a quote that is never closed: the file is damaged or cut short"
-    return f"cannot be read as a table: {_one_line(text)}"
-
-
-def _one_line(text: object) -> str:
-    return " ".join(str(text).split())[:200]
+    return f"cannot be read as a table: {one_line(text, 200)}"
 
 
 def _typed(raw: pd.DataFrame, path: Path, required: Columns, optional: Columns) -> pd.DataFrame:
@@ -174,7 +192,7 @@ def _typed(raw: pd.DataFrame, path: Path, required: Columns, optional: Columns) 
     if missing:
         raise BadInputError(
             f"{path.name}: no column {', '.join(missing)}; expected {', '.join(required)},"
-            f" found {', '.join(map(str, raw.columns))}"
+            f" found {one_line(', '.join(map(str, raw.columns)), 1000)}"
         )
     twice = [name for name in required | optional if f"{name}.1" in raw.columns or list(raw.columns).count(name) > 1]
     if twice:
@@ -197,7 +215,7 @@ def _typed(raw: pd.DataFrame, path: Path, required: Columns, optional: Columns) 
     return frame
 
 
-def _lines(column: Column, wrong: npt.NDArray[np.bool_], header_lines: int) -> str:
+def _lines(column: Column, wrong: Mask, header_lines: int) -> str:
     """Name the first lines that are wrong, with what they hold."""
     positions = np.flatnonzero(wrong)
     shown = ", ".join(
@@ -209,29 +227,29 @@ def _lines(column: Column, wrong: npt.NDArray[np.bool_], header_lines: int) -> s
 
 
 def _shown(value: object) -> str:
-    if pd.isna(value):  # type: ignore[call-overload]
+    if pd.api.types.is_scalar(value) and pd.isna(value):  # type: ignore[call-overload]
         return "missing"
-    text = repr(value.item() if isinstance(value, np.generic) else value)
-    return text if len(text) <= 40 else text[:39] + "…"
+    return one_line(repr(value.item() if isinstance(value, np.generic) else value), 40)
 
 
-def _convert(column: Column, kind: Kind) -> tuple[Column, npt.NDArray[np.bool_], str]:
+def _convert(column: Column, kind: Kind) -> tuple[Column, Mask, str]:
     """Return the column in its type, which values did not fit, and what would have."""
+    if kind == "exact":
+        return column, np.zeros(len(column), dtype=bool), "anything"
     if kind == "date":
-        return _dates(column)
+        return *days_of(column), A_DAY
     if kind == "code":
-        text = _holiday_codes(column)
-        return text, column.isna().to_numpy(), "0, a, b or c"
+        return holiday_codes(column), column.isna().to_numpy(), "0, a, b or c"
     if kind == "text":
         return column.astype("str").where(column.notna(), None), np.zeros(len(column), dtype=bool), "text"
-    numbers = pd.to_numeric(column, errors="coerce").astype("float64")
-    unreadable = (numbers.isna() & column.notna()).to_numpy() | np.isinf(numbers.to_numpy())
+    found, unreadable = numbers_of(column)
+    numbers = pd.Series(found, index=column.index)
     if kind in ("number", "measure"):
         return numbers, unreadable, "a number or nothing"
-    wrong = unreadable | numbers.isna().to_numpy()
+    wrong = np.isnan(found)
     limits = np.iinfo(WHOLE[kind])
-    outside = ~wrong & ~((numbers >= limits.min) & (numbers <= limits.max)).to_numpy()
-    whole = (numbers == np.floor(numbers)).to_numpy() | wrong
+    outside = ~wrong & ~((found >= limits.min) & (found <= limits.max))
+    whole = wrong | (found == np.floor(found))
     if kind == "count":
         if whole.all() or wrong.any():
             return _as(numbers, wrong | outside, "int32"), wrong | outside, f"a number up to {limits.max}"
@@ -240,45 +258,5 @@ def _convert(column: Column, kind: Kind) -> tuple[Column, npt.NDArray[np.bool_],
     return _as(numbers, wrong, WHOLE[kind]), wrong, "a whole number"
 
 
-def _as(numbers: Column, wrong: npt.NDArray[np.bool_], dtype: str) -> Column:
+def _as(numbers: Column, wrong: Mask, dtype: str) -> Column:
     return numbers if wrong.any() else numbers.astype(dtype)  # type: ignore[call-overload]
-
-
-def _dates(column: Column) -> tuple[Column, npt.NDArray[np.bool_], str]:
-    expected = f"a day such as 2015-06-19, from {FIRST_YEAR} to {LAST_YEAR}"
-    if _is_text(column):
-        codes, found = pd.factorize(column)
-        texts = pd.Series(found, dtype="object").astype("str").str.strip()
-        whole = texts.str.match(DAY)
-        # a year across daylight saving has two offsets; its days are those of the clock on the wall
-        parsed = pd.to_datetime(
-            texts.where(whole).str.replace(OFFSET, r"\1", regex=True), errors="coerce", format="ISO8601"
-        )
-        dates = pd.Series(parsed.reindex(codes).to_numpy(), index=column.index)
-    elif pd.api.types.is_datetime64_any_dtype(column):
-        dates = column.dt.tz_localize(None) if column.dt.tz is not None else column
-    else:
-        return column, np.ones(len(column), dtype=bool), expected
-    wrong = (dates.isna() | (dates != dates.dt.normalize()) | ~dates.dt.year.between(FIRST_YEAR, LAST_YEAR)).to_numpy()
-    return dates.astype("datetime64[ns]") if not wrong.any() else dates, wrong, expected
-
-
-def _is_text(column: Column) -> bool:
-    return pd.api.types.is_string_dtype(column) or pd.api.types.is_object_dtype(column)
-
-
-def _holiday_codes(column: Column) -> Column:
-    """StateHoliday as text: a file may hold 0 as a number, and then its reader makes it 0 or 0.0."""
-    codes = {value: _holiday_code(value) for value in _distinct(column)}
-    return column.map(codes).astype("str")
-
-
-def _distinct(column: Column) -> Iterable[object]:
-    return column.dropna().unique()
-
-
-def _holiday_code(value: object) -> str:
-    if isinstance(value, int | float | np.number) and value == 0:
-        return "0"
-    text = str(value).strip()
-    return "0" if text == "0.0" else text

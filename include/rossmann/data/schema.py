@@ -15,17 +15,19 @@ import pandera.errors
 import pandera.pandas as pa
 
 from include.lifecycle.errors import BadInputError
+from include.lifecycle.text import one_line
 from include.rossmann.data.load import FILE
 from include.rossmann.data.problems import SHOWN, listed, row_names, table_problems
+from include.rossmann.forecaster.values import FIRST_YEAR, HIGHEST_CUSTOMERS, HIGHEST_SALES, LAST_YEAR
 
 HORIZON_DAYS = 42
+LONGEST = 3000
+"""Characters of an error: what stands in a table may be long, and of several lines."""
 STATE_HOLIDAYS = ["0", "a", "b", "c"]
 STORE_TYPES = ["a", "b", "c", "d"]
 ASSORTMENTS = ["a", "b", "c"]
 MONTHS = frozenset(("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Sept", "Oct", "Nov", "Dec"))
-FIRST_DAY, LAST_DAY = pd.Timestamp("1990-01-01"), pd.Timestamp("2099-12-31")
-HIGHEST_SALES = 10_000_000
-HIGHEST_CUSTOMERS = 1_000_000
+DAYS = (pd.Timestamp(FIRST_YEAR, 1, 1), pd.Timestamp(LAST_YEAR, 12, 31))
 
 
 class DataCheckError(BadInputError):
@@ -68,7 +70,7 @@ def _months(values: "pd.Series[str]") -> "pd.Series[bool]":
 
 
 _ID = pa.Column(checks=_between(1, 2**31 - 1))
-_DATE = pa.Column("datetime64[ns]", coerce=True, checks=pa.Check.in_range(FIRST_DAY, LAST_DAY, error="1990 to 2099"))
+_DATE = pa.Column("datetime64[ns]", coerce=True, checks=pa.Check.in_range(*DAYS, error=f"{FIRST_YEAR} to {LAST_YEAR}"))
 _SCHEDULE = {"Promo": pa.Column(checks=_one_of([0, 1])), "SchoolHoliday": pa.Column(checks=_one_of([0, 1]))}
 _SCHEDULE["StateHoliday"] = pa.Column(checks=_one_of(STATE_HOLIDAYS))
 _DUPLICATES = _rows("a second row", _once_a_day, "one row a store and day")
@@ -161,6 +163,15 @@ def check_data(
     return _gaps(train, _file(train, "train")) + _ended(train, newest, _file(train, "train")) + warnings
 
 
+def check_future(rows: pd.DataFrame) -> None:
+    """Check rows to forecast by themselves.
+
+    :param rows: as ``read_future`` returns them
+    :raises DataCheckError: names the file, a few rows, what was found and what was expected
+    """
+    _raise_any({"future": rows}, {"future": _schema_problems("future", rows)})
+
+
 def _file(table: pd.DataFrame, name: str) -> str:
     return str(table.attrs.get(FILE, name))
 
@@ -168,7 +179,7 @@ def _file(table: pd.DataFrame, name: str) -> str:
 def _raise_any(tables: dict[str, pd.DataFrame], problems: dict[str, list[str]]) -> None:
     found = [f"{_file(tables[name], name)}: {listed(problems[name])}" for name in tables if problems[name]]
     if found:
-        raise DataCheckError(". ".join(found))
+        raise DataCheckError(one_line(". ".join(found), LONGEST))
 
 
 def _schema_problems(name: str, table: pd.DataFrame) -> list[str]:

@@ -4,11 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
-import catboost
-import lightgbm
 import numpy as np
 import numpy.typing as npt
-import xgboost
 
 from .stores import FloatArray
 
@@ -38,7 +35,7 @@ class Member:
         if len(features) == 0:
             return np.zeros(0)
         features = np.ascontiguousarray(features, dtype=np.float32)
-        if isinstance(self.native, xgboost.Booster):
+        if self.booster == "xgboost":
             # The members see an array, so that names cannot be a reason for a model not to load or predict.
             predicted = self.native.inplace_predict(features)
         else:
@@ -54,15 +51,21 @@ class Member:
 
 
 def load_member(path: Path) -> Member:
-    """Load a native model file; its suffix tells the library.
+    """Load a native model file; its suffix tells the library, which is imported now: most steps need none.
 
     :raises ValueError: when no booster writes files of this suffix
     """
     booster = next((name for name, suffix in SUFFIXES.items() if suffix == path.suffix), None)
     if booster == "lightgbm":
+        import lightgbm
+
         return Member(booster, lightgbm.Booster(model_file=str(path)))
     if booster == "xgboost":
+        import xgboost
+
         return Member(booster, xgboost.Booster(model_file=str(path)))
     if booster == "catboost":
+        import catboost
+
         return Member(booster, catboost.CatBoost().load_model(str(path)))
     raise ValueError(f"{path.name}: no booster writes {path.suffix!r}, expected one of {', '.join(SUFFIXES.values())}")

@@ -4,9 +4,12 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from mlflow.exceptions import MlflowException
 from mlflow.pyfunc.model import PythonModel
 
+from .errors import ForecastInputError
 from .forecast import Forecaster
+from .schema import as_table
 
 
 class RossmannModel(PythonModel):
@@ -31,9 +34,13 @@ class RossmannModel(PythonModel):
     def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:  # noqa: ARG002 -- MLflow's signature
         """Forecast with the served member (see the class).
 
-        :raises ForecastInputError: names the store, date or column that cannot be forecast
+        :raises MlflowException: names the store, date or column that cannot be forecast; of all errors, it is the one
+            whose sentence MLflow's scoring server sends to its client, with the status 400
         """
-        return self.served.forecast(model_input)
+        try:
+            return self.served.forecast(as_table(model_input))
+        except ForecastInputError as error:
+            raise MlflowException.invalid_parameter_value(str(error)) from error
 
     def backtest(self) -> Forecaster:
         """Return the backtest member."""

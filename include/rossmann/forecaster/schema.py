@@ -1,6 +1,7 @@
 """Checks of what a forecaster is given: errors name the column, store or date."""
 
 import logging
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -8,37 +9,68 @@ import pandas as pd
 
 from .errors import ForecastInputError
 from .panel import STATE_HOLIDAYS
+from .values import A_DAY, HIGHEST_CUSTOMERS, HIGHEST_SALES, Column, Mask, days_of, holiday_codes, numbers_of
 
 log = logging.getLogger(__name__)
 
 REQUIRED = ("Store", "Date", "Promo", "StateHoliday", "SchoolHoliday")
-OPTIONAL = ("Open", "Sales", "Customers")
+OPTIONAL = ("Open", "DayOfWeek", "Sales", "Customers")
+HIGHEST = {"Sales": HIGHEST_SALES, "Customers": HIGHEST_CUSTOMERS}
 SHOWN = 3
 """How many offending rows an error names."""
+
+
+def as_table(given: Any) -> pd.DataFrame:
+    """Return what a client sent as a table: MLflow's server makes some of its forms arrays or a mapping.
+
+    :raises ForecastInputError: when it has no columns with names
+    """
+    if isinstance(given, pd.DataFrame):
+        return given
+    try:
+        if isinstance(given, dict):
+            return pd.DataFrame(
+                {name: [_plain(value) for value in np.atleast_1d(values)] for name, values in given.items()}
+            )
+        rows = [{name: _plain(value) for name, value in row.items()} if isinstance(row, dict) else row for row in given]
+        return pd.DataFrame(rows)
+    except (TypeError, ValueError) as error:
+        raise ForecastInputError(f"expected rows with named columns, found {type(given).__name__}") from error
+
+
+def _plain(value: object) -> object:
+    """Return what an array without a dimension holds."""
+    return value.item() if isinstance(value, np.ndarray) and value.ndim == 0 else value
 
 
 def checked_rows(rows: pd.DataFrame, known_stores: npt.NDArray[np.int64]) -> pd.DataFrame:
     """Check the input and bring it into one form.
 
-    :param rows: as given by the user
+    :param rows: as given by the user; columns that are not named here are ignored
     :param known_stores: stores that can be forecast
     :return: Store int64, Date datetime64, Open, Promo and SchoolHoliday 0 or 1, StateHoliday 0, a, b or c,
         Sales and Customers float64 (NaN where not known), in the order of the input
     :raises ForecastInputError: at the first check that fails
     """
-    missing = [name for name in REQUIRED if name not in rows.columns]
+    if len(rows) == 0:
+        raise ForecastInputError("no rows: give at least one row without Sales to forecast")
+    columns = list(rows.columns)
+    missing = [name for name in REQUIRED if name not in columns]
     if missing:
         raise ForecastInputError(
             f"missing column {', '.join(missing)}: expected {', '.join(REQUIRED)} and optionally {', '.join(OPTIONAL)}"
         )
-    if len(rows) == 0:
-        raise ForecastInputError("no rows: give at least one row without Sales to forecast")
+    if twice := [name for name in REQUIRED + OPTIONAL if columns.count(name) > 1]:
+        raise ForecastInputError(f"the column {', '.join(twice)} is given twice: keep one")
     frame = pd.DataFrame({"Store": _store_numbers(rows["Store"]), "Date": _dates(rows["Date"])})
     _refuse(
         frame, ~np.isin(frame["Store"], known_stores), "unknown store", "the model knows {} stores", len(known_stores)
     )
     _refuse(frame, frame.duplicated(["Store", "Date"]), "more than one row for the same store and day", "expected one")
-    frame["StateHoliday"] = rows["StateHoliday"].map(_holiday_code).to_numpy()
+    if "DayOfWeek" in columns:
+        weekday = _numbers(rows, "DayOfWeek") == frame["Date"].dt.dayofweek + 1
+        _refuse(frame, ~weekday, "DayOfWeek does not fit the date", "expected its weekday, 1 is Monday")
+    frame["StateHoliday"] = holiday_codes(rows["StateHoliday"]).to_numpy()
     _refuse(
         frame,
         ~frame["StateHoliday"].isin(STATE_HOLIDAYS),
@@ -53,7 +85,8 @@ def checked_rows(rows: pd.DataFrame, known_stores: npt.NDArray[np.int64]) -> pd.
     _refuse(frame, ~(frame["Open"].isin([0, 1]) | frame["Open"].isna()), "wrong Open", "expected 0, 1 or nothing")
     for name in ("Sales", "Customers"):
         frame[name] = _numbers(rows, name)
-        _refuse(frame, (frame[name] < 0) | np.isinf(frame[name]), f"wrong {name}", "expected a number of at least 0")
+        outside = (frame[name] < 0) | (frame[name] > HIGHEST[name])
+        _refuse(frame, outside, f"wrong {name}", "expected a number from 0 to {}", HIGHEST[name])
     half = frame["Sales"].notna() & frame["Customers"].isna()
     _refuse(frame, half, "Sales without Customers", "newer history needs both")
     unknown_open = frame["Open"].isna()
@@ -81,39 +114,31 @@ def _refuse(
     raise ForecastInputError(f"{what}: {', '.join(names)}{more}; {remedy.format(*args)}")
 
 
-def _store_numbers(column: "pd.Series[int]") -> npt.NDArray[np.int64]:
-    numbers = pd.to_numeric(column, errors="coerce").to_numpy(np.float64, na_value=np.nan)
-    wrong = ~(np.isfinite(numbers) & (numbers == np.floor(numbers)))
-    if wrong.any():
-        raise ForecastInputError(f"wrong Store {column.iloc[int(wrong.argmax())]!r}: expected a store number")
+def _store_numbers(column: Column) -> npt.NDArray[np.int64]:
+    numbers, wrong = numbers_of(column)
+    _refuse_values(column, wrong | ~(np.abs(numbers) < 2**31) | (numbers != np.floor(numbers)), "a store number")
     return numbers.astype(np.int64)
 
 
-def _dates(column: "pd.Series[pd.Timestamp]") -> npt.NDArray[np.datetime64]:
-    if pd.api.types.is_numeric_dtype(column):
-        raise ForecastInputError(f"wrong Date {column.iloc[0]!r}: expected a day such as 2015-06-20, found numbers")
-    dates = pd.to_datetime(column, format="ISO8601", errors="coerce")
-    wrong = dates.isna().to_numpy()
-    if wrong.any():
-        raise ForecastInputError(f"wrong Date {column.iloc[int(wrong.argmax())]!r}: expected a day such as 2015-06-20")
-    if dates.dt.tz is not None:
-        dates = dates.dt.tz_localize(None)
-    return dates.to_numpy().astype("datetime64[D]").astype("datetime64[ns]")
+def _dates(column: Column) -> npt.NDArray[np.datetime64]:
+    dates, wrong = days_of(column)
+    _refuse_values(column, wrong, A_DAY)
+    return dates.to_numpy()
 
 
 def _numbers(rows: pd.DataFrame, name: str) -> npt.NDArray[np.float64]:
     if name not in rows.columns:
         return np.full(len(rows), np.nan)
-    column = rows[name]
-    numbers = pd.to_numeric(column, errors="coerce")
-    wrong = (numbers.isna() & column.notna()).to_numpy()
+    numbers, wrong = numbers_of(rows[name])
+    _refuse_values(rows[name], wrong, "a number")
+    return numbers
+
+
+def _refuse_values(column: Column, wrong: Mask, expected: str) -> None:
+    """Raise when any value is wrong, and name the first."""
     if wrong.any():
-        raise ForecastInputError(f"wrong {name} {column.iloc[int(wrong.argmax())]!r}: expected a number")
-    return numbers.to_numpy(np.float64, na_value=np.nan)
-
-
-def _holiday_code(value: object) -> str:
-    # A CSV reader makes the code 0 a number when a file holds no other.
-    if isinstance(value, float | np.floating) and value == 0:
-        return "0"
-    return str(value).strip()
+        position = int(wrong.argmax())
+        value = column.iloc[position]
+        shown = " ".join(repr(value.item() if isinstance(value, np.generic) else value).split())
+        more = f" and {wrong.sum() - 1} more rows" if wrong.sum() > 1 else ""
+        raise ForecastInputError(f"wrong {column.name} {shown[:40]} in row {position + 1}{more}: expected {expected}")

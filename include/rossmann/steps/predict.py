@@ -18,6 +18,7 @@ from zoneinfo import ZoneInfo
 import mlflow.pyfunc
 import numpy as np
 import pandas as pd
+from mlflow.exceptions import MlflowException
 
 from include.lifecycle.errors import BadInputError, RetrainError
 from include.lifecycle.registry import ModelRegistry
@@ -32,6 +33,7 @@ from include.retraining.predict.publish import Output, Publication, pointer_name
 from include.retraining.predict.retention import Kept, remove_old
 from include.rossmann.config import RossmannConfig
 from include.rossmann.data.load import read_future
+from include.rossmann.data.schema import check_future
 from include.rossmann.dataset import Dataset
 from include.rossmann.model import with_newer_history
 from include.rossmann.prediction_request import PredictionRequest
@@ -140,6 +142,7 @@ def read_rows(config: RossmannConfig, request: PredictionRequest) -> Rows:
         dataset, pulled = pull_dataset(config, revision, Path(folder) / "pulled")
         if path is not None:
             asked = read_future(path)
+            check_future(asked)
         elif dataset.future is not None:
             asked, path, name = dataset.future, pulled.files["future"].path, pulled.files["future"].repo_path
         else:
@@ -242,8 +245,8 @@ def forecast_loaded(model: Any, version: VersionInfo, rows: pd.DataFrame, datase
         log.info("Giving %d rows of history after %s to the model", newer, trained_until.date())
     try:
         result = model.predict(given)
-    except ValueError as error:
-        # the model's own input errors name store, date or column; MLflow's name the column
+    except (ValueError, MlflowException) as error:
+        # the model's own sentence names store, date or column; MLflow's, of an older version with types, the column
         raise BadInputError(f"{version.model} version {version.version} cannot forecast this input: {error}") from error
     return pd.DataFrame(result)
 
@@ -264,5 +267,5 @@ def prediction_table(rows: pd.DataFrame, forecast: pd.DataFrame, version: int) -
     table["Sales"] = table["Sales"].round(2)
     table["ModelVersion"] = version
     if "Id" in asked:
-        table.insert(0, "Id", asked["Id"].to_numpy())
+        table.insert(0, "Id", asked["Id"].array)
     return table
