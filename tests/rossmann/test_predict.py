@@ -32,6 +32,7 @@ from include.rossmann.steps import predict as step
 from include.rossmann.steps.predict import predict
 from include.rossmann.tracking import Origin
 from tests.hostile import HOSTILE
+from tests.rossmann.command_line import run
 from tests.rossmann.conftest import Retrain, write_config
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -430,12 +431,6 @@ def test_what_cannot_work_is_refused_before_anything_is_loaded(
         predict(load_config(), request_)
 
 
-def cli(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "include.rossmann", "predict", *arguments]
-    environment = {**os.environ, **variables}
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, env=environment)
-
-
 def test_the_command_line_as_the_dag_calls_it(config: RossmannConfig, validated: Retrain, place: Path) -> None:
     form = {
         "RETRAIN_DAG_ID": str(NIGHT.dag_id),
@@ -447,16 +442,17 @@ def test_the_command_line_as_the_dag_calls_it(config: RossmannConfig, validated:
         "RETRAIN_INPUT": "",
         "RETRAIN_OUTPUT": "",
     }
-    done = cli("--publish", **form)
+    command = [sys.executable, "-m", "include.rossmann", "predict", "--publish"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, env={**os.environ, **form})
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout.splitlines()[-1])
     assert pointer(place)["night"] == "2026-11-27", "the date of the configured timezone"
     assert (pointer(place)["version"], pointer(place)["run"]) == (validated.version, NIGHT.dag_run_id)
     assert result["latest"]
     assert f"Predicted {result['rows']} rows with {MODEL} version {validated.version} (Production)" in done.stdout
-    refused = cli("--publish", **form | {"RETRAIN_OUTPUT": "/etc/x.csv"})
+    refused = run("predict", "--publish", **form | {"RETRAIN_OUTPUT": "/etc/x.csv"})
     assert refused.returncode == 2
-    assert refused.stderr.strip().splitlines()[-1].startswith("error: the output must be a name such as")
+    assert refused.sentence.startswith("error: the output must be a name such as")
 
 
 @pytest.mark.parametrize(
@@ -472,7 +468,7 @@ def test_the_command_line_as_the_dag_calls_it(config: RossmannConfig, validated:
 def test_bad_input_at_the_command_line_is_one_sentence(
     arguments: tuple[str, ...], variables: dict[str, str], expected: str
 ) -> None:
-    done = cli(*arguments, **variables)
+    done = run("predict", *arguments, **variables)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.strip().splitlines()[-1].startswith("error: ")
-    assert expected in done.stderr.strip().splitlines()[-1]
+    assert done.sentence.startswith("error: ")
+    assert expected in done.sentence
