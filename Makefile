@@ -9,8 +9,8 @@ INSTALLER ?= uv
 UV_VERSION := $(shell sed -n 's/^ARG UV_VERSION=//p' Dockerfile)
 # Test processes: the tests start processes of their own, so more of them than cores helps nobody.
 WORKERS ?= 2
-# One more where `make run` is among them, which waits for its servers half of the time. It is given first, and what
-# its process should have run after it the others take over.
+# One more where `make run` is among them, which waits for its servers half of the time: it comes first, and what its
+# process should have run after it the others take over.
 BESIDE ?= 3
 
 STATE_DIR ?= .run
@@ -120,8 +120,7 @@ imports: $(STAMP) ## The one direction of imports: dags -> plugins -> include
 
 .PHONY: test
 test: lint typecheck imports ## All checks, unit and DAG tests, one retrain with make run on a real Airflow and MLflow
-	$(PY) -m pytest -n $(BESIDE) --dist worksteal -m "not system and not docker and not long" \
-		tests/system/test_make_run.py tests
+	$(PY) -m pytest -n $(BESIDE) --dist worksteal -m "not system and not docker and not long"
 
 .PHONY: test-unit
 test-unit: $(STAMP) ## Unit and DAG tests only
