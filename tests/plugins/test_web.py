@@ -531,7 +531,7 @@ def one_sentence(answer: Any, status: int, sentence: str) -> None:
 
 
 def test_mlflow_is_away(get: Callable[..., Any], connect: Callable[..., None]) -> None:
-    connect("mlflow_default", host="127.0.0.1", port=9, password="very secret")
+    connect("mlflow_default", host="127.0.0.1", port=9, login="somebody", password="very secret")
     for path in ("/", "/models/rossmann-ensemble", "/api/models"):
         answer = get(path)
         one_sentence(answer, 503, "MLflow does not answer: try again later.")

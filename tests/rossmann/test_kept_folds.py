@@ -84,7 +84,7 @@ def test_the_settings_that_train_are_in_the_key(field: str) -> None:
     config = load_config()
     booster, forecast = config.boosters["xgboost"], config.forecast
     before = _Trainer(config, "xgboost", quick=False).settings_key()
-    update: dict[str, Any] = {"rounds": 7, "threads": 1, "row_share": 0.3, "params": {**booster.params, "max_depth": 3}}
+    update: dict[str, Any] = {"rounds": 7, "threads": 3, "row_share": 0.3, "params": {**booster.params, "max_depth": 3}}
     if field in update:
         boosters = {**config.boosters, "xgboost": booster.model_copy(update={field: update[field]})}
         config = config.model_copy(update={"boosters": boosters})
