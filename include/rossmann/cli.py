@@ -528,6 +528,7 @@ def run_cli(command: Callable[[], Any]) -> int:
     handler.setFormatter(Discreet("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=os.environ.get("RETRAIN_LOG_LEVEL", "INFO"), handlers=[handler])
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # the server's with its password
     for noisy in ("alembic", "urllib3", "mlflow.store", "mlflow.tracking", "git", "dvc", "dvc_objects"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     # stages are what the platform's users know; aliases are kept in step
