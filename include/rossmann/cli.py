@@ -557,6 +557,7 @@ def run_cli(command: Callable[[], Any]) -> int:
     # MLflow, which the commands import, would log in a form of its own
     os.environ.setdefault("MLFLOW_CONFIGURE_LOGGING", "false")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # the server's with its password
     for noisy in ("alembic", "urllib3", "mlflow.store", "mlflow.tracking", "git", "dvc", "dvc_objects"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     # stages are what the platform's users know; aliases are kept in step

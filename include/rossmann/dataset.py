@@ -67,7 +67,7 @@ def read_warnings(source: Path) -> tuple[str, ...]:
 
 
 def with_types(rows: pd.DataFrame) -> pd.DataFrame:
-    """Return the model's input columns in the types of its signature."""
+    """Return the model's input columns, in the types that versions whose signature has types take."""
     columns = {"Store": "int64", "Date": "datetime64[ns]", "StateHoliday": "object"}
     columns |= dict.fromkeys(("Open", "Promo", "SchoolHoliday", "Sales", "Customers"), "float64")
     return rows[[name for name in columns if name in rows]].astype({n: t for n, t in columns.items() if n in rows})

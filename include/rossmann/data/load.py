@@ -241,7 +241,11 @@ def _convert(column: Column, kind: Kind) -> tuple[Column, Mask, str]:
     if kind == "code":
         return holiday_codes(column), column.isna().to_numpy(), "0, a, b or c"
     if kind == "text":
-        return column.astype("str").where(column.notna(), None), np.zeros(len(column), dtype=bool), "text"
+        return (
+            column.map(str, na_action="ignore").astype("str").where(column.notna(), None),
+            np.zeros(len(column), dtype=bool),
+            "text",
+        )
     found, unreadable = numbers_of(column)
     numbers = pd.Series(found, index=column.index)
     if kind in ("number", "measure"):

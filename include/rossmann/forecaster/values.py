@@ -33,7 +33,8 @@ def numbers_of(column: Column) -> tuple[FloatArray, Mask]:
     """
     given = column.notna().to_numpy(dtype=bool)
     if pd.api.types.is_object_dtype(column):
-        numbers = np.array([_number(value) for value in column], dtype=np.float64)
+        plain = pd.Series([value if isinstance(value, str) else _number(value) for value in column], dtype="object")
+        numbers = pd.to_numeric(plain, errors="coerce").to_numpy(np.float64, na_value=np.nan)
     elif pd.api.types.is_string_dtype(column) or column.dtype.kind in "biuf":
         numbers = pd.to_numeric(column, errors="coerce").to_numpy(np.float64, na_value=np.nan)
     else:  # days, lists ...
@@ -43,8 +44,6 @@ def numbers_of(column: Column) -> tuple[FloatArray, Mask]:
 
 
 def _number(value: object) -> float:
-    if isinstance(value, str | bytes):
-        return float(pd.to_numeric(pd.Series([value], dtype="object").astype("str"), errors="coerce").iloc[0])
     try:
         return float(value) if isinstance(value, int | float | Decimal | np.number | np.bool_) else np.nan
     except (OverflowError, ValueError):

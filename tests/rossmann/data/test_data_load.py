@@ -2,6 +2,8 @@
 
 import gzip
 import lzma
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from include.lifecycle.errors import BadInputError
 from include.rossmann.data.load import FILE, read_future, read_store, read_train
 from include.rossmann.data.sample import SampleData
 
+ROOT = Path(__file__).resolve().parents[3]
 HEADER = "Store,DayOfWeek,Date,Sales,Customers,Open,Promo,StateHoliday,SchoolHoliday\n"
 
 
@@ -151,6 +154,18 @@ def test_unreadable_content(tmp_path: Path, content: bytes, sentence: str) -> No
     path.write_bytes(content)
     with pytest.raises(BadInputError, match=sentence):
         read_train(path)
+
+
+def test_blank_lines_are_no_rows_with_ids_either(tmp_path: Path) -> None:
+    header = "Id,Store,Date,Promo,StateHoliday,SchoolHoliday\n"
+    frame = read_future(write(tmp_path, "", "7,1,2015-06-20,1,0,0", "", header=header))
+    assert frame["Id"].tolist() == [7]
+
+
+def test_reading_files_imports_no_booster() -> None:
+    code = "import include.rossmann.data.load, include.rossmann.data.schema, sys; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert {"lightgbm", "xgboost", "catboost"} & set(done.stdout.split()) == set()
 
 
 def test_no_such_file_and_wrong_suffix(tmp_path: Path) -> None:
