@@ -205,6 +205,8 @@ def _run(item: NotificationConfig, context: dict[str, Any]) -> None:
         for text in _texts(item.arguments):
             if "://" in text:  # ... and web hooks: Airflow logs what a notifier raises
                 mask_secret(text)
+                # by itself as well: of two secrets that begin alike Airflow may hide the shorter and leave the rest
+                mask_secret(text.partition("://")[2].partition("/")[2])
         module, _, name = item.notifier.rpartition(".")
         notifier: BaseNotifier = getattr(importlib.import_module(module), name)(**item.arguments)
         notifier(cast("Context", context))

@@ -17,7 +17,7 @@ FIELDS = {
     "rossmann_predict": {
         "stage": "stage", "version": "integer", "data_revision": "text", "input": "name", "output": "name",
     },
-    "rossmann_retrain": {"data_revision": "text", "note": "text", "quick": "boolean"},
+    "rossmann_retrain": {"data_revision": "text", "note": "text", "quick": "boolean", "origins": "integer"},
     "rossmann_rollback": {"version": "integer", "reason": "reason"},
 }  # fmt: skip
 EACH = pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from include.lifecycle.registry import ModelRegistry
 from include.lifecycle.retention import judge, report
 from tests.validations import validation
 
-from .support import MODEL, approved, stages
+from .support import MODEL, approved, impatient, stages
 
 KEEP = RetentionConfig(keep_champions=2, keep_days=30)
 WHO = Decision(Outcome.SUPERSEDED, "ana", "test", "retention")
@@ -188,7 +188,6 @@ def test_a_rollback_that_comes_first_keeps_its_version(registry, add, later, mon
 def test_what_was_interrupted_is_completed_by_the_next_run(registry, logged, later, tmp_path, monkeypatch, killed_at):
     logged("Production")
     logged()
-    registry = ModelRegistry(registry.client, lock_ttl=1)
     method = "_enter" if killed_at == "after the version" else "_delete_files"
 
     class Killed(BaseException):
@@ -203,6 +202,7 @@ def test_what_was_interrupted_is_completed_by_the_next_run(registry, logged, lat
             run(registry, delete=True)
     assert stages(registry) == {1: "Production"}
     assert len(files(tmp_path)) == 6
+    registry = impatient(registry)
     done = run(registry, delete=True)
     assert done.completed == (2,)
     (deletion,) = [event for event in registry.history(MODEL) if event.to_stage == "Deleted"]
@@ -215,7 +215,6 @@ def test_what_was_interrupted_is_completed_by_the_next_run(registry, logged, lat
 def test_what_another_version_was_made_from_meanwhile_stays(registry, logged, later, tmp_path, monkeypatch):
     logged("Production")
     doomed = registry.version(MODEL, logged())
-    registry = ModelRegistry(registry.client, lock_ttl=1)
 
     class Killed(BaseException):
         pass
@@ -229,7 +228,7 @@ def test_what_another_version_was_made_from_meanwhile_stays(registry, logged, la
             run(registry, delete=True)
     registry.client.create_registered_model("other")
     registry.client.create_model_version("other", doomed.source, doomed.run_id)
-    assert run(registry, delete=True).completed == (2,)
+    assert run(impatient(registry), delete=True).completed == (2,)
     assert len(files(tmp_path)) == 6, "the other version has its files"
 
 

@@ -70,12 +70,14 @@ def test_a_fake_password_is_found_nowhere(
     from airflow.dag_processing.bundles.manager import DagBundlesManager
     from airflow.dag_processing.dagbag import DagBag, sync_bag_to_db
     from airflow.sdk._shared.secrets_masker import redact
+    from airflow.sdk.log import mask_secret
     from mlflow import MlflowClient
 
     from include.lifecycle.decisions import Decision, Outcome
     from include.lifecycle.registry import ModelRegistry
     from tests.registry_server import add_version
 
+    mask_secret("https://hooks.example.com")  # a secret with which another one begins
     monkeypatch.setenv("RETRAIN_LEDGER_KEY", SECRETS[3])
     parts = urlsplit(mlflow_url)
     connect("mlflow_default", host=parts.hostname, port=parts.port, login="bot", password=SECRETS[0])
