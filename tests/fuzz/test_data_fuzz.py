@@ -3,6 +3,7 @@
 import gzip
 import io
 import lzma
+from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -159,7 +160,7 @@ def _values(draw: st.DrawFn, size: int) -> pa.Array | pa.ChunkedArray:
         "zone": (st.datetimes(), pa.timestamp("us", "Europe/Berlin")),
         "seconds": (st.datetimes(), pa.timestamp("s")),
         "nanoseconds": (st.integers(-(2**62), 2**62), pa.timestamp("ns", "UTC")),
-        "duration": (st.timedeltas(), pa.duration("us")),
+        "duration": (st.timedeltas(timedelta(-40_000), timedelta(40_000)), pa.duration("us")),
         "decimal": (st.integers(-(10**30), 10**30).map(lambda n: Decimal(n).scaleb(-3)), pa.decimal128(38, 3)),
         "list": (st.lists(st.integers(0, 3), max_size=2), pa.list_(pa.int64())),
         "struct": (st.just({"a": 1}), pa.struct([("a", pa.int64())])),

@@ -106,7 +106,7 @@ def _read(path: Path) -> pd.DataFrame:
         raise BadInputError(f"{path.name}: expected a file that ends in {', '.join(SUFFIXES)}")
     try:
         if path.suffix == ".parquet":
-            return _with_exact_ids(_without_index(pd.read_parquet(path)), path)
+            return _from_arrow(pq.read_table(path))
         compression: Literal["xz", "gzip"] | None = {".xz": "xz", ".gz": "gzip"}.get(path.suffix)  # type: ignore[assignment]
         table = pd.read_csv(
             path,
@@ -145,12 +145,6 @@ def _read(path: Path) -> pd.DataFrame:
         raise BadInputError(f"{path.name}: cannot be read as a table: {one_line(str(error), 200)}") from error
 
 
-def _without_index(table: pd.DataFrame) -> pd.DataFrame:
-    """Return a table that counts its rows; names of rows that Parquet kept are columns, or nothing."""
-    named = [name for name in table.index.names if name is not None and name not in table.columns]
-    return table.reset_index(level=named).reset_index(drop=True) if named else table.reset_index(drop=True)
-
-
 def _exact_texts(texts: Column) -> Column:
     """Return marked fields of a CSV file as they stand there: whole numbers where that changes none, else text."""
     texts = texts.str[1:]
@@ -160,13 +154,19 @@ def _exact_texts(texts: Column) -> Column:
     return texts.mask(missing).astype(pd.ArrowDtype(pa.string()))
 
 
-def _with_exact_ids(table: pd.DataFrame, path: Path) -> pd.DataFrame:
-    """Return a table of a Parquet file with the ids in Arrow's type: pandas makes floats of whole numbers with gaps."""
-    if list(table.columns).count(ID) == 1 and ID in pq.read_schema(path).names:
-        ids = pq.read_table(path, columns=[ID]).column(ID)
+def _from_arrow(content: pa.Table) -> pd.DataFrame:
+    """Return a table of a Parquet file that counts its rows; names of rows that pandas kept there are columns.
+
+    Ids stay in Arrow's type where pandas would change them: it makes floats of whole numbers with gaps.
+    """
+    table = content.replace_schema_metadata(None).to_pandas()
+    if content.column_names.count(ID) == 1:
+        ids = content.column(ID)
+        views = {pa.string_view(): pa.large_string(), pa.binary_view(): pa.large_binary()}
         if ids.null_count or not pa.types.is_signed_integer(ids.type):
-            table[ID] = pd.Series(pd.arrays.ArrowExtensionArray(ids), index=table.index)
-    return table
+            # pandas cannot choose rows of views
+            table[ID] = pd.arrays.ArrowExtensionArray(ids.cast(views.get(ids.type, ids.type)))
+    return pd.DataFrame(table)
 
 
 def _damaged(path: Path, error: BaseException) -> BadInputError:
