@@ -19,8 +19,12 @@ FloatArray = npt.NDArray[np.float64]
 
 KEYS = ["fold", "Store", "Date"]
 
-PULL_TO_EQUAL = 0.02
-"""How strongly weights are held near equal ones: one fold of 42 days says little about small differences."""
+PULL_TO_EQUAL = 1.0
+"""How strongly weights are held near equal ones: a few folds of 42 days say little about small differences."""
+
+CORRECTION = 0.5
+"""Of the variance of the log error, by which forecasts are lowered. Theory says 1.5 for RMSPE; forecasts of a growing
+market are too low by themselves, and on the folds before the newest one less was better (docs/forecast.md)."""
 
 ABSURD_ERRORS = 8.0
 """Errors beyond so many times the median error are cut there (about 5.4 standard deviations)."""
@@ -58,8 +62,8 @@ def fit_blend(
     """Fit weights and correction.
 
     The weights minimise the squared error of log sales, which percentage errors are to first order, on the mean of
-    the folds, with a pull to equal weights. The factor is the one of theory, exp(-1.5 variance of the log error): the
-    ratio that would be best on one fold follows that fold's level, which says little about the next one's.
+    the folds, with a pull to equal weights. The factor is exp(-``CORRECTION`` x variance of the log error): the ratio
+    that would be best on one fold follows that fold's level, which says little about the next one's.
 
     :param sales: (rows,) true sales, above 0
     :param base: (rows,) usual log sales
@@ -87,7 +91,9 @@ def fit_blend(
     weights = np.clip(found.x, 0.0, None) if found.success else equal
     weights = weights / weights.sum()
     variance = float(weights @ covariance @ weights)
-    return Blend({name: float(w) for name, w in zip(names, weights, strict=True)}, float(np.exp(-1.5 * variance)))
+    return Blend(
+        {name: float(w) for name, w in zip(names, weights, strict=True)}, float(np.exp(-CORRECTION * variance))
+    )
 
 
 def _covariance(errors: FloatArray) -> FloatArray:
