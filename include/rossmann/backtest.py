@@ -1,6 +1,7 @@
 """The backtest's figures: every forecaster at every forecast origin, over all, by slice, and how sure they are."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -43,10 +44,11 @@ class Backtest:
         """The ensemble, the boosters, equal weights, and what is to be beaten."""
         return (ENSEMBLE, *self.boosters, EQUAL, NAIVE, SEASONAL)
 
+    @cached_property
     def by_origin(self) -> pd.DataFrame:
-        """Return the errors of each forecaster at each origin, the oldest origin first.
+        """The errors of each forecaster at each origin, the oldest origin first.
 
-        :return: origin, end, forecaster, rows, rmspe, rmspe_without_worst, bias (share), log_deviation
+        Columns: origin, end, forecaster, rows, rmspe, rmspe_without_worst, bias (share), log_deviation.
         """
         return pd.DataFrame(
             [
@@ -56,15 +58,23 @@ class Backtest:
             ]
         )
 
+    @cached_property
     def mean(self) -> pd.DataFrame:
-        """Return the mean over the origins of each forecaster's errors, indexed by forecaster."""
+        """The mean over the origins of each forecaster's errors, indexed by forecaster."""
         columns = ["rmspe", "rmspe_without_worst", "bias", "log_deviation"]
-        return self.by_origin().groupby("forecaster", sort=False)[columns].mean()
+        return self.by_origin.groupby("forecaster", sort=False)[columns].mean()
 
+    @property
+    def best_booster(self) -> str:
+        """The booster with the lowest mean RMSPE."""
+        mean = self.mean["rmspe"]
+        return min(self.boosters, key=lambda name: (mean[name], name))
+
+    @cached_property
     def by_slice(self) -> pd.DataFrame:
-        """Return the errors of each forecaster by slice, all origins together.
+        """The errors of each forecaster by slice, all origins together.
 
-        :return: slice, value, forecaster, rows, rmspe, rmspe_without_worst, bias, log_deviation
+        Columns: slice, value, forecaster, rows, rmspe, rmspe_without_worst, bias, log_deviation.
         """
         return pd.DataFrame(
             [

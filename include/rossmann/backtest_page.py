@@ -12,8 +12,7 @@ SEED = 1
 
 def headline(made: Backtest) -> str:
     """Return what the backtest says in one sentence."""
-    mean = made.mean()["rmspe"]
-    best = min(made.boosters, key=lambda name: (mean[name], name))
+    mean, best = made.mean["rmspe"], made.best_booster
     gain = made.gain(best, seed=SEED)
     share, below = 1 - mean[ENSEMBLE] / mean[best], 1 - mean[ENSEMBLE] / mean[NAIVE]
     return (
@@ -26,7 +25,7 @@ def headline(made: Backtest) -> str:
 
 def origin_table(made: Backtest, column: str, *, percent: bool = False) -> Table:
     """Return one kind of error of each forecaster at each origin, and its mean."""
-    scores = made.by_origin().pivot(index="origin", columns="forecaster", values=column)[list(made.forecasters)]
+    scores = made.by_origin.pivot(index="origin", columns="forecaster", values=column)[list(made.forecasters)]
     shown = ("{:+.1%}" if percent else "{:.4f}").format
     names = [*(f"{pd.Timestamp(origin):%Y-%m-%d}" for origin in scores.index.to_numpy()), "mean"]
     values = [*scores.to_numpy(dtype=float), scores.mean().to_numpy(dtype=float)]
@@ -36,7 +35,7 @@ def origin_table(made: Backtest, column: str, *, percent: bool = False) -> Table
 
 def slice_table(made: Backtest, column: str) -> Table:
     """Return RMSPE and bias by one slice, all origins together."""
-    rows = made.by_slice()
+    rows = made.by_slice
     rows = rows[rows["slice"] == column]
     head = (SLICES[column], "rows", *(f"{name}" for name in made.forecasters), "bias of the ensemble")
     lines = []
@@ -49,14 +48,12 @@ def slice_table(made: Backtest, column: str) -> Table:
 
 def charts(made: Backtest) -> list[Chart]:
     """Return the pictures: error by origin with its interval, error by week of the horizon, error by day."""
-    scores = made.by_origin()
-    mean = made.mean()["rmspe"]
-    best = min(made.boosters, key=lambda name: (mean[name], name))
-    shown: tuple[tuple[str, Role], ...] = ((ENSEMBLE, "candidate"), (best, "production"), (NAIVE, "earlier"))
+    roles: tuple[Role, ...] = ("candidate", "production", "earlier")
+    shown = tuple(zip((ENSEMBLE, made.best_booster, NAIVE), roles, strict=True))
     origins = sorted(made.rows["origin"].unique())
     intervals = [made.interval(origin, seed=SEED) for origin in origins]
-    by_origin = scores.set_index(["forecaster", "origin"])["rmspe"]
-    weeks = made.by_slice().query("slice == 'week'").set_index(["forecaster", "value"])["rmspe"]
+    by_origin = made.by_origin.set_index(["forecaster", "origin"])["rmspe"]
+    weeks = made.by_slice.query("slice == 'week'").set_index(["forecaster", "value"])["rmspe"]
     names = sorted(made.rows["week"].unique())
     by_day = daily(made.rows, [name for name, _ in shown])
     return [
@@ -92,8 +89,14 @@ def daily(rows: pd.DataFrame, names: list[str]) -> pd.DataFrame:
     return squared.groupby(rows["Date"].to_numpy()).mean() ** 0.5
 
 
-def render(made: Backtest, *, data_version: str, quick: bool) -> str:
-    """Return the page, always the same for the same backtest."""
+def render(made: Backtest, pictures: list[Chart], *, data_version: str, quick: bool) -> str:
+    """Return the page, always the same for the same backtest.
+
+    :param made: the figures
+    :param pictures: what ``charts`` makes of them
+    :param data_version: the data that they are from
+    :param quick: whether the boosters trained with fewer rounds
+    """
     tables = [
         ("RMSPE", origin_table(made, "rmspe")),
         (f"RMSPE without the {WORST} worst rows of each origin", origin_table(made, "rmspe_without_worst")),
@@ -106,7 +109,7 @@ def render(made: Backtest, *, data_version: str, quick: bool) -> str:
         f'<header><h1>Backtest</h1><p class="headline">{line(headline(made), 800)}</p>'
         f'<p class="rows">{line(about, 300)}</p></header>',
         "<main>",
-        *(f'<section class="item card">{chart_figure(chart)}</section>' for chart in charts(made)),
+        *(f'<section class="item card">{chart_figure(chart)}</section>' for chart in pictures),
         *(
             f'<section class="item card"><h2>{line(title, 120)}</h2>{table_figure(table, title)}</section>'
             for title, table in tables

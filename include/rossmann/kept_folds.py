@@ -32,6 +32,9 @@ FOLDS_FOLDER = "folds"
 KEY_TAG = "retrain.fold."
 """Prefix of the tag that holds the key of the fold that ends on the day after it."""
 
+MOST_RUNS = 3
+"""How many runs that kept a fold are looked at, the newest first; each later night keeps it again."""
+
 TRAINING_CODE = tuple(Path(str(module.__file__)) for module in (boosters, members))
 """Code that decides what a member makes of a matrix."""
 
@@ -89,10 +92,9 @@ class KeptFolds:
         :param block: its rows
         :param scratch: folder for the file
         """
-        runs = self.client.search_runs(
-            [self.experiment_id], f"tags.`{KEY_TAG}{fold.end}` = '{key}'", order_by=["attributes.start_time DESC"]
-        )
-        for run in runs[:3]:
+        found = f"tags.`{KEY_TAG}{fold.end}` = '{key}'"
+        newest = ["attributes.start_time DESC"]
+        for run in self.client.search_runs([self.experiment_id], found, order_by=newest, max_results=MOST_RUNS):
             target = scratch / run.info.run_id
             target.mkdir(exist_ok=True)
             try:

@@ -30,7 +30,8 @@ def run(*arguments: str, **variables: str) -> Done:
     :param arguments: of the command line
     :param variables: environment variables
     """
-    out, err = io.StringIO(), io.StringIO()
+    # UTF-8, as the process's own: a text that cannot be written there is an error here too
+    out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8", newline="", write_through=True) for _ in range(2))
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         patch.setattr(sys, "argv", ["include.rossmann", *arguments])
         for name, value in variables.items():
@@ -39,4 +40,4 @@ def run(*arguments: str, **variables: str) -> Done:
             code = run_cli(app)
         except SystemExit as error:  # how typer ends
             code = int(error.code or 0)
-    return Done(code, out.getvalue(), err.getvalue())
+    return Done(code, *(stream.buffer.getvalue().decode() for stream in (out, err)))

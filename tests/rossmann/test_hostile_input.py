@@ -1,7 +1,6 @@
 """Untrusted text through the command line and the steps' environment: text comes back, or one sentence."""
 
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,8 +13,9 @@ from include.lifecycle.decisions import Decision, Door, Outcome
 from include.lifecycle.errors import BadInputError
 from include.lifecycle.registry import ModelRegistry
 from include.lifecycle.text import storable
-from include.rossmann.cli import app, night_of, run_cli, version_number
+from include.rossmann.cli import night_of, version_number
 from tests.hostile import HOSTILE, MEGABYTE
+from tests.rossmann.command_line import run
 from tests.rossmann.conftest import write_config
 from tests.validations import validation
 
@@ -29,23 +29,17 @@ Command = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Command:
+def command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Command:
     """Runs a command as its process does; returns exit code, stdout and the last line of stderr."""
     monkeypatch.chdir(tmp_path)
 
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["include.rossmann", *arguments])
-        capsys.readouterr()
-        try:
-            code = run_cli(app)
-        except SystemExit as error:  # how typer ends
-            code = int(error.code or 0)
-        seen = capsys.readouterr()
+    def checked(*arguments: str) -> tuple[int, str, str]:
+        done = run(*arguments)
         assert not (tmp_path / "pwned").exists()
-        assert "\x1b" not in seen.out + seen.err
-        return code, seen.out, (seen.err.strip().splitlines() or [""])[-1]
+        assert "\x1b" not in done.stdout + done.stderr
+        return done.returncode, done.stdout, done.sentence
 
-    return run
+    return checked
 
 
 @pytest.fixture

@@ -36,13 +36,14 @@ def report(
     made = backtest_of(config, dataset, table[table["fold"] < run.origins], blends)
     folder = scratch / FOLDER
     folder.mkdir()
-    made.by_origin().to_csv(folder / ORIGINS_FILE, index=False)
-    made.by_slice().to_csv(folder / "by_slice.csv", index=False)
-    page = render(made, data_version=run.tags.get("data.version", "unknown"), quick=run.quick)
+    made.by_origin.to_csv(folder / ORIGINS_FILE, index=False)
+    made.by_slice.to_csv(folder / "by_slice.csv", index=False)
+    pictures = charts(made)
+    page = render(made, pictures, data_version=run.tags.get("data.version", "unknown"), quick=run.quick)
     (folder / PAGE_FILE).write_text(page, encoding="utf-8")
-    for chart in charts(made):
+    for chart in pictures:
         (folder / f"{chart.name}.png").write_bytes(render_chart(chart))
-    mean = made.mean()
+    mean = made.mean
     run.log(
         metrics={f"backtest_rmspe_{name.replace(' ', '_')}": mean["rmspe"][name] for name in made.forecasters}
         | {"backtest_bias": mean["bias"][ENSEMBLE]}
