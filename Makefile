@@ -1,5 +1,7 @@
 # Everything a person or CI does here is one of these targets; `make help` lists them.
 SHELL := /bin/bash
+# Set in many images; each of the processes that a retrain or a test starts would compile this project again.
+unexport PYTHONDONTWRITEBYTECODE
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 
@@ -127,7 +129,7 @@ test-unit: $(STAMP) ## Unit and DAG tests only
 	$(PY) -m pytest -n $(WORKERS)
 
 # Of the life cycle what may need a library that Airflow brings; its rules are the same with and without.
-ML_LIFECYCLE := imports registry integrity retention
+ML_LIFECYCLE := imports registry integrity retention races rollover
 
 .PHONY: test-ml
 test-ml: $(STAMP_ML) ## include/ in an environment without Airflow: every module, every step, the model by itself

@@ -18,6 +18,8 @@ from include.lifecycle.versions import in_production
 from . import workers
 from .support import MODEL, aliases, approved, impatient, stages
 
+pytestmark = pytest.mark.long
+
 TRIALS = 6
 # one process imports MLflow, which takes seconds; those that race are its forks
 PROCESSES = multiprocessing.get_context("forkserver")

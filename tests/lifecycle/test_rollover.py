@@ -108,6 +108,7 @@ def test_the_process_keeps_a_bounded_number_of_closed_runs(client, monkeypatch):
     assert ledger.read().production == 6
 
 
+@pytest.mark.long
 def test_processes_that_race_over_borders_leave_one_chain(client, mlflow_uri, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
     PromotionLedger(client, MODEL).runs.open()

@@ -37,6 +37,7 @@ def bad(signals: list[Signal]) -> set[str]:
     return {signal.subject for signal in signals if signal.bad}
 
 
+@pytest.mark.long
 def test_a_quiet_year_with_school_holidays_and_deals_has_no_drift(rows):
     watched = watch_inputs(rows, SHOPS.columns, CONFIG)
     found = [

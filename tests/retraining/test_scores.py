@@ -114,6 +114,7 @@ def test_the_newest_delivery_of_a_row_counts_whatever_order_it_is_stored_in():
     np.testing.assert_allclose(truth["Sold"].sum(), 2 * rows["Sold"].iloc[5:].sum())
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("seed", range(3))
 def test_what_comes_bit_by_bit_gives_what_all_of_it_gives(seed):
     random, rows = np.random.default_rng(seed), shop_rows(40, shops=3, seed=seed)

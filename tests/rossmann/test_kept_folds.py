@@ -139,6 +139,7 @@ def test_a_damaged_one_is_trained_again(
     assert folds.find(fold, "abc", matrix.block(fold.end), tmp_path) is None
 
 
+@pytest.mark.long
 def test_the_next_night_trains_the_holdout_and_the_served_member_only(retrain: Retrain, tmp_path: Path) -> None:
     config, client = load_config(), MlflowClient()
     publish_sample(tmp_path / "registry", stores=8, months=20, extra_days=1, spoil=False)
@@ -163,6 +164,7 @@ def test_the_next_night_trains_the_holdout_and_the_served_member_only(retrain: R
         assert frames[0].equals(frames[1])
 
 
+@pytest.mark.long
 def test_a_backtest_goes_on_where_it_was_killed(
     retrain: Retrain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

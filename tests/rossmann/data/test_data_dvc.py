@@ -16,6 +16,8 @@ from include.rossmann.data.sample import SampleData
 from tests.rossmann.data.conftest import Registry
 from tests.rossmann.data.git_server import file_server
 
+pytestmark = pytest.mark.long
+
 TRAIN, STORE = "Store,Sales\n1,2\n", "Store\n1\n"
 
 

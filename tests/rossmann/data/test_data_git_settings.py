@@ -15,6 +15,8 @@ from include.rossmann.data.sample import SampleData
 from tests.rossmann.data.conftest import PATHS, Registry
 from tests.rossmann.data.git_server import git_server
 
+pytestmark = pytest.mark.long
+
 HOOKS = ("post-checkout", "reference-transaction", "post-index-change", "pre-commit", "commit-msg")
 
 
