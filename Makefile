@@ -144,6 +144,7 @@ SYSTEM := doors browser life_cycle rollback_dag policy_waits identity outages
 
 .PHONY: test-system
 test-system: $(STAMP) ## All of the following on one running stack (needs Chromium)
+	$(PY) -m pytest -n $(WORKERS) -m long tests/plugins
 	$(PY) -m pytest -m system $(SYSTEM:%=tests/system/test_%.py)
 
 .PHONY: test-ui
@@ -156,6 +157,7 @@ test-doors: $(STAMP) ## How a wait ends: every door of the approval, every odd m
 
 .PHONY: test-identity
 test-identity: $(STAMP) ## Who decided, and who may: several users under SimpleAuthManager and FAB
+	$(PY) -m pytest -m long tests/plugins/test_attacks.py
 	$(PY) -m pytest -m system tests/system/test_identity.py
 
 .PHONY: test-outages

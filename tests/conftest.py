@@ -2,9 +2,12 @@
 
 import os
 import shutil
+import sqlite3
 import tempfile
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -30,18 +33,61 @@ def mlflow_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture
-def mlflow_uri(mlflow_template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """A fresh MLflow on SQLite, and the environment that points to it.
+class Database(NamedTuple):
+    """A MLflow on SQLite, of one test after the other: what MLflow and SQLAlchemy keep of its address stays."""
 
-    The working directory is a folder of the test's own: artifacts of a SQLite MLflow go to ``./mlruns``.
-    """
+    file: Path
+    artifacts: Path
+
+    @property
+    def uri(self) -> str:
+        """As MLflow takes it."""
+        return f"sqlite:///{self.file}"
+
+    def fill(self, source: Path) -> None:
+        """Let it hold what another database holds, whoever has it open, and no artifact."""
+        with closing(sqlite3.connect(source)) as old, closing(sqlite3.connect(self.file)) as new:
+            old.backup(new)
+        shutil.rmtree(self.artifacts, ignore_errors=True)
+
+    def copy(self, target: Path) -> Path:
+        """Make another database of what it holds, and return its path."""
+        with closing(sqlite3.connect(self.file)) as old, closing(sqlite3.connect(target)) as new:
+            old.backup(new)
+        return target
+
+
+@pytest.fixture(scope="session")
+def mlflow_database(mlflow_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
+    """The database that the tests of this process use, and one that is empty but for the experiment "Default"."""
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
     # in memory where that is possible: MLflow commits each tag, and waits for the disk each time
     memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
     with tempfile.TemporaryDirectory(prefix="mlflow-test-", dir=memory) as folder:
-        database = shutil.copy(mlflow_template, Path(folder) / "mlflow.db")
-        uri = f"sqlite:///{database}"
-        monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
-        monkeypatch.delenv("MLFLOW_REGISTRY_URI", raising=False)
-        monkeypatch.chdir(tmp_path)
-        yield uri
+        database = Database(Path(folder) / "mlflow.db", tmp_path_factory.mktemp("artifacts"))
+        database.fill(mlflow_template)
+        SqlAlchemyStore(database.uri, str(database.artifacts))
+        database.copy(Path(folder) / "empty.db")
+        yield database
+
+
+@pytest.fixture
+def mlflow_uri(mlflow_database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A fresh MLflow on SQLite, and the environment that points to it.
+
+    The working directory is a folder of the test's own.
+    """
+    mlflow_database.fill(mlflow_database.file.with_name("empty.db"))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow_database.uri)
+    monkeypatch.delenv("MLFLOW_REGISTRY_URI", raising=False)
+    # MLflow's own variable: else the first test's working directory is where all artifacts go
+    monkeypatch.setenv("_MLFLOW_SERVER_ARTIFACT_ROOT", str(mlflow_database.artifacts))
+    monkeypatch.chdir(tmp_path)
+    return mlflow_database.uri
+
+
+@pytest.fixture
+def artifacts(mlflow_database: Database) -> Path:
+    """Where that MLflow keeps the artifacts."""
+    return mlflow_database.artifacts

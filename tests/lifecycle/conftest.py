@@ -1,15 +1,18 @@
 """A registry with versions in it, and doors to break it."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import create_engine, text
 
+from include.lifecycle import runs
 from include.lifecycle import tags as tag
 from include.lifecycle.entries import canonical
 from include.lifecycle.keys import KEY_ENV, KEY_FILE_ENV
 from include.lifecycle.registry import ModelRegistry
+from tests.conftest import Database
 from tests.validations import validation
 
 from .support import MODEL, OLD, approved
@@ -22,6 +25,24 @@ def registry(mlflow_uri: str) -> ModelRegistry:
     registry = ModelRegistry(tracking_uri=mlflow_uri, lock_ttl=300)
     registry.client.create_registered_model(MODEL)
     return registry
+
+
+@pytest.fixture(scope="session")
+def prepared(mlflow_database: Database, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., None]:
+    """Does what many tests begin with in the first of them; the others begin with a copy of its database."""
+    copies: dict[str, Path] = {}
+
+    def prepared(name: str, prepare: Callable[[], Any]) -> None:
+        if name in copies:
+            mlflow_database.fill(copies[name])
+            # ids of runs are not unique any more
+            runs._closed.clear()
+            runs._accounts.clear()
+            return
+        prepare()
+        copies[name] = mlflow_database.copy(tmp_path_factory.mktemp("prepared") / "mlflow.db")
+
+    return prepared
 
 
 @pytest.fixture

@@ -23,12 +23,6 @@ OTHERS = {"MLmodel": "flavors: {}", "data/weights.bin": "4 5 6"}
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Path:
-    """Folder of the artifact store."""
-    return tmp_path / "mlruns"
-
-
-@pytest.fixture
 def put(registry: ModelRegistry, tmp_path: Path) -> Callable[..., int]:
     """Registers a version with artifact files, its manifest recorded unless told not to."""
 
@@ -136,9 +130,9 @@ def test_what_is_downloaded_is_what_was_checked(registry, put, tmp_path):
         registry.download(registry.version(MODEL, version), tmp_path / "again")
 
 
-def test_the_manifest_itself_cannot_be_changed_or_lost(registry, put, store):
+def test_the_manifest_itself_cannot_be_changed_or_lost(registry, put, artifacts):
     version = put()
-    manifest = next(store.rglob("manifest-*.json"))
+    manifest = next(artifacts.rglob("manifest-*.json"))
     text = manifest.read_text()
     content = json.loads(text)
     content["files"]["MLmodel"]["size"] = 1

@@ -19,10 +19,9 @@ NEW = "cd" * 32
 
 
 @pytest.fixture
-def two(key: str, registry: ModelRegistry, add: Callable[..., int]) -> ModelRegistry:
+def two(key: str, registry: ModelRegistry, add: Callable[..., int], prepared: Any) -> ModelRegistry:
     """Version 2 replaced version 1, version 3 waits; all of it signed."""
-    for stage in ("Production", "Production", "Staging"):
-        add(stage=stage)
+    prepared("three, signed", lambda: [add(stage=stage) for stage in ("Production", "Production", "Staging")])
     return registry
 
 

@@ -8,11 +8,9 @@ from .support import MODEL, aliases, approved, stages
 
 
 @pytest.fixture
-def three(registry, add) -> None:
+def three(registry, add, prepared) -> None:
     """Version 1 was live, 2 is, 3 waits in Staging."""
-    add(stage="Production")
-    add(stage="Production")
-    add(stage="Staging")
+    prepared("three", lambda: [add(stage=stage) for stage in ("Production", "Production", "Staging")])
 
 
 def interrupt(registry, version: int, from_stage: str = "Staging") -> None:

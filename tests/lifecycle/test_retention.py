@@ -56,9 +56,9 @@ def logged(registry: ModelRegistry, tmp_path: Path) -> Callable[..., int]:
     return logged
 
 
-def files(tmp_path: Path) -> list[str]:
+def files(artifacts: Path) -> list[str]:
     """Return the artifact files that the store holds."""
-    return sorted(path.name for path in (tmp_path / "mlruns").rglob("*") if path.is_file())
+    return sorted(path.name for path in artifacts.rglob("*") if path.is_file())
 
 
 def run(registry: ModelRegistry, delete: bool = False, config: RetentionConfig = KEEP) -> module.Retention:
@@ -113,13 +113,13 @@ def test_what_somebody_asked_to_roll_back_to_is_kept(registry, add, monkeypatch)
         assert not why(run(registry))[1]
 
 
-def test_a_dry_run_changes_nothing(registry, logged, later, tmp_path):
+def test_a_dry_run_changes_nothing(registry, logged, later, artifacts):
     for stage in ("Production", "None", "None"):
         logged(stage)
-    before = (stages(registry), registry.ledger(MODEL).read().next_number, files(tmp_path))
+    before = (stages(registry), registry.ledger(MODEL).read().next_number, files(artifacts))
     done = run(registry)
     assert done.deleted == ()
-    assert (stages(registry), registry.ledger(MODEL).read().next_number, files(tmp_path)) == before
+    assert (stages(registry), registry.ledger(MODEL).read().next_number, files(artifacts)) == before
     assert report(done, delete=False) == [
         "Version 1 (Production) stays: it is in Production",
         "Version 3 (None) would be deleted",
@@ -127,16 +127,16 @@ def test_a_dry_run_changes_nothing(registry, logged, later, tmp_path):
     ]
 
 
-def test_a_deletion_takes_the_files_and_stays_in_the_ledger(registry, logged, later, tmp_path):
+def test_a_deletion_takes_the_files_and_stays_in_the_ledger(registry, logged, later, artifacts):
     logged("Production")
     logged()
     kept, gone = registry.version(MODEL, 1), registry.version(MODEL, 2)
     model_id = gone.source.removeprefix("models:/")
-    assert len(files(tmp_path)) == 6
+    assert len(files(artifacts)) == 6
     done = run(registry, delete=True)
     assert (done.deleted, done.completed) == ((2,), ())
     assert stages(registry) == {1: "Production"}
-    assert len(files(tmp_path)) == 3, "those of version 1: logged model, run, nested run"
+    assert len(files(artifacts)) == 3, "those of version 1: logged model, run, nested run"
     with pytest.raises(MlflowException):
         registry.client.get_logged_model(model_id)
     for run_id in (kept.run_id, gone.run_id):
@@ -150,7 +150,7 @@ def test_a_deletion_takes_the_files_and_stays_in_the_ledger(registry, logged, la
     assert registry.reconcile(MODEL).changed is False
 
 
-def test_what_another_version_was_made_from_too_is_left(registry, logged, later, tmp_path):
+def test_what_another_version_was_made_from_too_is_left(registry, logged, later, artifacts):
     logged("Production")
     run_id = registry.version(MODEL, 1).run_id
     logged(run_id=run_id)
@@ -158,7 +158,7 @@ def test_what_another_version_was_made_from_too_is_left(registry, logged, later,
     shared = registry.version(MODEL, logged()).source
     registry.client.create_model_version("other", shared, None)
     assert run(registry, delete=True).deleted == (2, 3)
-    assert files(tmp_path).count("weights.bin") == 7, "only version 2's logged model belonged to it alone"
+    assert files(artifacts).count("weights.bin") == 7, "only version 2's logged model belonged to it alone"
 
 
 def test_a_former_champion_that_is_deleted_cannot_come_back(registry, add, later):
@@ -185,7 +185,7 @@ def test_a_rollback_that_comes_first_keeps_its_version(registry, add, later, mon
 
 
 @pytest.mark.parametrize("killed_at", ["after the version", "at the files"])
-def test_what_was_interrupted_is_completed_by_the_next_run(registry, logged, later, tmp_path, monkeypatch, killed_at):
+def test_what_was_interrupted_is_completed_by_the_next_run(registry, logged, later, artifacts, monkeypatch, killed_at):
     logged("Production")
     logged()
     method = "_enter" if killed_at == "after the version" else "_delete_files"
@@ -201,18 +201,18 @@ def test_what_was_interrupted_is_completed_by_the_next_run(registry, logged, lat
         with pytest.raises(Killed):
             run(registry, delete=True)
     assert stages(registry) == {1: "Production"}
-    assert len(files(tmp_path)) == 6
+    assert len(files(artifacts)) == 6
     registry = impatient(registry)
     done = run(registry, delete=True)
     assert done.completed == (2,)
     (deletion,) = [event for event in registry.history(MODEL) if event.to_stage == "Deleted"]
     assert (deletion.version, deletion.from_stage) == (2, "None")
     assert {"model_id", "run_id"} <= set(deletion.evidence)
-    assert len(files(tmp_path)) == 3, "what belonged to the version alone is gone, whenever the process was killed"
+    assert len(files(artifacts)) == 3, "what belonged to the version alone is gone, whenever the process was killed"
     assert run(registry, delete=True).completed == ()
 
 
-def test_what_another_version_was_made_from_meanwhile_stays(registry, logged, later, tmp_path, monkeypatch):
+def test_what_another_version_was_made_from_meanwhile_stays(registry, logged, later, artifacts, monkeypatch):
     logged("Production")
     doomed = registry.version(MODEL, logged())
 
@@ -229,7 +229,7 @@ def test_what_another_version_was_made_from_meanwhile_stays(registry, logged, la
     registry.client.create_registered_model("other")
     registry.client.create_model_version("other", doomed.source, doomed.run_id)
     assert run(impatient(registry), delete=True).completed == (2,)
-    assert len(files(tmp_path)) == 6, "the other version has its files"
+    assert len(files(artifacts)) == 6, "the other version has its files"
 
 
 def test_a_version_made_from_the_same_model_just_now_keeps_it(registry, logged, later, monkeypatch):
@@ -248,7 +248,9 @@ def test_a_version_made_from_the_same_model_just_now_keeps_it(registry, logged, 
     assert stages(registry)[2] == "None"
 
 
-def test_a_version_without_a_logged_model_leaves_no_files_either(registry, add, later, tmp_path, monkeypatch):
+def test_a_version_without_a_logged_model_leaves_no_files_either(
+    registry, add, later, artifacts, tmp_path, monkeypatch
+):
     add(stage="Production")
     version = add()
     file = tmp_path / "weights.bin"
@@ -262,13 +264,13 @@ def test_a_version_without_a_logged_model_leaves_no_files_either(registry, add, 
         patch.setattr(module.RetentionRunner, "_delete_at", refuse)
         with pytest.raises(RetrainError, match="not all of its files"):
             run(registry, delete=True)
-    assert files(tmp_path) == ["weights.bin"]
+    assert files(artifacts) == ["weights.bin"]
     assert run(registry, delete=True).completed == (version,)
-    assert files(tmp_path) == []
+    assert files(artifacts) == []
     assert run(registry, delete=True).completed == ()
 
 
-def test_a_store_that_does_not_delete_is_told_and_tried_again(registry, logged, later, tmp_path, monkeypatch):
+def test_a_store_that_does_not_delete_is_told_and_tried_again(registry, logged, later, artifacts, monkeypatch):
     logged("Production")
     logged()
 
@@ -280,7 +282,7 @@ def test_a_store_that_does_not_delete_is_told_and_tried_again(registry, logged, 
         with pytest.raises(RetrainError, match="is deleted, and not all of its files"):
             run(registry, delete=True)
     assert run(registry, delete=True).completed == (2,)
-    assert len(files(tmp_path)) == 3
+    assert len(files(artifacts)) == 3
 
 
 def test_a_promotion_under_way_keeps_its_version(registry, add, later):

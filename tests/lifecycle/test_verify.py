@@ -25,16 +25,20 @@ LINK = "does not follow from the one before: one of them was changed"
 
 
 @pytest.fixture
-def ledger(mlflow_uri: str, registry: ModelRegistry, add: Callable[..., int]) -> ModelRegistry:
+def ledger(mlflow_uri: str, registry: ModelRegistry, add: Callable[..., int], prepared: Any) -> ModelRegistry:
     """Three validations and promotions, 18 entries and 3 borders: runs hold 0-4, 5-10, 11-15 and 16-17.
 
     Whoever can write to the database removes the anchors that versions carry as well: see ``test_tampering`` for those.
     """
     small = ModelRegistry(tracking_uri=mlflow_uri, run_entries=4)
-    for _ in range(3):
-        small.stage(MODEL, add())
-    for version in (1, 2, 3):
-        small.promote(MODEL, version, approved(run_id=f"night-{version}"))
+
+    def promote_three() -> None:
+        for _ in range(3):
+            small.stage(MODEL, add())
+        for version in (1, 2, 3):
+            small.promote(MODEL, version, approved(run_id=f"night-{version}"))
+
+    prepared("three promotions over four runs", promote_three)
     assert [entry.kind[0] for entry in small.ledger(MODEL).read().entries] == list("vbevnbevbenbebenbe")
     assert small.verify(MODEL) == []
     for version in (1, 2, 3):

@@ -34,6 +34,8 @@ from tests.plugins.test_desk import ONLY_ANNA, SUCCESS, approval, bulk, refused
 from tests.registry_server import add_version, stage_of
 from tests.validations import validation
 
+pytestmark = pytest.mark.long
+
 FAILED = {"new_state": "failed", "note": "odd figures"}
 FOUR_EYES = {"four_eyes": True}
 EVERY_RUN = "/api/v2/dags/~/dagRuns/~/taskInstances"

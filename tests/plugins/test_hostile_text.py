@@ -19,6 +19,8 @@ from tests.plugins.asking import approve
 from tests.plugins.rollbacks import context, promoted, rollback, triggered
 from tests.registry_server import add_version, stage_of
 
+pytestmark = pytest.mark.long
+
 TEXTS = pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE.keys())
 DOORS = ("mark", "required_actions")
 ECHO = """
