@@ -134,7 +134,9 @@ class PromotionLedger:
         :param known: number and digest of entries, beside what ``anchors`` finds
         """
         try:
-            return verify.problems(self.client, self.read(fresh=True), [*known, *self.anchors()])
+            # before the ledger is read: what comes between would look like a cut end
+            found = [*known, *self.anchors()]
+            return verify.problems(self.client, self.read(fresh=True), found)
         except BadInputError as error:
             return [str(error)]
 
@@ -157,7 +159,13 @@ class PromotionLedger:
         :param versions: those of the model; by default they are looked up
         :raises LedgerDamagedError: names the first problem and the remedy
         """
-        verify.require_intact(self.model, state, self.anchors(versions))
+        found = self.anchors(versions)
+        verify.require_intact(self.model, self.at_least(state, found), found)
+
+    def at_least(self, state: LedgerState, known: Iterable[Anchor]) -> LedgerState:
+        """Return a state, read again where anchors are of entries that came after it."""
+        last = max(known, default=None)
+        return state if last is None or last.entry < state.next_number else self.read()
 
     def accept(self, user: str, user_source: str, reason: str, after: Anchor | None = None) -> Entry:
         """Go on with a ledger that is damaged or lost, behind what is left or known of it; nothing is repaired.
@@ -179,6 +187,7 @@ class PromotionLedger:
                 self.runs.lead_to(self.runs.create(0))
                 state = self.writable(new=True)
             known = [*self.anchors(), *([after] if after is not None else [])]
+            state = self.at_least(state, known)
             found = verify.problems(self.client, state, known)
             number, head = state.next_number, state.head
             if (last := max(known, default=None)) is not None and last.entry >= number:
@@ -334,7 +343,8 @@ class PromotionLedger:
         state = self.read()
         if not state.entries and self.runs.lead_back():
             state = self.read()
-        if not state.entries and not new and (known := max(self.anchors(), default=None)) is not None:
+        known = max(self.anchors(), default=None) if not state.entries and not new else None
+        if known is not None and not (state := self.at_least(state, [known])).entries:
             raise LedgerGoneError(
                 f"The promotion ledger of {self.model!r} is empty, and it had an entry {known.entry}: restore MLflow's"
                 f" database from a backup, or go on behind it: `accept-ledger --after {known.entry}:{known.digest}`"

@@ -69,6 +69,8 @@ def overview(
         if not state.entries:
             raise
         versions, registered = [], False
+    anchors = registry.ledger(model).anchors(versions)
+    state = registry.ledger(model).at_least(state, anchors)
     show = _Shower(registry, model, ui_url or registry.tracking_uri)
     return Overview(
         model=model,
@@ -76,7 +78,7 @@ def overview(
         live=_live(show, state, versions),
         waiting=tuple(_waiting(show, state, versions, policy, now)),
         former=tuple(_former(show, state, versions)),
-        ledger=_ledger(state, registry.ledger(model).anchors(versions)),
+        ledger=_ledger(state, anchors),
         warnings=tuple(_warnings(state, versions, registered)),
         policy=_rules(policy, timezone, now),
         registered_by=registered_by(versions, state.events),

@@ -18,7 +18,8 @@ from include.lifecycle.keys import Keyring
 from include.lifecycle.ledger import PromotionLedger
 from include.lifecycle.overview import overview
 from include.lifecycle.registry import ModelRegistry
-from include.lifecycle.runs import EXPERIMENT, RUN_TAG
+from include.lifecycle.runs import EXPERIMENT, RUN_TAG, LedgerRuns
+from tests.validations import validation
 
 from .support import MODEL, OLD, again, approved, impatient, stages
 
@@ -254,8 +255,6 @@ def test_anchors_outside_mlflow_are_compared_without_being_named(
 
 
 def _validated(version: int) -> Any:
-    from tests.validations import validation
-
     return validation(MODEL, version)
 
 
@@ -263,3 +262,61 @@ def _delete_for_good(live: ModelRegistry, run_id: str) -> None:
     """What ``mlflow gc`` does."""
     live.client.delete_run(run_id)
     live.client._tracking_client.store._hard_delete_run(run_id)
+
+
+# ---- what others write meanwhile is no damage ----
+
+
+@pytest.fixture
+def meanwhile(live: ModelRegistry, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Lets another process promote version 3 once, as soon as the ledger was read."""
+
+    def arrange(registry: ModelRegistry = live) -> None:
+        read = LedgerRuns.read
+        done: list[int] = []
+
+        def read_and_promote(runs: LedgerRuns, **how: Any) -> Any:
+            state = read(runs, **how)
+            if not done:
+                done.append(3)
+                registry.promote(MODEL, 3, approved("bob", run_id="meanwhile"))
+            return state
+
+        monkeypatch.setattr(LedgerRuns, "read", read_and_promote)
+
+    return arrange
+
+
+def test_a_promotion_while_another_is_checked_is_no_cut_end(live: ModelRegistry, add: Any, meanwhile: Any) -> None:
+    four = add(stage="Staging")
+    meanwhile()
+    again(live).require_intact(again(live).read())
+    live.promote(MODEL, four, approved("ana", run_id="later"))
+    assert [event.version for event in live.history(MODEL) if event.is_promotion] == [1, 2, 3, four]
+
+
+def test_a_promotion_while_the_ledger_is_verified_is_no_cut_end(live: ModelRegistry, meanwhile: Any) -> None:
+    meanwhile()
+    assert live.verify(MODEL) == []
+
+
+def test_a_promotion_while_the_page_is_made_is_no_cut_end(live: ModelRegistry, meanwhile: Any) -> None:
+    meanwhile()
+    assert overview(live, MODEL).ledger.problems == ()
+
+
+def test_a_promotion_meanwhile_is_nothing_to_accept(live: ModelRegistry, meanwhile: Any) -> None:
+    meanwhile()
+    with pytest.raises(BadInputError, match="nothing to accept"):
+        again(live).accept("ana", "test", "because")
+
+
+def test_the_first_promotion_of_a_model_while_another_begins_is_no_lost_ledger(
+    key: str, registry: ModelRegistry, add: Callable[..., int]
+) -> None:
+    empty = again(registry).read()
+    version = add(stage="Production")
+    ledger = again(registry)
+    read, calls = ledger.runs.read, iter((empty, empty))
+    ledger.runs.read = lambda **how: next(calls, None) or read(**how)  # type: ignore[method-assign]
+    assert ledger.writable().production == version
