@@ -20,6 +20,7 @@ import typer
 from include.lifecycle.errors import BadInputError, GateFailedError, RetrainError
 from include.lifecycle.statements import IN_AIRFLOW_ENV
 from include.lifecycle.text import one_line, storable, without_credentials
+from include.lifecycle.tracking_address import no_answer
 from include.rossmann.config import Booster, RossmannConfig, load_config
 
 if TYPE_CHECKING:
@@ -568,6 +569,9 @@ def run_cli(command: Callable[[], Any]) -> int:
         sys.stderr.write(f"error: {without_credentials(storable(str(error)))}\n")
         return error.exit_code
     except Exception as error:  # the boundary of the process: log all, name one sentence
+        if (sentence := no_answer(error)) is not None:
+            sys.stderr.write(f"error: {sentence}\n")
+            return RetrainError.exit_code
         log.exception("Unexpected failure")
         sys.stderr.write(f"error: {type(error).__name__}: {one_line(without_credentials(str(error)), 2000)}\n")
         return 1
