@@ -313,6 +313,24 @@ def backtest(
 
 
 @app.command(rich_help_panel=PEOPLE)
+def tune(
+    booster: Annotated[str, typer.Option(help="lightgbm, xgboost or catboost")],
+    minutes: Annotated[float, typer.Option(min=0.01, help="How long to go on")] = 30,
+    origins: Annotated[int, typer.Option(min=3, max=60, help="Forecast origins before the holdout's")] = 5,
+    journal: Annotated[Path, typer.Option(help="File of the trials: named again, the search goes on")] = Path(
+        "tuning.journal"
+    ),
+    revision: Annotated[str | None, typer.Option(callback=_text, help="Data revision; default: configured")] = None,
+) -> None:
+    """Search for better parameters of a booster on earlier origins; prints the change of the configuration."""
+    from include.rossmann.steps.tune import tune as run
+
+    config = load_config()
+    chosen = configured_booster(config, booster)
+    say(run(config, chosen, minutes=minutes, origins=origins, journal=journal, revision=revision))
+
+
+@app.command(rich_help_panel=PEOPLE)
 def history(
     model: ModelName = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON array instead of a table")] = False,
