@@ -127,6 +127,7 @@ class Search:
                 threads=self.settings.threads,
                 seed=self.config.forecast.seed,
                 row_share=self.settings.row_share,
+                device=self.settings.device,
             )
             block = self.matrix.block(fold.end)
             missed = np.clip(block.target - member.predict(block.features), -ERROR_LIMIT, ERROR_LIMIT)
