@@ -35,6 +35,7 @@ ON_GPU: dict[str, dict[str, str]] = {
 HIGHEST_QUICK_RATE = 0.25
 LEAST_ROUNDS = 10
 HALF_LIFE_DAYS = 364.0
+LAG_EASTER = FEATURE_NAMES.index("lag_easter")
 TARGET_LIMIT = 0.8
 """Residuals are cut at this size for training: a day that closed at ten says nothing about other days."""
 
@@ -75,7 +76,7 @@ def train_member(
         raise ValueError(f"no training rows for {booster}")
     settings, total = quick_settings(booster, params, rounds, rounds_scale)
     matrix = matrix.sample(row_share, [seed, BOOSTERS.index(booster)])
-    target = np.clip(matrix.target, -TARGET_LIMIT, TARGET_LIMIT)
+    target = limited_target(matrix)
     weight = recency_weights(matrix, half_life_days)
     log.info("Training %s: %d rounds on %d rows, %d threads", booster, total, len(matrix), threads)
     trainers = {"lightgbm": _train_lightgbm, "xgboost": _train_xgboost, "catboost": _train_catboost}
@@ -97,6 +98,16 @@ def train_member(
             " where there is one"
         ) from error
     return Member(booster, native)
+
+
+def limited_target(matrix: TrainingMatrix) -> FloatArray:
+    """Return the residuals, cut at ``TARGET_LIMIT``, or where the store was on that day of the year before if farther.
+
+    Carnival, and the holidays on which few stores open, come every year as far from Easter.
+    """
+    before = matrix.features[:, LAG_EASTER].astype(np.float64)  # NaN where nothing is known
+    target: FloatArray = np.clip(matrix.target, np.fmin(-TARGET_LIMIT, before), np.fmax(TARGET_LIMIT, before))
+    return target
 
 
 def recency_weights(matrix: TrainingMatrix, half_life_days: float | None) -> FloatArray:

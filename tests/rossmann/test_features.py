@@ -65,6 +65,24 @@ def test_holiday_level_is_that_of_open_state_holidays(block, panel):
     assert np.isnan(level[[0, 2, 3]]).all()
 
 
+def test_a_state_holiday_is_told_by_the_sundays_and_touches_no_other_store(history, stores):
+    day = history["Date"].max() - pd.Timedelta(days=2)
+    assert day.day_name() == "Saturday"
+    at_origin = history[history["Date"] <= day - pd.Timedelta(days=6)]
+    sundays = at_origin[(at_origin["Store"] == 1) & (at_origin["Date"].dt.dayofweek == 6) & (at_origin["Promo"] == 0)]
+    blocks = []
+    for holiday in ("0", "b"):
+        own = (history["Store"] == 1) & (history["Date"] == day)
+        panel = Panel.from_frames(history.assign(StateHoliday=history["StateHoliday"].mask(own, holiday)), stores)
+        blocks.append(block_features(panel, np.datetime64(day, "D") - 6, 9))
+    ordinary, changed = blocks
+    where = int(np.flatnonzero(ordinary.days == np.datetime64(day, "D"))[0])
+    year = sundays[sundays["Date"] > at_origin["Date"].max() - pd.Timedelta(days=364)]
+    np.testing.assert_allclose(changed.base[0, where], np.log(year["Sales"]).mean(), atol=0.01)
+    different = np.argwhere(ordinary.base != changed.base)
+    assert different.tolist() == [[0, where]]
+
+
 def test_row_statistics_agree_with_numpy():
     values = np.array(
         [[1.0, np.nan, 3.0, 5.0], [np.nan] * 4, [2.0, 4.0, np.nan, np.nan], [7.0, np.nan, np.nan, np.nan]]
