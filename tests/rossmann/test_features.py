@@ -7,6 +7,7 @@ import pytest
 from include.rossmann.forecaster import FEATURE_NAMES, Panel, StoreTable, block_features
 from include.rossmann.forecaster.calendar import easter, last_easter_counterpart, weekdays
 from include.rossmann.forecaster.errors import ForecastInputError
+from include.rossmann.forecaster.history import recurring_oddities
 from include.rossmann.forecaster.panel import to_columns
 from include.rossmann.forecaster.schedule import closures, count_after, count_before, days_since, days_until
 from include.rossmann.forecaster.tables import cell_statistics, row_statistics
@@ -81,6 +82,21 @@ def test_a_state_holiday_is_told_by_the_sundays_and_touches_no_other_store(histo
     np.testing.assert_allclose(changed.base[0, where], np.log(year["Sales"]).mean(), atol=0.01)
     different = np.argwhere(ordinary.base != changed.base)
     assert different.tolist() == [[0, where]]
+
+
+def test_what_stores_did_together_as_far_from_easter_comes_again():
+    days = np.datetime64("2015-02-16") + np.arange(2)  # Rose Monday; the year before 2014-03-03
+    first = int(np.datetime64("2014-01-01").astype(int))
+    residual = np.zeros((50, 400))
+    monday = int(np.datetime64("2014-03-03").astype(int)) - first
+    residual[:4, monday] = -1.5
+    residual[4, monday + 1] = -1.5  # alone
+    residual[:, :10] = np.nan
+    expected = recurring_oddities(residual, first, days)
+    np.testing.assert_allclose(expected[:4, 0], 0.9 * -1.5)
+    assert np.count_nonzero(expected) == 4
+    residual[:2, monday] = 0.0
+    assert not recurring_oddities(residual, first, days).any()
 
 
 def test_row_statistics_agree_with_numpy():

@@ -20,6 +20,7 @@ from .history import (
     customer_features,
     lag_features,
     level_features,
+    recurring_oddities,
     table_features,
 )
 from .panel import Day, Panel
@@ -109,7 +110,8 @@ def block_features(panel: Panel, origin: Day, horizon: int) -> Block:
     features = np.empty((len(view.stores), horizon, len(FEATURE_NAMES)), dtype=np.float32)
     for position, name in enumerate(FEATURE_NAMES):
         features[:, :, position] = parts[name]
-    return Block(days=days[block], base=take(base, future), features=features)
+    recurring = recurring_oddities(residual, int(day_numbers(days[:1])[0]), days[block])
+    return Block(days=days[block], base=take(base, future) + recurring, features=features)
 
 
 def day_cells(panel: Panel) -> tuple[Cells, Cells]:
