@@ -22,6 +22,8 @@ APPROVE ?=
 QUICK ?=
 DATA ?=
 ORIGINS ?= 6
+BOOSTER ?= lightgbm
+MINUTES ?= 30
 
 WORKERS_UP ?= 2
 ARGS ?=
@@ -97,13 +99,23 @@ run: $(STAMP) ## Start MLflow and Airflow here, retrain, wait for your approval;
 stop: ## Stop what a `make run` elsewhere started (or left behind when it was killed)
 	@test -x $(PY) || exit 0; exec $(PY) -m include.local_stack stop --state-dir "$(STATE_DIR)"
 
+# An MLflow and a data registry of their own, in a folder of STATE_DIR, filled with DATA or the sample.
+define experiment
+mkdir -p "$(STATE_DIR)/$(1)"; cd "$(STATE_DIR)/$(1)"; \
+export PYTHONPATH="$(CURDIR)" MLFLOW_TRACKING_URI="sqlite:///$$PWD/mlflow.db" RETRAIN_DATA_REGISTRY="$$PWD/registry"; \
+step() { "$(abspath $(PY))" -m include.rossmann "$$@"; }; \
+step $(if $(DATA),import-data "$(abspath $(DATA))",sample) "$$PWD/registry" >/dev/null
+endef
+
 .PHONY: backtest
 backtest: $(STAMP) ## Forecast the past from many days, DATA=FOLDER ORIGINS=6 QUICK=1; stopped and started again it goes on
-	@mkdir -p "$(STATE_DIR)/backtest"; cd "$(STATE_DIR)/backtest"; \
-	export PYTHONPATH="$(CURDIR)" MLFLOW_TRACKING_URI="sqlite:///$$PWD/mlflow.db" RETRAIN_DATA_REGISTRY="$$PWD/registry"; \
-	step() { "$(abspath $(PY))" -m include.rossmann "$$@"; }; \
-	step $(if $(DATA),import-data "$(abspath $(DATA))",sample) "$$PWD/registry" >/dev/null; \
+	@$(call experiment,backtest); \
 	step backtest --origins $(ORIGINS) $(call flag,$(QUICK),--quick) --page "$$PWD/backtest.html"
+
+.PHONY: tune
+tune: $(STAMP) ## Search for better parameters, DATA=FOLDER BOOSTER=lightgbm MINUTES=30; started again it goes on
+	@$(call experiment,tune); \
+	step tune --booster $(BOOSTER) --minutes $(MINUTES) --journal "$$PWD/trials.journal"
 
 ##@ Checks
 
@@ -171,7 +183,9 @@ fuzz: $(STAMP) ## Odd data and configurations, EXAMPLES=10000 of each kind; what
 	FUZZ_EXAMPLES=$(EXAMPLES) $(PY) -m pytest -n $(WORKERS) --timeout 0 tests/fuzz
 
 .PHONY: bench
-bench: $(STAMP) ## Times of features, parsing, clicks and waits; races, kills, sixty nights, a ledger of years (an hour)
+bench: $(STAMP) ## Times of steps, features, parsing, clicks and waits; races, kills, sixty nights, a ledger of years (an hour)
+	$(PY) -m tests.bench.pipeline $(if $(DATA),"$(DATA)")
+	$(PY) -m tests.bench.pipeline --growth 0.25 1 4 16
 	PYTHONPATH=. $(PY) tests/bench/features.py
 	$(PY) tests/bench/parsing.py
 	$(PY) tests/bench/races.py --backend sqlite --case promote-promote --trials 50

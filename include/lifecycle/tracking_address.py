@@ -2,10 +2,14 @@
 
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from include.lifecycle.errors import BadInputError
 from include.lifecycle.text import one_line, without_credentials
+
+if TYPE_CHECKING:
+    from requests import RequestException
 
 TRACKING_URI_ENV = "MLFLOW_TRACKING_URI"
 REGISTRY_URI_ENV = "MLFLOW_REGISTRY_URI"
@@ -56,6 +60,26 @@ def tracking_address(text: str, name: str = TRACKING_URI_ENV) -> str:
     raise BadInputError(f"{is_what}: the scheme must be {known}, found {scheme}")
 
 
+def no_answer(error: BaseException) -> str | None:
+    """Return the sentence for a request that MLflow, or what stands before it, did not answer.
+
+    :param error: what came of it
+    :return: None when the error is another one
+    """
+    from mlflow.exceptions import MlflowException
+    from requests.exceptions import ConnectionError as NoConnectionError
+    from requests.exceptions import RetryError, Timeout
+
+    found: BaseException | None = error
+    by_mlflow = False
+    while found is not None:
+        by_mlflow = by_mlflow or isinstance(found, MlflowException)
+        if by_mlflow and isinstance(found, NoConnectionError | Timeout | RetryError):
+            return f"MLflow does not answer at {_asked(found)}: is it up, and is {TRACKING_URI_ENV} its address?"
+        found = found.__cause__ or found.__context__
+    return None
+
+
 _FILES = (
     "MLflow keeps no registry in a folder of files any more: move it into a database with `mlflow migrate-filestore`"
     " and write sqlite:////FOLDER/mlflow.db"
@@ -96,3 +120,9 @@ def _sqlite(rest: str, is_what: str) -> str:
     if Path(file).is_dir():
         raise BadInputError(f"{is_what}, which is a folder: name a file in it, such as {file}/mlflow.db")
     return f"sqlite://{rest}"
+
+
+def _asked(error: "RequestException") -> str:
+    """Return scheme, host and port that a request went to."""
+    parts = urlsplit(str(error.request.url) if error.request is not None else "")
+    return f"{parts.scheme}://{parts.hostname}{f':{parts.port}' if parts.port else ''}"

@@ -23,6 +23,7 @@ SET_ELSEWHERE = {
     "lightgbm": {  # with all their aliases
         "num_iterations": "rounds",
         "num_threads": "threads",
+        "device_type": "device",
         "seed": "forecast.seed",
         **dict.fromkeys(("objective", "early_stopping_round", "verbosity", "task", "config"), ""),
         **dict.fromkeys(("data", "valid", "input_model", "output_model"), ""),
@@ -30,12 +31,14 @@ SET_ELSEWHERE = {
     "xgboost": {
         **dict.fromkeys(("num_boost_round", "n_estimators"), "rounds"),
         **dict.fromkeys(("nthread", "n_jobs"), "threads"),
+        **dict.fromkeys(("device", "gpu_id"), "device"),
         **dict.fromkeys(("seed", "random_state"), "forecast.seed"),
         **dict.fromkeys(("objective", "early_stopping_rounds", "verbosity", "silent", "num_class"), ""),
     },
     "catboost": {
         **dict.fromkeys(("iterations", "num_boost_round", "n_estimators", "num_trees"), "rounds"),
         **dict.fromkeys(("thread_count", "n_jobs"), "threads"),
+        "task_type": "device",
         **dict.fromkeys(("random_seed", "random_state"), "forecast.seed"),
         **dict.fromkeys(("loss_function", "objective", "logging_level", "verbose", "verbose_eval", "silent"), ""),
         **dict.fromkeys(("allow_writing_files", "train_dir", "use_best_model", "early_stopping_rounds"), ""),

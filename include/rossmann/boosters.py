@@ -11,6 +11,9 @@ import numpy.typing as npt
 import pandas as pd
 import xgboost
 
+from include.lifecycle.errors import BadInputError
+from include.lifecycle.text import one_line
+from include.rossmann.config import Device
 from include.rossmann.forecaster.features import FEATURE_NAMES
 from include.rossmann.forecaster.members import BOOSTERS, Features, Member
 from include.rossmann.matrix import TrainingMatrix
@@ -23,9 +26,16 @@ Progress = Callable[[int, int], None]
 
 RATE_NAMES = {"lightgbm": "learning_rate", "xgboost": "learning_rate", "catboost": "learning_rate"}
 DEFAULT_RATES = {"lightgbm": 0.1, "xgboost": 0.3, "catboost": 0.03}
+ON_GPU: dict[str, dict[str, str]] = {
+    "lightgbm": {"device_type": "gpu"},
+    "xgboost": {"device": "cuda"},
+    "catboost": {"task_type": "GPU"},
+}
+"""Each library's switch."""
 HIGHEST_QUICK_RATE = 0.25
 LEAST_ROUNDS = 10
 HALF_LIFE_DAYS = 364.0
+LAG_EASTER = FEATURE_NAMES.index("lag_easter")
 TARGET_LIMIT = 0.8
 """Residuals are cut at this size for training: a day that closed at ten says nothing about other days."""
 
@@ -40,6 +50,7 @@ def train_member(
     seed: int = 0,
     rounds_scale: float = 1.0,
     row_share: float = 1.0,
+    device: Device = "cpu",
     half_life_days: float | None = HALF_LIFE_DAYS,
     progress: Progress | None = None,
 ) -> Member:
@@ -53,9 +64,11 @@ def train_member(
     :param seed: seed of everything random
     :param rounds_scale: share of the rounds kept by a quick run; the learning rate rises to make up for it
     :param row_share: share of the rows that are drawn for training; each booster draws its own
+    :param device: cpu, or gpu where the library was built for one and finds it
     :param half_life_days: a block that ends so many days before the newest one weighs half; None: all alike
     :param progress: called after each round with rounds done and rounds in all
     :raises ValueError: when the booster is unknown or the matrix has no rows
+    :raises BadInputError: when the library cannot train on the device
     """
     if booster not in BOOSTERS:
         raise ValueError(f"unknown booster {booster!r}, expected {', '.join(BOOSTERS)}")
@@ -63,11 +76,38 @@ def train_member(
         raise ValueError(f"no training rows for {booster}")
     settings, total = quick_settings(booster, params, rounds, rounds_scale)
     matrix = matrix.sample(row_share, [seed, BOOSTERS.index(booster)])
-    target = np.clip(matrix.target, -TARGET_LIMIT, TARGET_LIMIT)
+    target = limited_target(matrix)
     weight = recency_weights(matrix, half_life_days)
     log.info("Training %s: %d rounds on %d rows, %d threads", booster, total, len(matrix), threads)
     trainers = {"lightgbm": _train_lightgbm, "xgboost": _train_xgboost, "catboost": _train_catboost}
-    return Member(booster, trainers[booster](matrix.features, target, weight, settings, total, threads, seed, progress))
+    if device == "cpu":
+        native = trainers[booster](matrix.features, target, weight, settings, total, threads, seed, progress)
+        return Member(booster, native)
+    settings = {**settings, **ON_GPU[booster]}
+    if booster == "catboost":
+        # On a GPU it takes no callbacks, and draws rows in another way
+        progress = None
+        settings = {"bootstrap_type": "Bernoulli", **settings} if "subsample" in settings else settings
+    try:
+        native = trainers[booster](matrix.features, target, weight, settings, total, threads, seed, progress)
+        if booster == "xgboost" and "cuda" not in native.save_config():
+            raise RuntimeError("it found none and trained on the CPU")  # without a word
+    except Exception as error:  # each library has exceptions of its own
+        raise BadInputError(
+            f"boosters.{booster}.device is gpu, and {booster} says: {one_line(str(error), 300)}; set cpu, or train"
+            " where there is one"
+        ) from error
+    return Member(booster, native)
+
+
+def limited_target(matrix: TrainingMatrix) -> FloatArray:
+    """Return the residuals, cut at ``TARGET_LIMIT``, or where the store was on that day of the year before if farther.
+
+    Carnival, and the holidays on which few stores open, come every year as far from Easter.
+    """
+    before = matrix.features[:, LAG_EASTER].astype(np.float64)  # NaN where nothing is known
+    target: FloatArray = np.clip(matrix.target, np.fmin(-TARGET_LIMIT, before), np.fmax(TARGET_LIMIT, before))
+    return target
 
 
 def recency_weights(matrix: TrainingMatrix, half_life_days: float | None) -> FloatArray:
@@ -202,5 +242,6 @@ def _train_catboost(
             return True
 
     model = catboost.CatBoost({**fixed, **params})
-    model.fit(catboost.Pool(features, target, weight=weight, feature_names=list(FEATURE_NAMES)), callbacks=[Report()])
+    pool = catboost.Pool(features, target, weight=weight, feature_names=list(FEATURE_NAMES))
+    model.fit(pool, callbacks=[Report()] if progress else None)
     return model

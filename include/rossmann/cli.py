@@ -20,6 +20,7 @@ import typer
 from include.lifecycle.errors import BadInputError, GateFailedError, RetrainError
 from include.lifecycle.statements import IN_AIRFLOW_ENV
 from include.lifecycle.text import one_line, storable, without_credentials
+from include.lifecycle.tracking_address import no_answer
 from include.rossmann.config import Booster, RossmannConfig, load_config
 
 if TYPE_CHECKING:
@@ -312,6 +313,24 @@ def backtest(
 
 
 @app.command(rich_help_panel=PEOPLE)
+def tune(
+    booster: Annotated[str, typer.Option(help="lightgbm, xgboost or catboost")],
+    minutes: Annotated[float, typer.Option(min=0.01, help="How long to go on")] = 30,
+    origins: Annotated[int, typer.Option(min=3, max=60, help="Forecast origins before the holdout's")] = 5,
+    journal: Annotated[Path, typer.Option(help="File of the trials: named again, the search goes on")] = Path(
+        "tuning.journal"
+    ),
+    revision: Annotated[str | None, typer.Option(callback=_text, help="Data revision; default: configured")] = None,
+) -> None:
+    """Search for better parameters of a booster on earlier origins; prints the change of the configuration."""
+    from include.rossmann.steps.tune import tune as run
+
+    config = load_config()
+    chosen = configured_booster(config, booster)
+    say(run(config, chosen, minutes=minutes, origins=origins, journal=journal, revision=revision))
+
+
+@app.command(rich_help_panel=PEOPLE)
 def history(
     model: ModelName = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON array instead of a table")] = False,
@@ -568,6 +587,9 @@ def run_cli(command: Callable[[], Any]) -> int:
         sys.stderr.write(f"error: {without_credentials(storable(str(error)))}\n")
         return error.exit_code
     except Exception as error:  # the boundary of the process: log all, name one sentence
+        if (sentence := no_answer(error)) is not None:
+            sys.stderr.write(f"error: {sentence}\n")
+            return RetrainError.exit_code
         log.exception("Unexpected failure")
         sys.stderr.write(f"error: {type(error).__name__}: {one_line(without_credentials(str(error)), 2000)}\n")
         return 1

@@ -16,6 +16,7 @@ from include.retraining.review.config import ReviewConfig
 DATA_REGISTRY_ENV = "RETRAIN_DATA_REGISTRY"
 
 Booster = Literal["lightgbm", "xgboost", "catboost"]
+Device = Literal["cpu", "gpu"]
 PositiveInt = Annotated[int, Field(gt=0)]
 
 
@@ -69,6 +70,7 @@ class BoosterConfig(Section):
 
     rounds: PositiveInt
     threads: PositiveInt = 2
+    device: Device = Field("cpu", description="where it trains; gpu needs a library built for it, and a device")
     row_share: Annotated[float, Field(gt=0, le=1)] = Field(1.0, description="share of the training rows that it draws")
     params: dict[str, str | int | float | bool] = Field(default_factory=dict)
 

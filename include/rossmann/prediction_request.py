@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 
 from include.lifecycle.errors import BadInputError
+from include.retraining.predict import destination
 from include.retraining.predict.names import checked_name, format_of
 from include.rossmann.config import RossmannConfig
 
@@ -57,6 +58,7 @@ class PredictionRequest:
             raise BadInputError("an output's name is one below the configured place: it needs --publish")
         if self.output is not None:
             format_of(str(self.output))
+            destination.check(str(self.output), ("",))
         if self.output_name:
             format_of(checked_name(self.output_name, "output"))
         if self.input_name:

@@ -1,7 +1,18 @@
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from include.rossmann.boosters import importance, quick_settings, recency_weights, train_member, trained_rounds
+from include.lifecycle.errors import BadInputError
+from include.rossmann.boosters import (
+    importance,
+    limited_target,
+    quick_settings,
+    recency_weights,
+    train_member,
+    trained_rounds,
+)
 from include.rossmann.forecaster import BOOSTERS, FEATURE_NAMES, load_member
 from tests.rossmann.fixtures import FAST
 
@@ -82,3 +93,19 @@ def test_a_file_of_another_kind_is_refused(tmp_path):
 def test_no_rows_give_no_predictions(members):
     for member in members.values():
         assert member.predict(np.zeros((0, len(FEATURE_NAMES)), dtype=np.float32)).shape == (0,)
+
+
+@pytest.mark.skipif(Path("/dev/nvidia0").exists() or Path("/dev/kfd").exists(), reason="there is a GPU")
+@pytest.mark.parametrize("booster", BOOSTERS)
+def test_without_a_gpu_it_is_said_and_nothing_else_trains(booster, rows):
+    with pytest.raises(BadInputError, match=f"boosters.{booster}.device is gpu, and {booster} says: ") as refused:
+        train_member(booster, rows, params=FAST[booster], rounds=3, device="gpu")
+    assert "\n" not in str(refused.value)
+
+
+def test_targets_are_cut_unless_the_year_before_was_as_odd(matrix):
+    rows = matrix._rows(np.arange(5))
+    before = np.array([np.nan, 0.1, -2.0, -1.0, 1.5])
+    rows.features[:, FEATURE_NAMES.index("lag_easter")] = before
+    odd = replace(rows, sales=np.exp(rows.base + np.array([-3.0, 2.0, -1.9, -3.0, 3.0])))
+    np.testing.assert_allclose(limited_target(odd), [-0.8, 0.8, -1.9, -1.0, 1.5], rtol=1e-6)

@@ -7,6 +7,7 @@ import pytest
 from include.rossmann.forecaster import FEATURE_NAMES, Panel, StoreTable, block_features
 from include.rossmann.forecaster.calendar import easter, last_easter_counterpart, weekdays
 from include.rossmann.forecaster.errors import ForecastInputError
+from include.rossmann.forecaster.history import recurring_oddities
 from include.rossmann.forecaster.panel import to_columns
 from include.rossmann.forecaster.schedule import closures, count_after, count_before, days_since, days_until
 from include.rossmann.forecaster.tables import cell_statistics, row_statistics
@@ -63,6 +64,39 @@ def test_holiday_level_is_that_of_open_state_holidays(block, panel):
     level = column(block, "holiday_level")
     assert np.isfinite(level[1]).all()  # store 2 alone opens on state holidays
     assert np.isnan(level[[0, 2, 3]]).all()
+
+
+def test_a_state_holiday_is_told_by_the_sundays_and_touches_no_other_store(history, stores):
+    day = history["Date"].max() - pd.Timedelta(days=2)
+    assert day.day_name() == "Saturday"
+    at_origin = history[history["Date"] <= day - pd.Timedelta(days=6)]
+    sundays = at_origin[(at_origin["Store"] == 1) & (at_origin["Date"].dt.dayofweek == 6) & (at_origin["Promo"] == 0)]
+    blocks = []
+    for holiday in ("0", "b"):
+        own = (history["Store"] == 1) & (history["Date"] == day)
+        panel = Panel.from_frames(history.assign(StateHoliday=history["StateHoliday"].mask(own, holiday)), stores)
+        blocks.append(block_features(panel, np.datetime64(day, "D") - 6, 9))
+    ordinary, changed = blocks
+    where = int(np.flatnonzero(ordinary.days == np.datetime64(day, "D"))[0])
+    year = sundays[sundays["Date"] > at_origin["Date"].max() - pd.Timedelta(days=364)]
+    np.testing.assert_allclose(changed.base[0, where], np.log(year["Sales"]).mean(), atol=0.01)
+    different = np.argwhere(ordinary.base != changed.base)
+    assert different.tolist() == [[0, where]]
+
+
+def test_what_stores_did_together_as_far_from_easter_comes_again():
+    days = np.datetime64("2015-02-16") + np.arange(2)  # Rose Monday; the year before 2014-03-03
+    first = int(np.datetime64("2014-01-01").astype(int))
+    residual = np.zeros((50, 400))
+    monday = int(np.datetime64("2014-03-03").astype(int)) - first
+    residual[:4, monday] = -1.5
+    residual[4, monday + 1] = -1.5  # alone
+    residual[:, :10] = np.nan
+    expected = recurring_oddities(residual, first, days)
+    np.testing.assert_allclose(expected[:4, 0], 0.9 * -1.5)
+    assert np.count_nonzero(expected) == 4
+    residual[:2, monday] = 0.0
+    assert not recurring_oddities(residual, first, days).any()
 
 
 def test_row_statistics_agree_with_numpy():

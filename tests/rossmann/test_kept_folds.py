@@ -79,12 +79,18 @@ def test_other_training_code_is_another_fold(
     assert fold_key(matrix.block_digests(), fold, SETTINGS) != before
 
 
-@pytest.mark.parametrize("field", ["rounds", "threads", "row_share", "params", "seed", "quick"])
+@pytest.mark.parametrize("field", ["rounds", "threads", "device", "row_share", "params", "seed", "quick"])
 def test_the_settings_that_train_are_in_the_key(field: str) -> None:
     config = load_config()
     booster, forecast = config.boosters["xgboost"], config.forecast
     before = _Trainer(config, "xgboost", quick=False).settings_key()
-    update: dict[str, Any] = {"rounds": 7, "threads": 3, "row_share": 0.3, "params": {**booster.params, "max_depth": 3}}
+    update: dict[str, Any] = {
+        "rounds": 7,
+        "threads": 3,
+        "device": "gpu",
+        "row_share": 0.3,
+        "params": {**booster.params, "max_depth": 3},
+    }
     if field in update:
         boosters = {**config.boosters, "xgboost": booster.model_copy(update={field: update[field]})}
         config = config.model_copy(update={"boosters": boosters})

@@ -1,7 +1,11 @@
 """The connection to MLflow: one address for runs and registry, nothing of another program's run."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import mlflow
 import pytest
@@ -10,7 +14,9 @@ from mlflow.entities import Param
 
 from include.lifecycle.environment import OF_ANOTHER_RUN
 from include.lifecycle.errors import BadInputError
+from include.local_stack.ports import free_port
 from include.rossmann.tracking import connect
+from tests.rossmann.command_line import run
 
 
 def test_the_environment_names_what_the_client_uses(mlflow_uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -64,3 +70,37 @@ def test_another_programs_run_is_left_alone(mlflow_uri: str, monkeypatch: pytest
         assert run.info.run_id == run_id
     assert client.get_run(foreign.info.run_id).data.metrics == {}
     assert set(client.get_run(run_id).data.metrics) == {"ours"}
+
+
+@pytest.mark.parametrize("answer", [None, "504 Gateway Timeout"])
+def test_a_server_that_does_not_answer_is_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, answer: str | None
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.delenv("MLFLOW_REGISTRY_URI", raising=False)
+    with server(answer) if answer else nullcontext(free_port()) as port:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://me:s3cret@127.0.0.1:{port}")
+        done = run("history")
+    assert done.returncode == 1
+    assert f"error: MLflow does not answer at http://127.0.0.1:{port}: " in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+    assert "s3cret" not in done.stderr
+
+
+@contextmanager
+def server(answer: str) -> Iterator[int]:
+    """A gateway whose MLflow is away; yields its port."""
+
+    class Gateway(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_error(*(int(answer[:3]), answer[4:]))
+
+        do_POST = do_GET
+
+        def log_message(self, *_: object) -> None: ...
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Gateway) as gateway:
+        Thread(target=gateway.serve_forever, daemon=True).start()
+        yield gateway.server_port
+        gateway.shutdown()

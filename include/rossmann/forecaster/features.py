@@ -20,13 +20,14 @@ from .history import (
     customer_features,
     lag_features,
     level_features,
+    recurring_oddities,
     table_features,
 )
 from .panel import Day, Panel
 from .ridge import ridge_forecast
 from .schedule import SCHEDULE_NAMES, schedule_features
 from .stores import FloatArray, StoreTable
-from .tables import base_table, cell_statistics, take
+from .tables import SUNDAY, Cells, base_table, cell_statistics, take
 
 LOOKBACK_DAYS = 3 * YEAR
 """How many days up to the origin the features use; a model carries that much history."""
@@ -85,12 +86,13 @@ def block_features(panel: Panel, origin: Day, horizon: int) -> Block:
     open_sales = (view.open[:, :known] == 1) & (view.sales[:, :known] > 0)
     sales = np.log(np.where(open_sales, view.sales[:, :known], np.nan))
     customers = np.log(np.where(view.customers[:, :known] > 0, view.customers[:, :known], np.nan))
-    cells = (weekdays(days) * 2)[None, :] + (view.promo == 1)
+    ordinary, cells = day_cells(view)
     past, future = np.ascontiguousarray(cells[:, :known]), np.ascontiguousarray(cells[:, block])
+    ordinary = np.ascontiguousarray(ordinary[:, :known])
     holiday = view.state_holiday[:, :known] > 0
     usual_sales = np.where(holiday, np.nan, sales)
 
-    year = cell_statistics(usual_sales[:, -YEAR:], past[:, -YEAR:])
+    year = cell_statistics(usual_sales[:, -YEAR:], ordinary[:, -YEAR:])
     base = base_table(year)
     residual = sales - take(base, past)
 
@@ -99,7 +101,7 @@ def block_features(panel: Panel, origin: Day, horizon: int) -> Block:
         **calendar_features(days[block]),
         **schedule_features(view, block),
         **store_features(view.stores, days[block]),
-        **table_features(usual_sales, past, base, year, future),
+        **table_features(usual_sales, ordinary, base, year, future),
         **level_features(residual, holiday, past, base),
         **lag_features(residual, int(day_numbers(days[:1])[0]), days[block]),
         **customer_features(sales, customers),
@@ -108,7 +110,17 @@ def block_features(panel: Panel, origin: Day, horizon: int) -> Block:
     features = np.empty((len(view.stores), horizon, len(FEATURE_NAMES)), dtype=np.float32)
     for position, name in enumerate(FEATURE_NAMES):
         features[:, :, position] = parts[name]
-    return Block(days=days[block], base=take(base, future), features=features)
+    recurring = recurring_oddities(residual, int(day_numbers(days[:1])[0]), days[block])
+    return Block(days=days[block], base=take(base, future) + recurring, features=features)
+
+
+def day_cells(panel: Panel) -> tuple[Cells, Cells]:
+    """Return the cell of each store and day: by weekday and promo alone, and with state holidays as Sundays.
+
+    The few stores that open on a state holiday sell then what they sell on a Sunday, a fifth of the weekday.
+    """
+    ordinary = (weekdays(panel.days) * 2)[None, :] + (panel.promo == 1)
+    return ordinary, np.where(panel.state_holiday > 0, SUNDAY * 2 + (panel.promo == 1), ordinary)
 
 
 def store_features(stores: StoreTable, days: npt.NDArray[np.datetime64]) -> dict[str, FloatArray]:

@@ -13,6 +13,10 @@ TABLE_WINDOWS = (56, 182, 364)
 LEVEL_WINDOWS = (7, 14, 28, 56, 91, 182)
 SLOPE_WINDOWS = (91, 182)
 CUSTOMER_WINDOWS = (28, 182)
+ODD, ODD_STORES, ODD_SHARE = 0.6, 3, 0.01
+"""A store this far from usual is odd; so many stores, and such a share of those that were open, are so together."""
+RECURS = 0.9
+"""How much of it comes again."""
 SMOOTH = 3
 """Days on each side in a smoothed day of an earlier year."""
 
@@ -147,6 +151,25 @@ def lag_features(residual: FloatArray, first: int, block_days: Days) -> dict[str
         "season_364": year_before(1, len(numbers) + 1) - year_before(-27, 1),
         "season_day_364": smooth_year_before - year_before(-90, 1),
     }
+
+
+def recurring_oddities(residual: FloatArray, first: int, block_days: Days) -> FloatArray:
+    """Return by how much stores will be far from usual because they were a year before, as far from Easter.
+
+    Stores of the Rhineland close at noon on carnival days. What some stores did together comes again; what one
+    did alone (a burst pipe) does not.
+
+    :param residual: (stores, days up to the origin)
+    :param first: day number of the first of these days
+    :param block_days: days of the block
+    :return: (stores, days of the block), 0 where nothing is to be expected
+    """
+    before = pick(residual, last_easter_counterpart(block_days) - first)
+    odd = np.abs(before) > ODD
+    known = np.maximum(np.isfinite(before).sum(axis=0), 1)
+    together = odd.sum(axis=0) >= np.maximum(ODD_STORES, ODD_SHARE * known)
+    expected: FloatArray = np.where(odd & together[None, :], before, 0.0) * RECURS
+    return expected
 
 
 def smoothed(values: FloatArray) -> FloatArray:

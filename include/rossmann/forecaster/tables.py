@@ -13,6 +13,7 @@ from .stores import FloatArray
 Cells = npt.NDArray[np.intp]
 
 CELLS = 14
+SUNDAY = 6
 PRIOR_WEIGHT = 1.0
 """How many days of a store's own cell the chain's view of that cell is worth."""
 

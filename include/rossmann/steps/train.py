@@ -109,6 +109,7 @@ class _Trainer:
             "rounds_scale": self.rounds_scale,
             "threads": self.settings.threads,
             "row_share": self.settings.row_share,
+            "device": self.settings.device,
             "seed": self.forecast.seed,
         } | dict(self.settings.params)
 
@@ -123,6 +124,7 @@ class _Trainer:
             seed=self.forecast.seed,
             rounds_scale=self.rounds_scale,
             row_share=self.settings.row_share,
+            device=self.settings.device,
             progress=LogProgress(log, f"{self.booster} rounds"),
         )
 

@@ -1,0 +1,57 @@
+"""How far the forecasts of two trainings differ: the same once more, and with other numbers of threads.
+
+    python -m tests.bench.threads [--stores 200] [--months 24] [--threads 1 2 4]
+
+Trains each booster as it is configured on generated data, up to a block before the newest one, which it forecasts.
+Prints Markdown: the largest difference of a row's forecast from that of the first training, in percent, and the RMSPE.
+"""
+
+import argparse
+import sys
+
+import numpy as np
+
+from include.rossmann.boosters import train_member
+from include.rossmann.config import load_config
+from include.rossmann.data.sample import generate
+from include.rossmann.forecaster import Panel
+from include.rossmann.matrix import build_matrix
+from include.rossmann.metrics import rmspe
+from tests.bench.tables import table
+
+
+def main() -> None:
+    """Train and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--stores", type=int, default=200)
+    parser.add_argument("--months", type=int, default=24)
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2, 4])
+    given = parser.parse_args()
+    config = load_config()
+    data = generate(stores=given.stores, months=given.months)
+    matrix = build_matrix(Panel.from_frames(data.train, data.store))
+    end = matrix.block_ends[-1]
+    train, block = matrix.until(end - np.timedelta64(config.forecast.horizon_days, "D")), matrix.block(end)
+    rows = []
+    for booster, settings in config.boosters.items():
+        first: np.ndarray | None = None
+        for threads in (given.threads[0], *given.threads):
+            sys.stderr.write(f"{booster}, {threads} threads ...\n")
+            member = train_member(
+                booster,
+                train,
+                params=settings.params,
+                rounds=settings.rounds,
+                threads=threads,
+                seed=config.forecast.seed,
+                row_share=settings.row_share,
+            )
+            forecast = np.exp(block.base + member.predict(block.features))
+            first = forecast if first is None else first
+            furthest = 100 * np.abs(forecast / first - 1).max()
+            rows.append((booster, str(threads), f"{furthest:.2g} %", f"{rmspe(block.sales, forecast):.5f}"))
+    sys.stdout.write(table(("booster", "threads", "furthest row", "RMSPE"), rows))
+
+
+if __name__ == "__main__":
+    main()
