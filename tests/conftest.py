@@ -1,15 +1,13 @@
 """Fixtures shared by all tests. Imports neither Airflow nor MLflow: tests that need them ask for a fixture."""
 
 import os
-import shutil
-import sqlite3
 import tempfile
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
+
+from tests.mlflow_database import Database, empty_database
 
 # tests send nothing about themselves to anybody
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -23,38 +21,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def mlflow_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An empty MLflow database with all migrations applied: they take seconds, a copy takes none."""
-    from mlflow.store.db.utils import _initialize_tables
-    from sqlalchemy import create_engine
-
-    path = tmp_path_factory.mktemp("mlflow-template") / "mlflow.db"
-    engine = create_engine(f"sqlite:///{path}")
-    _initialize_tables(engine)
-    engine.dispose()
-    return path
-
-
-class Database(NamedTuple):
-    """A MLflow on SQLite, of one test after the other: what MLflow and SQLAlchemy keep of its address stays."""
-
-    file: Path
-    artifacts: Path
-
-    @property
-    def uri(self) -> str:
-        """As MLflow takes it."""
-        return f"sqlite:///{self.file}"
-
-    def fill(self, source: Path) -> None:
-        """Let it hold what another database holds, whoever has it open, and no artifact."""
-        with closing(sqlite3.connect(source)) as old, closing(sqlite3.connect(self.file)) as new:
-            old.backup(new)
-        shutil.rmtree(self.artifacts, ignore_errors=True)
-
-    def copy(self, target: Path) -> Path:
-        """Make another database of what it holds, and return its path."""
-        with closing(sqlite3.connect(self.file)) as old, closing(sqlite3.connect(target)) as new:
-            old.backup(new)
-        return target
+    return empty_database(tmp_path_factory.mktemp("mlflow-template") / "mlflow.db")
 
 
 @pytest.fixture(scope="session")

@@ -63,17 +63,6 @@ def lead_to(monkeypatch: pytest.MonkeyPatch, url: str) -> str:
     return store_of(url)
 
 
-def empty_database(path: Path) -> Path:
-    """Make a migrated, empty database and return its path."""
-    from mlflow.store.db.utils import _initialize_tables
-    from sqlalchemy import create_engine
-
-    engine = create_engine(f"sqlite:///{path}")
-    _initialize_tables(engine)
-    engine.dispose()
-    return path
-
-
 @contextmanager
 def mlflow_server(folder: Path, template: Path | None = None, *options: str, **variables: str) -> Iterator[str]:
     """Run a server for as long as the context lasts and yield its URL.

@@ -62,15 +62,16 @@ def overview(
     :raises ModelNotFoundError: when there is neither such a model nor its ledger
     """
     now = now or utc_now()
-    state = registry.ledger(model).read()
+    ledger = registry.ledger(model)
+    state = ledger.read()
     try:
         versions, registered = registry.versions(model), True
     except ModelNotFoundError:
         if not state.entries:
             raise
         versions, registered = [], False
-    anchors = registry.ledger(model).anchors(versions)
-    state = registry.ledger(model).at_least(state, anchors)
+    anchors = ledger.anchors(versions)
+    state = ledger.at_least(state, anchors)
     show = _Shower(registry, model, ui_url or registry.tracking_uri)
     return Overview(
         model=model,

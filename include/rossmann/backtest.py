@@ -9,7 +9,7 @@ import pandas as pd
 
 from include.retraining.review.bootstrap import Interval, bootstrap
 from include.rossmann.forecaster import Panel
-from include.rossmann.metrics import naive_forecast, rmspe, seasonal_naive_forecast
+from include.rossmann.metrics import log_deviation, naive_forecast, rmspe, seasonal_naive_forecast
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -117,7 +117,7 @@ def errors(rows: pd.DataFrame, name: str) -> dict[str, float]:
         "rmspe": float(np.sqrt(squared.mean())),
         "rmspe_without_worst": float(np.sqrt(kept.mean())),
         "bias": float(forecast.sum() / sales.sum() - 1.0),
-        "log_deviation": float(np.clip(np.log(np.maximum(forecast, 1e-9) / sales), -0.5, 0.5).std()),
+        "log_deviation": log_deviation(np.log(np.maximum(forecast, 1e-9) / sales)),
     }
 
 

@@ -80,19 +80,20 @@ def train_member(
     weight = recency_weights(matrix, half_life_days)
     log.info("Training %s: %d rounds on %d rows, %d threads", booster, total, len(matrix), threads)
     trainers = {"lightgbm": _train_lightgbm, "xgboost": _train_xgboost, "catboost": _train_catboost}
-    if device == "cpu":
-        native = trainers[booster](matrix.features, target, weight, settings, total, threads, seed, progress)
-        return Member(booster, native)
-    settings = {**settings, **ON_GPU[booster]}
-    if booster == "catboost":
-        # On a GPU it takes no callbacks, and draws rows in another way
-        progress = None
-        settings = {"bootstrap_type": "Bernoulli", **settings} if "subsample" in settings else settings
+    if device == "gpu":
+        settings |= ON_GPU[booster]
+        if booster == "catboost":
+            # There it takes no callbacks, and draws rows in another way
+            progress = None
+            if "subsample" in settings:
+                settings.setdefault("bootstrap_type", "Bernoulli")
     try:
         native = trainers[booster](matrix.features, target, weight, settings, total, threads, seed, progress)
-        if booster == "xgboost" and "cuda" not in native.save_config():
+        if booster == "xgboost" and device == "gpu" and "cuda" not in native.save_config():
             raise RuntimeError("it found none and trained on the CPU")  # without a word
     except Exception as error:  # each library has exceptions of its own
+        if device == "cpu":
+            raise
         raise BadInputError(
             f"boosters.{booster}.device is gpu, and {booster} says: {one_line(str(error), 300)}; set cpu, or train"
             " where there is one"

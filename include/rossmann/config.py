@@ -3,7 +3,7 @@
 import os
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -85,6 +85,11 @@ class RossmannConfig(Section):
     review: ReviewConfig = ReviewConfig()
     monitor: MonitorConfig = MonitorConfig()
     prediction: PredictionConfig = PredictionConfig()
+
+    def with_booster(self, booster: Booster, **fields: Any) -> Self:
+        """Return the configuration with other settings of one booster."""
+        changed = self.boosters[booster].model_copy(update=fields)
+        return self.model_copy(update={"boosters": {**self.boosters, booster: changed}})
 
     @property
     def data_registry(self) -> str | None:

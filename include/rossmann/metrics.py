@@ -3,13 +3,15 @@
 import numpy as np
 import numpy.typing as npt
 
-from include.rossmann.forecaster.calendar import weekdays
+from include.rossmann.forecaster.features import weekday_cells
 from include.rossmann.forecaster.panel import Day, Panel
 from include.rossmann.forecaster.tables import cell_statistics, row_statistics, take
 
 FloatArray = npt.NDArray[np.float64]
 
 NAIVE_DAYS = 364
+ERROR_LIMIT = 0.5
+"""Log errors are cut here where forecasters are told apart: a handful of odd days must not decide."""
 
 
 def rmspe(sales: npt.ArrayLike, forecast: npt.ArrayLike, weight: npt.ArrayLike | None = None) -> float:
@@ -34,6 +36,14 @@ def rmspe(sales: npt.ArrayLike, forecast: npt.ArrayLike, weight: npt.ArrayLike |
     return float(np.sqrt(weights @ squared / total)) if total else float("nan")
 
 
+def log_deviation(errors: FloatArray) -> float:
+    """Return the standard deviation of log errors, those beyond ``ERROR_LIMIT`` cut there.
+
+    :param errors: (rows,) log forecast minus log sales, or the other way round
+    """
+    return float(np.clip(errors, -ERROR_LIMIT, ERROR_LIMIT).std())
+
+
 def naive_forecast(panel: Panel, origin: Day, horizon: int) -> FloatArray:
     """Forecast the median of the store's sales by weekday and promo over the year up to the origin.
 
@@ -46,7 +56,7 @@ def naive_forecast(panel: Panel, origin: Day, horizon: int) -> FloatArray:
     view = panel.window(first, origin + np.timedelta64(horizon, "D"), known_until=origin)
     past = slice(0, NAIVE_DAYS)
     sales = np.where((view.open[:, past] == 1) & (view.sales[:, past] > 0), view.sales[:, past], np.nan)
-    cells = (weekdays(view.days) * 2)[None, :] + (view.promo == 1)
+    cells = weekday_cells(view)
     table = cell_statistics(sales, np.ascontiguousarray(cells[:, past])).median
     level = row_statistics(sales)[2]
     chain = float(np.nanmedian(sales)) if np.isfinite(sales).any() else 0.0

@@ -17,10 +17,11 @@ import yaml
 
 from include.lifecycle.errors import BadInputError
 from include.retraining.predict import destination
-from include.rossmann.boosters import train_member
 from include.rossmann.config import Booster, RossmannConfig
 from include.rossmann.folds import HOLDOUT, Fold
 from include.rossmann.matrix import TrainingMatrix
+from include.rossmann.metrics import log_deviation
+from include.rossmann.training import Trainer
 
 if TYPE_CHECKING:
     import optuna
@@ -58,8 +59,6 @@ SPACES: dict[Booster, Callable[["optuna.Trial"], Parameters]] = {
 
 DIGITS = 3
 """Significant digits of what is proposed: more would pretend that the folds can tell."""
-ERROR_LIMIT = 0.5
-"""Log errors are cut here: a handful of odd days must not choose the parameters (docs/forecast.md)."""
 
 
 class Search:
@@ -82,7 +81,7 @@ class Search:
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.config, self.booster, self.matrix = config, booster, matrix
-        self.settings = config.boosters[booster]
+        self.params = config.boosters[booster].params
         self.folds = [fold for fold in folds if fold.number != HOLDOUT]
         check_journal(journal)
         self.study = optuna.create_study(
@@ -94,9 +93,7 @@ class Search:
         )
         self.resumed = len(self.study.trials)
         if not self.resumed:  # what is configured is the first trial, which the others are held against
-            searched = SPACES[booster](_Names())  # type: ignore[arg-type]
-            known = {name: value for name, value in self.settings.params.items() if name in searched}
-            self.study.enqueue_trial(known)
+            self.study.enqueue_trial(self.params)
 
     def run(self, seconds: float) -> None:
         """Try parameters until the time is over; what was begun is ended, and at least one trial is made."""
@@ -105,7 +102,7 @@ class Search:
     @property
     def best(self) -> Parameters:
         """The parameters of the best trial, those that were not searched among them."""
-        return {**self.settings.params, **self.study.best_trial.user_attrs["params"]}
+        return {**self.params, **self.study.best_trial.user_attrs["params"]}
 
     @property
     def configured_error(self) -> float:
@@ -117,21 +114,11 @@ class Search:
 
         params = {name: rounded(value) for name, value in SPACES[self.booster](trial).items()}
         trial.set_user_attr("params", params)
+        trainer = Trainer(self.config.with_booster(self.booster, params={**self.params, **params}), self.booster)
         errors: list[float] = []
         for fold in self.folds:
-            member = train_member(
-                self.booster,
-                self.matrix.until(fold.training_end),
-                params={**self.settings.params, **params},
-                rounds=self.settings.rounds,
-                threads=self.settings.threads,
-                seed=self.config.forecast.seed,
-                row_share=self.settings.row_share,
-                device=self.settings.device,
-            )
-            block = self.matrix.block(fold.end)
-            missed = np.clip(block.target - member.predict(block.features), -ERROR_LIMIT, ERROR_LIMIT)
-            errors.append(float(missed.std()))
+            member, block = trainer.fit(self.matrix.until(fold.training_end)), self.matrix.block(fold.end)
+            errors.append(log_deviation(block.target - member.predict(block.features)))
             trial.report(float(np.mean(errors)), len(errors))
             if trial.should_prune():
                 raise optuna.TrialPruned
@@ -147,20 +134,10 @@ class Search:
         told = {
             "rows": {str(day): digest for day, digest in self.matrix.block_digests().items() if day <= last},
             "folds": [str(fold.end) for fold in self.folds],
-            "settings": self.settings.model_dump(),
+            "settings": self.config.boosters[self.booster].model_dump(),
             "seed": self.config.forecast.seed,
         }
         return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
-
-
-class _Names:
-    """Stands for a trial where only the names of what is searched are wanted."""
-
-    def suggest_int(self, *_: object, **__: object) -> int:
-        return 0
-
-    def suggest_float(self, *_: object, **__: object) -> float:
-        return 0.0
 
 
 def check_journal(journal: Path) -> None:

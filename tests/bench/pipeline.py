@@ -19,8 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -28,13 +27,14 @@ from typing import Any
 import pandas as pd
 import yaml
 
+from include.lifecycle.environment import environment
 from include.rossmann.config import load_config
 from include.rossmann.data.load import read_future, read_store, read_train
 from include.rossmann.data.publish import publish_folder, publish_sample
 from include.rossmann.data.sample import generate
 from include.rossmann.data.schema import check_data
 from include.rossmann.dataset import with_types
-from include.rossmann.forecaster import Panel
+from include.rossmann.forecaster import BOOSTERS, Panel
 from include.rossmann.forecaster.forecast import Forecaster
 from include.rossmann.forecaster.schema import checked_rows
 from include.rossmann.matrix import build_matrix
@@ -43,7 +43,6 @@ from tests.bench.tables import table
 
 PROJECT = Path(__file__).resolve().parents[2]
 NAMES = ("train", "store", "future")
-BOOSTERS = ("lightgbm", "xgboost", "catboost")
 GROWTH_ROUNDS = 30
 FIRST = """
 import sys, time
@@ -57,11 +56,10 @@ print(time.time() - float(sys.argv[3]))
 
 @dataclass(frozen=True)
 class Taken:
-    """What one step took: seconds and bytes of memory at the most, of its process; and what it printed."""
+    """What one step took: seconds and bytes of memory at the most, of its process."""
 
     seconds: float
     peak: int
-    result: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -84,15 +82,15 @@ class Retrain:
     """The steps of a retrain, each in a process of its own.
 
     :param folder: where MLflow, the data registry and the configuration are
-    :param overrides: of the configuration
+    :param rounds: of each booster, by default the configured ones
     """
 
-    def __init__(self, folder: Path, overrides: dict[str, Any] | None = None) -> None:
+    def __init__(self, folder: Path, rounds: int | None = None) -> None:
         self.folder = folder
         self.taken: dict[str, Taken] = {}
         config = yaml.safe_load((PROJECT / "include/config/rossmann.yaml").read_text(encoding="utf-8"))
-        for name, values in (overrides or {}).items():
-            config[name] = {**config[name], **values}
+        for settings in config["boosters"].values():
+            settings["rounds"] = rounds or settings["rounds"]
         (folder / "config.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
         self.environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "RETRAIN_"))},
@@ -118,7 +116,7 @@ class Retrain:
         if process.returncode not in (0, 3):  # 3: the gate
             raise SystemExit(f"{label} failed:\n{said.read_text(errors='replace')[-3000:]}")
         result: dict[str, Any] = json.loads(printed.read_text(encoding="utf-8").splitlines()[-1])
-        self.taken[label] = Taken(seconds, usage.ru_maxrss * 1024, result)
+        self.taken[label] = Taken(seconds, usage.ru_maxrss * 1024)
         return result
 
     def all(self, *, quick: bool = False) -> str:
@@ -169,7 +167,7 @@ def figures(scratch: Path, given: argparse.Namespace) -> dict[str, Any]:
         import mlflow.artifacts
 
         folder = Path(mlflow.artifacts.download_artifacts(version, dst_path=str(scratch / "version")))
-    found = [data_and_features(data, given.repeats), *prediction(folder, data, given.repeats)]
+    found = [data_and_features(data, given.repeats), prediction(folder, data, given.repeats)]
     first = [first_prediction(retrain, version, rows_to_forecast(data)) for _ in range(given.repeats)]
     steps = {name: asdict(taken) for name, taken in retrain.taken.items()}
     sys.stdout.write("## Steps, one after the other\n\n")
@@ -195,12 +193,10 @@ def figures(scratch: Path, given: argparse.Namespace) -> dict[str, Any]:
 def plain_files(scratch: Path, given: argparse.Namespace) -> Path:
     """Return a folder with train.csv, store.csv and future.csv, not compressed: given, or generated."""
     folder = scratch / "data"
-    folder.mkdir()
     if given.data is None:
-        sample = generate(stores=given.stores, months=given.months)
-        for name in NAMES:
-            getattr(sample, name).to_csv(folder / f"{name}.csv", index=False)
+        generate(stores=given.stores, months=given.months).write(folder)
         return folder
+    folder.mkdir()
     for name in NAMES:
         file = next(given.data.glob(f"{name}.csv*"))
         opened = lzma.open if file.suffix == ".xz" else open
@@ -226,7 +222,7 @@ def data_and_features(data: Path, repeats: int) -> Figure:
     return compare("data and features", ours, "pyarrow reads the CSV", lambda: pyarrow.csv.read_csv(train), repeats)
 
 
-def prediction(folder: Path, data: Path, repeats: int) -> list[Figure]:
+def prediction(folder: Path, data: Path, repeats: int) -> Figure:
     """A forecast of raw rows, beside the boosters' own calls on a matrix that is there."""
     import mlflow.pyfunc
 
@@ -236,7 +232,7 @@ def prediction(folder: Path, data: Path, repeats: int) -> list[Figure]:
     opened = asked[asked["Open"] == 1]
     matrix, _ = model._features(model.panel, model.panel.newest_sales_day, opened)
     own = lambda: [member.predict(matrix) for member in model.members.values()]  # noqa: E731
-    return [compare(f"forecast of {len(rows)} rows", lambda: model.forecast(rows), "the boosters' calls", own, repeats)]
+    return compare(f"forecast of {len(rows)} rows", lambda: model.forecast(rows), "the boosters' calls", own, repeats)
 
 
 def first_prediction(retrain: Retrain, version: str, rows: pd.DataFrame) -> float:
@@ -276,9 +272,7 @@ def growth(scratch: Path, given: argparse.Namespace) -> dict[str, Any]:
         stores = max(4, round(given.stores * factor))
         folder = scratch / str(stores)
         folder.mkdir()
-        config = yaml.safe_load((PROJECT / "include/config/rossmann.yaml").read_text(encoding="utf-8"))
-        boosters = {name: {**settings, "rounds": GROWTH_ROUNDS} for name, settings in config["boosters"].items()}
-        retrain = Retrain(folder, {"boosters": boosters})
+        retrain = Retrain(folder, GROWTH_ROUNDS)
         sys.stderr.write(f"{stores} stores\n")
         publish_sample(folder / "registry", stores=stores, months=given.months, extra_days=0, spoil=False)
         retrain.all()
@@ -301,18 +295,6 @@ def growth(scratch: Path, given: argparse.Namespace) -> dict[str, Any]:
         )
     sys.stdout.write(table(head, rows))
     return {str(size): {name: asdict(item) for name, item in taken.items()} for size, taken in found.items()}
-
-
-@contextmanager
-def environment(variables: dict[str, str]) -> Iterator[None]:
-    """Give this process the variables of the steps."""
-    before = dict(os.environ)
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
 
 
 if __name__ == "__main__":

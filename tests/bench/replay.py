@@ -289,7 +289,8 @@ def main() -> None:
     if any(folder.iterdir()):
         raise SystemExit(f"{folder} is not empty: name another folder")
 
-    from tests.registry_server import empty_database, mlflow_server
+    from tests.mlflow_database import empty_database
+    from tests.registry_server import mlflow_server
 
     logging.getLogger("mlflow").setLevel(logging.WARNING)
 

@@ -10,9 +10,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from mlflow.store.db.utils import _initialize_tables
-from sqlalchemy import create_engine
-
+from tests.mlflow_database import empty_database
 from tests.registry_server import _wait
 
 DRIVER = "RETRAIN_BENCH_POSTGRES_DRIVER"
@@ -32,10 +30,7 @@ def mlflow_server(backend: str, folder: Path, *, workers: int = 2, store: str | 
         if store is None and backend == "postgresql":
             store = stack.enter_context(postgresql(folder / "postgresql"))
         elif store is None:
-            store = f"sqlite:///{folder / 'mlflow.db'}"
-            engine = create_engine(store)
-            _initialize_tables(engine)
-            engine.dispose()
+            store = f"sqlite:///{empty_database(folder / 'mlflow.db')}"
         port = free_port()
         command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)]
         command += ["--workers", str(workers), "--backend-store-uri", store]

@@ -11,12 +11,12 @@ import sys
 
 import numpy as np
 
-from include.rossmann.boosters import train_member
 from include.rossmann.config import load_config
 from include.rossmann.data.sample import generate
 from include.rossmann.forecaster import Panel
 from include.rossmann.matrix import build_matrix
 from include.rossmann.metrics import rmspe
+from include.rossmann.training import Trainer
 from tests.bench.tables import table
 
 
@@ -33,19 +33,11 @@ def main() -> None:
     end = matrix.block_ends[-1]
     train, block = matrix.until(end - np.timedelta64(config.forecast.horizon_days, "D")), matrix.block(end)
     rows = []
-    for booster, settings in config.boosters.items():
+    for booster in config.boosters:
         first: np.ndarray | None = None
         for threads in (given.threads[0], *given.threads):
             sys.stderr.write(f"{booster}, {threads} threads ...\n")
-            member = train_member(
-                booster,
-                train,
-                params=settings.params,
-                rounds=settings.rounds,
-                threads=threads,
-                seed=config.forecast.seed,
-                row_share=settings.row_share,
-            )
+            member = Trainer(config.with_booster(booster, threads=threads), booster).fit(train)
             forecast = np.exp(block.base + member.predict(block.features))
             first = forecast if first is None else first
             furthest = 100 * np.abs(forecast / first - 1).max()

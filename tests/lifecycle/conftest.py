@@ -12,7 +12,7 @@ from include.lifecycle import tags as tag
 from include.lifecycle.entries import canonical
 from include.lifecycle.keys import KEY_ENV, KEY_FILE_ENV
 from include.lifecycle.registry import ModelRegistry
-from tests.conftest import Database
+from tests.mlflow_database import Database
 from tests.validations import validation
 
 from .support import MODEL, OLD, approved

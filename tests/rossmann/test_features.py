@@ -7,7 +7,7 @@ import pytest
 from include.rossmann.forecaster import FEATURE_NAMES, Panel, StoreTable, block_features
 from include.rossmann.forecaster.calendar import easter, last_easter_counterpart, weekdays
 from include.rossmann.forecaster.errors import ForecastInputError
-from include.rossmann.forecaster.history import recurring_oddities
+from include.rossmann.forecaster.history import lag_features, recurring_oddities
 from include.rossmann.forecaster.panel import to_columns
 from include.rossmann.forecaster.schedule import closures, count_after, count_before, days_since, days_until
 from include.rossmann.forecaster.tables import cell_statistics, row_statistics
@@ -92,11 +92,11 @@ def test_what_stores_did_together_as_far_from_easter_comes_again():
     residual[:4, monday] = -1.5
     residual[4, monday + 1] = -1.5  # alone
     residual[:, :10] = np.nan
-    expected = recurring_oddities(residual, first, days)
+    expected = recurring_oddities(lag_features(residual, first, days)["lag_easter"])
     np.testing.assert_allclose(expected[:4, 0], 0.9 * -1.5)
     assert np.count_nonzero(expected) == 4
     residual[:2, monday] = 0.0
-    assert not recurring_oddities(residual, first, days).any()
+    assert not recurring_oddities(lag_features(residual, first, days)["lag_easter"]).any()
 
 
 def test_row_statistics_agree_with_numpy():

@@ -18,8 +18,9 @@ from include.rossmann.matrix import ARRAYS, TrainingMatrix
 from include.rossmann.steps.backtest import backtest
 from include.rossmann.steps.features import features
 from include.rossmann.steps.pull import pull
-from include.rossmann.steps.train import _Trainer, train
+from include.rossmann.steps.train import train
 from include.rossmann.tracking import Origin, RetrainRun, fetch
+from include.rossmann.training import Trainer
 from tests.rossmann.conftest import Retrain
 
 SETTINGS = {"rounds": 15, "threads": 1, "seed": 7, "learning_rate": 0.2, "libraries": {"lightgbm": "4.7.0"}}
@@ -83,7 +84,7 @@ def test_other_training_code_is_another_fold(
 def test_the_settings_that_train_are_in_the_key(field: str) -> None:
     config = load_config()
     booster, forecast = config.boosters["xgboost"], config.forecast
-    before = _Trainer(config, "xgboost", quick=False).settings_key()
+    before = Trainer(config, "xgboost", quick=False).settings_key()
     update: dict[str, Any] = {
         "rounds": 7,
         "threads": 3,
@@ -96,7 +97,7 @@ def test_the_settings_that_train_are_in_the_key(field: str) -> None:
         config = config.model_copy(update={"boosters": boosters})
     elif field == "seed":
         config = config.model_copy(update={"forecast": forecast.model_copy(update={"seed": 1})})
-    assert _Trainer(config, "xgboost", quick=field == "quick").settings_key() != before
+    assert Trainer(config, "xgboost", quick=field == "quick").settings_key() != before
 
 
 @pytest.fixture
@@ -176,19 +177,19 @@ def test_a_backtest_goes_on_where_it_was_killed(
 ) -> None:
     config = load_config()
 
-    fit = _Trainer.fit
+    fit = Trainer.fit
     fits = []
 
-    def counted(trainer: _Trainer, rows: TrainingMatrix) -> Any:
+    def counted(trainer: Trainer, rows: TrainingMatrix) -> Any:
         if len(fits) == 2:
             raise KeyboardInterrupt
         fits.append(len(rows))
         return fit(trainer, rows)
 
-    monkeypatch.setattr(_Trainer, "fit", counted)
+    monkeypatch.setattr(Trainer, "fit", counted)
     with pytest.raises(KeyboardInterrupt):
         backtest(config, origins=2, quick=False)
-    monkeypatch.setattr(_Trainer, "fit", fit)
+    monkeypatch.setattr(Trainer, "fit", fit)
     page = tmp_path / "page.html"
     lines = backtest(config, origins=2, quick=False, page=str(page))
     # two origins need the holdout and four folds before it; the shared retrain made three of them, and its holdout

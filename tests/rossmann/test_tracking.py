@@ -1,11 +1,9 @@
 """The connection to MLflow: one address for runs and registry, nothing of another program's run."""
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import nullcontext
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from threading import Thread
 
 import mlflow
 import pytest
@@ -17,6 +15,7 @@ from include.lifecycle.errors import BadInputError
 from include.local_stack.ports import free_port
 from include.rossmann.tracking import connect
 from tests.rossmann.command_line import run
+from tests.rossmann.data.git_server import serving
 
 
 def test_the_environment_names_what_the_client_uses(mlflow_uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -72,35 +71,28 @@ def test_another_programs_run_is_left_alone(mlflow_uri: str, monkeypatch: pytest
     assert set(client.get_run(run_id).data.metrics) == {"ours"}
 
 
-@pytest.mark.parametrize("answer", [None, "504 Gateway Timeout"])
+@pytest.mark.parametrize("gateway", [False, True])
 def test_a_server_that_does_not_answer_is_one_sentence(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, answer: str | None
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, gateway: bool
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     monkeypatch.delenv("MLFLOW_REGISTRY_URI", raising=False)
-    with server(answer) if answer else nullcontext(free_port()) as port:
-        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://me:s3cret@127.0.0.1:{port}")
+    with serving(Gateway) if gateway else nullcontext(f"http://127.0.0.1:{free_port()}") as url:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", url.replace("//", "//me:s3cret@"))
         done = run("history")
     assert done.returncode == 1
-    assert f"error: MLflow does not answer at http://127.0.0.1:{port}: " in done.stderr.splitlines()[-1]
+    assert f"error: MLflow does not answer at {url}: " in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr
     assert "s3cret" not in done.stderr
 
 
-@contextmanager
-def server(answer: str) -> Iterator[int]:
-    """A gateway whose MLflow is away; yields its port."""
+class Gateway(BaseHTTPRequestHandler):
+    """Stands before an MLflow that is away."""
 
-    class Gateway(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_error(*(int(answer[:3]), answer[4:]))
+    def do_GET(self) -> None:
+        self.send_error(504)
 
-        do_POST = do_GET
+    do_POST = do_GET
 
-        def log_message(self, *_: object) -> None: ...
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Gateway) as gateway:
-        Thread(target=gateway.serve_forever, daemon=True).start()
-        yield gateway.server_port
-        gateway.shutdown()
+    def log_message(self, *_: object) -> None: ...

@@ -21,8 +21,9 @@ from mlflow import MlflowClient
 
 from include.local_stack.ports import free_port
 from include.local_stack.stack import PROJECT
+from tests.mlflow_database import empty_database
 from tests.quick_retrain import quick_config
-from tests.registry_server import empty_database, mlflow_server
+from tests.registry_server import mlflow_server
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(1800)]
 

@@ -86,7 +86,8 @@ def block_features(panel: Panel, origin: Day, horizon: int) -> Block:
     open_sales = (view.open[:, :known] == 1) & (view.sales[:, :known] > 0)
     sales = np.log(np.where(open_sales, view.sales[:, :known], np.nan))
     customers = np.log(np.where(view.customers[:, :known] > 0, view.customers[:, :known], np.nan))
-    ordinary, cells = day_cells(view)
+    ordinary = weekday_cells(view)
+    cells = with_holidays(ordinary, view)
     past, future = np.ascontiguousarray(cells[:, :known]), np.ascontiguousarray(cells[:, block])
     ordinary = np.ascontiguousarray(ordinary[:, :known])
     holiday = view.state_holiday[:, :known] > 0
@@ -110,17 +111,22 @@ def block_features(panel: Panel, origin: Day, horizon: int) -> Block:
     features = np.empty((len(view.stores), horizon, len(FEATURE_NAMES)), dtype=np.float32)
     for position, name in enumerate(FEATURE_NAMES):
         features[:, :, position] = parts[name]
-    recurring = recurring_oddities(residual, int(day_numbers(days[:1])[0]), days[block])
+    recurring = recurring_oddities(parts["lag_easter"])
     return Block(days=days[block], base=take(base, future) + recurring, features=features)
 
 
-def day_cells(panel: Panel) -> tuple[Cells, Cells]:
-    """Return the cell of each store and day: by weekday and promo alone, and with state holidays as Sundays.
+def weekday_cells(panel: Panel) -> Cells:
+    """Return the cell of each store and day by weekday and promo alone."""
+    cells: Cells = (weekdays(panel.days) * 2)[None, :] + (panel.promo == 1)
+    return cells
+
+
+def with_holidays(cells: Cells, panel: Panel) -> Cells:
+    """Return the cells with state holidays as Sundays.
 
     The few stores that open on a state holiday sell then what they sell on a Sunday, a fifth of the weekday.
     """
-    ordinary = (weekdays(panel.days) * 2)[None, :] + (panel.promo == 1)
-    return ordinary, np.where(panel.state_holiday > 0, SUNDAY * 2 + (panel.promo == 1), ordinary)
+    return np.where(panel.state_holiday > 0, SUNDAY * 2 + cells % 2, cells)
 
 
 def store_features(stores: StoreTable, days: npt.NDArray[np.datetime64]) -> dict[str, FloatArray]:

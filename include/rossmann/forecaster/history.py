@@ -153,18 +153,15 @@ def lag_features(residual: FloatArray, first: int, block_days: Days) -> dict[str
     }
 
 
-def recurring_oddities(residual: FloatArray, first: int, block_days: Days) -> FloatArray:
+def recurring_oddities(before: FloatArray) -> FloatArray:
     """Return by how much stores will be far from usual because they were a year before, as far from Easter.
 
     Stores of the Rhineland close at noon on carnival days. What some stores did together comes again; what one
     did alone (a burst pipe) does not.
 
-    :param residual: (stores, days up to the origin)
-    :param first: day number of the first of these days
-    :param block_days: days of the block
+    :param before: (stores, days of the block), log sales minus the table on that day a year before: ``lag_easter``
     :return: (stores, days of the block), 0 where nothing is to be expected
     """
-    before = pick(residual, last_easter_counterpart(block_days) - first)
     odd = np.abs(before) > ODD
     known = np.maximum(np.isfinite(before).sum(axis=0), 1)
     together = odd.sum(axis=0) >= np.maximum(ODD_STORES, ODD_SHARE * known)

@@ -8,17 +8,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from include.rossmann.boosters import importance, train_member, trained_rounds
+from include.rossmann.boosters import importance, trained_rounds
 from include.rossmann.config import Booster, RossmannConfig
 from include.rossmann.folds import HOLDOUT, make_folds
-from include.rossmann.forecaster import Blend, Member
+from include.rossmann.forecaster import Blend
 from include.rossmann.kept_folds import KeptFolds, fold_forecast, fold_key
-from include.rossmann.matrix import TrainingMatrix, load_matrix
+from include.rossmann.matrix import load_matrix
 from include.rossmann.metrics import rmspe
-from include.rossmann.progress import LogProgress
 from include.rossmann.steps.features import MATRIX_FILE
 from include.rossmann.tracking import RetrainRun, connect, log_values, upload
-from include.rossmann.versions import library_versions
+from include.rossmann.training import Trainer
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +40,7 @@ def train(config: RossmannConfig, run_id: str, booster: Booster) -> dict[str, An
         scratch = Path(folder)
         matrix = load_matrix(run.fetch(f"features/{MATRIX_FILE}", scratch))
         member_run = run.open_member(booster)
-        trainer = _Trainer(config, booster, quick=run.quick)
+        trainer = Trainer(config, booster, quick=run.quick)
         kept = KeptFolds(client, run.run.info.experiment_id)
         digests = matrix.block_digests()
         scores: dict[int, float] = {}
@@ -89,48 +88,6 @@ def train(config: RossmannConfig, run_id: str, booster: Booster) -> dict[str, An
         "folds_trained": len(folds) - reused,
         "folds_kept": reused,
     }
-
-
-class _Trainer:
-    """One booster with its settings of this run."""
-
-    def __init__(self, config: RossmannConfig, booster: Booster, *, quick: bool) -> None:
-        self.booster = booster
-        self.settings = config.boosters[booster]
-        self.forecast = config.forecast
-        self.rounds_scale = config.forecast.quick_rounds_scale if quick else 1.0
-
-    def params(self) -> dict[str, Any]:
-        """Return what the booster's MLflow run names as parameters."""
-        return {
-            "booster": self.booster,
-            "library_version": library_versions([self.booster])[self.booster],
-            "rounds": self.settings.rounds,
-            "rounds_scale": self.rounds_scale,
-            "threads": self.settings.threads,
-            "row_share": self.settings.row_share,
-            "device": self.settings.device,
-            "seed": self.forecast.seed,
-        } | dict(self.settings.params)
-
-    def fit(self, matrix: TrainingMatrix) -> Member:
-        """Train on all rows of a matrix."""
-        return train_member(
-            self.booster,
-            matrix,
-            params=self.settings.params,
-            rounds=self.settings.rounds,
-            threads=self.settings.threads,
-            seed=self.forecast.seed,
-            rounds_scale=self.rounds_scale,
-            row_share=self.settings.row_share,
-            device=self.settings.device,
-            progress=LogProgress(log, f"{self.booster} rounds"),
-        )
-
-    def settings_key(self) -> dict[str, Any]:
-        """Return what decides what the booster makes of a matrix, the libraries' versions among it."""
-        return self.params() | {"libraries": library_versions([self.booster, "numpy"])}
 
 
 def member_rmspe(booster: Booster, frame: pd.DataFrame) -> float:

@@ -1,0 +1,45 @@
+"""Databases of MLflow on SQLite. Imports MLflow when one is made, not before."""
+
+import shutil
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import NamedTuple
+
+
+def empty_database(path: Path) -> Path:
+    """Make a migrated, empty database and return its path."""
+    from mlflow.store.db.utils import _initialize_tables
+    from sqlalchemy import create_engine
+
+    engine = create_engine(f"sqlite:///{path}")
+    _initialize_tables(engine)
+    engine.dispose()
+    return path
+
+
+class Database(NamedTuple):
+    """A MLflow on SQLite, of one test after the other: what MLflow and SQLAlchemy keep of its address stays."""
+
+    file: Path
+    artifacts: Path
+
+    @property
+    def uri(self) -> str:
+        """As MLflow takes it."""
+        return f"sqlite:///{self.file}"
+
+    def fill(self, source: Path) -> None:
+        """Let it hold what another database holds, whoever has it open, and no artifact."""
+        _copy(source, self.file)
+        shutil.rmtree(self.artifacts, ignore_errors=True)
+
+    def copy(self, target: Path) -> Path:
+        """Make another database of what it holds, and return its path."""
+        _copy(self.file, target)
+        return target
+
+
+def _copy(source: Path, target: Path) -> None:
+    with closing(sqlite3.connect(source)) as old, closing(sqlite3.connect(target)) as new:
+        old.backup(new)
