@@ -2,9 +2,10 @@
 
 import shutil
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 
 def empty_database(path: Path) -> Path:
@@ -38,6 +39,31 @@ class Database(NamedTuple):
         """Make another database of what it holds, and return its path."""
         _copy(self.file, target)
         return target
+
+
+class Prepared:
+    """What many tests begin with: made in the first of them, copied from it for the others.
+
+    :param database: of the tests
+    :param folder: where the copies go
+    """
+
+    def __init__(self, database: Database, folder: Path) -> None:
+        self.database, self.folder = database, folder
+        self.copies: dict[str, Path] = {}
+
+    def __call__(self, name: str, prepare: Callable[[], Any]) -> None:
+        """Let the database hold what ``prepare`` makes of an empty one; artifacts are not kept."""
+        if name not in self.copies:
+            prepare()
+            self.copies[name] = self.database.copy(self.folder / f"{len(self.copies)}.db")
+            return
+        from include.lifecycle import runs
+
+        self.database.fill(self.copies[name])
+        # ids of runs are not unique any more
+        runs._closed.clear()
+        runs._accounts.clear()
 
 
 def _copy(source: Path, target: Path) -> None:

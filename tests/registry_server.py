@@ -23,6 +23,7 @@ from include.lifecycle import tags as tag
 from include.lifecycle.integrity import logged_model_id
 from include.lifecycle.registry import ModelRegistry
 from model_registry.processes import LAUNCHER
+from tests.mlflow_database import Database
 from tests.validations import validation
 
 START_TIMEOUT = 180.0
@@ -50,7 +51,12 @@ def store_of(url: str) -> str:
 
     What a test prepares and looks at goes there directly: through the server it takes four times the processor time.
     """
-    return f"sqlite:///{_folders[url] / 'mlflow.db'}" if url in _folders else url
+    return database_of(url).uri if url in _folders else url
+
+
+def database_of(url: str) -> Database:
+    """Return the database of a server of these tests."""
+    return Database(_folders[url] / "mlflow.db", _folders[url] / "artifacts")
 
 
 def lead_to(monkeypatch: pytest.MonkeyPatch, url: str) -> str:
@@ -59,7 +65,7 @@ def lead_to(monkeypatch: pytest.MonkeyPatch, url: str) -> str:
     connection = {"conn_type": "http", "host": parts.hostname, "port": parts.port, "schema": "http"}
     monkeypatch.setenv("AIRFLOW_CONN_MLFLOW_DEFAULT", json.dumps(connection))
     # MLflow's own variable for a store beside a server: else artifacts go below the working directory.
-    monkeypatch.setenv("_MLFLOW_SERVER_ARTIFACT_ROOT", str(_folders[url] / "artifacts"))
+    monkeypatch.setenv("_MLFLOW_SERVER_ARTIFACT_ROOT", str(database_of(url).artifacts))
     return store_of(url)
 
 

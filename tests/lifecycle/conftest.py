@@ -1,18 +1,16 @@
 """A registry with versions in it, and doors to break it."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import create_engine, text
 
-from include.lifecycle import runs
 from include.lifecycle import tags as tag
 from include.lifecycle.entries import canonical
 from include.lifecycle.keys import KEY_ENV, KEY_FILE_ENV
 from include.lifecycle.registry import ModelRegistry
-from tests.mlflow_database import Database
+from tests.mlflow_database import Database, Prepared
 from tests.validations import validation
 
 from .support import MODEL, OLD, approved
@@ -28,21 +26,9 @@ def registry(mlflow_uri: str) -> ModelRegistry:
 
 
 @pytest.fixture(scope="session")
-def prepared(mlflow_database: Database, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., None]:
-    """Does what many tests begin with in the first of them; the others begin with a copy of its database."""
-    copies: dict[str, Path] = {}
-
-    def prepared(name: str, prepare: Callable[[], Any]) -> None:
-        if name in copies:
-            mlflow_database.fill(copies[name])
-            # ids of runs are not unique any more
-            runs._closed.clear()
-            runs._accounts.clear()
-            return
-        prepare()
-        copies[name] = mlflow_database.copy(tmp_path_factory.mktemp("prepared") / "mlflow.db")
-
-    return prepared
+def prepared(mlflow_database: Database, tmp_path_factory: pytest.TempPathFactory) -> Prepared:
+    """Does what many tests begin with once."""
+    return Prepared(mlflow_database, tmp_path_factory.mktemp("prepared"))
 
 
 @pytest.fixture

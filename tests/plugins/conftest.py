@@ -12,13 +12,14 @@ from typing import Any
 import pytest
 
 from tests.airflow_home import prepare
+from tests.mlflow_database import Database, Prepared
 
 prepare()
 
 
 @pytest.fixture(scope="session")
 def mlflow_url(mlflow_template: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """URL of one MLflow server for all tests: each test takes a model name of its own."""
+    """URL of one MLflow server for all tests."""
     from tests.registry_server import shared_server
 
     return shared_server(tmp_path_factory.mktemp("mlflow-server"), mlflow_template)
@@ -34,15 +35,30 @@ def connect(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     return define
 
 
+@pytest.fixture(scope="session")
+def mlflow_database(mlflow_url: str) -> Database:
+    """The database of the server."""
+    from tests.registry_server import database_of
+
+    return database_of(mlflow_url)
+
+
 @pytest.fixture
-def mlflow(mlflow_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
-    """What a test prepares and looks at with its own client: the database of the server.
+def mlflow(mlflow_url: str, mlflow_database: Database, mlflow_template: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """What a test prepares and looks at with its own client: the database of the server, emptied for it.
 
     The connection ``mlflow_default`` leads to the server itself.
     """
     from tests.registry_server import lead_to
 
+    mlflow_database.fill(mlflow_template)
     return lead_to(monkeypatch, mlflow_url)
+
+
+@pytest.fixture(scope="session")
+def prepared(mlflow_database: Database, tmp_path_factory: pytest.TempPathFactory) -> Prepared:
+    """Does what many tests begin with once."""
+    return Prepared(mlflow_database, tmp_path_factory.mktemp("prepared"))
 
 
 @pytest.fixture
@@ -110,7 +126,7 @@ def airflow_db() -> None:
 
 
 @pytest.fixture(scope="session")
-def api_client(airflow_db: None) -> Iterator[Any]:
+def application(airflow_db: None) -> Iterator[Any]:
     """A client of Airflow's own API application."""
     from tests.plugins.api_server import api_client
 
@@ -119,7 +135,26 @@ def api_client(airflow_db: None) -> Iterator[Any]:
 
 
 @pytest.fixture
-def run(api_client: Any, mlflow: str) -> Any:
+def no_anchors(airflow_db: None) -> None:
+    """Airflow has seen no ledger before."""
+    from airflow.models import Log
+    from airflow.utils.session import create_session
+    from sqlalchemy import delete
+
+    from model_registry.outbox import DECIDED
+
+    with create_session(scoped=False) as session:
+        session.execute(delete(Log).where(Log.event == DECIDED))
+
+
+@pytest.fixture
+def api_client(application: Any, mlflow: str, no_anchors: None) -> Any:
+    """The client, where nothing was decided yet."""
+    return application
+
+
+@pytest.fixture
+def run(api_client: Any) -> Any:
     """A run of the example whose approval waits."""
     from tests.plugins.api_server import Run
 

@@ -19,6 +19,7 @@ from model_registry.exceptions import (
     NotApprovedError,
 )
 from model_registry.rollback import ModelRollbackOperator, RollbackApprovalOperator
+from tests.mlflow_database import Prepared
 from tests.plugins.api_server import APPROVAL, Run
 from tests.plugins.asking import ask, decide, ledger
 from tests.plugins.rollbacks import (
@@ -41,14 +42,14 @@ HITL = "airflow.providers.standard.operators.hitl.HITLOperator.execute"
 
 
 @pytest.fixture
-def two(mlflow: str, model: str) -> str:
+def two(mlflow: str, prepared: Prepared) -> str:
     """A model whose version 2 replaced version 1 in Production."""
-    promoted(mlflow, model)
-    return model
+    prepared("two in Production", lambda: promoted(mlflow, "two"))
+    return "two"
 
 
 @pytest.fixture
-def client(api_client: Any, mlflow: str) -> Any:
+def client(api_client: Any) -> Any:
     """Airflow's own API application, which knows the forms of rollbacks."""
     know_forms()
     return api_client

@@ -4,7 +4,6 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator
 from html.parser import HTMLParser
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -20,18 +19,12 @@ from include.lifecycle.registry import ModelRegistry
 from include.lifecycle.review import QUICK_WORDS
 from include.lifecycle.reviewed import Reviewed
 from tests.airflow_home import PASSWORD, example_bag
-from tests.registry_server import add_version, mlflow_server
+from tests.mlflow_database import Prepared
+from tests.registry_server import add_version
 
 DAG = "example_other_model"
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>{{ 7*7 }} javascript:alert(1) \u202egnp.exe"
 ROOT = "/model-registry"
-
-
-@pytest.fixture(scope="module")
-def mlflow_url(mlflow_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A server of these tests' own: the page reads every model that has a ledger."""
-    with mlflow_server(tmp_path_factory.mktemp("pages"), mlflow_template) as url:
-        yield url
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +46,7 @@ def token(client: Any, user: str) -> str:
 
 
 @pytest.fixture(autouse=True)
-def forgetful(monkeypatch: pytest.MonkeyPatch) -> None:
+def forgetful(no_anchors: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("model_registry.web.source.REMEMBERED_SECONDS", 0.0)
 
 
@@ -88,11 +81,16 @@ def add(mlflow: str, model: str, dag_id: str | None = DAG, **tags: str) -> int:
 
 
 @pytest.fixture
-def two(registry: ModelRegistry, mlflow: str, model: str) -> str:
+def two(registry: ModelRegistry, mlflow: str, prepared: Prepared) -> str:
     """A model whose version 1 is live and whose version 2 waits."""
-    for _ in range(2):
-        registry.stage(model, add(mlflow, model))
-    registry.promote(model, 1, approval())
+    model = "two-versions"
+
+    def prepare() -> None:
+        for _ in range(2):
+            registry.stage(model, add(mlflow, model))
+        registry.promote(model, 1, approval())
+
+    prepared("one live, one waiting", prepare)
     return model
 
 
