@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from airflow.sdk import BaseSensorOperator, Context, Param, PokeReturnValue
 from airflow.sdk.exceptions import AirflowSkipException
@@ -38,6 +38,8 @@ LOOK_AGAIN = timedelta(hours=1)
 """How often a deferred wait looks at the ledger in any case."""
 LOOK_SOON = timedelta(seconds=5)
 """When it looks again after an answer that the ledger does not have yet."""
+REVIEW_AGAIN, REVIEW_PATIENCE = timedelta(seconds=30), timedelta(hours=6)
+"""How often, and for how long, a wait that an earlier version of this package began looks for the review."""
 _REASON_FORM = Param(
     "",
     type="string",
@@ -59,6 +61,7 @@ class _Found:
     :param exists: whether there is such a version
     :param warned: that it is only a try, and what its review warns of, for the subject of what is asked
     :param reviewed: what its review said, in short
+    :param unreviewed: nobody is asked before it is reviewed, which it will be
     """
 
     model: str
@@ -72,6 +75,7 @@ class _Found:
     exists: bool = True
     warned: str = ""
     reviewed: str = ""
+    unreviewed: bool = False
 
 
 class ModelApprovalSensor(BaseSensorOperator):
@@ -149,15 +153,30 @@ class ModelApprovalSensor(BaseSensorOperator):
         """Ask, then wait."""
         if not self.deferrable:
             return super().execute(context)
-        return self._wait_or_end(context)
+        return self._wait_or_end(context, self._look(context))
 
-    def execute_complete(self, context: Context, event: Mapping[str, Any], *, remind: bool = False) -> Any:
+    def execute_complete(
+        self, context: Context, event: Mapping[str, Any], *, remind: bool = False, unreviewed_since: str | None = None
+    ) -> Any:
         """Look again.
 
         :param event: the trigger's, or the response given under Required Actions: it tells nothing that is believed
         :param remind: it was to come back when it is time to remind people
+        :param unreviewed_since: since when it looks for the review before it asks, ISO format
         """
-        return self._wait_or_end(context, answered="chosen_options" in event, remind=remind)
+        now = datetime.now(UTC)
+        since = datetime.fromisoformat(unreviewed_since) if unreviewed_since else now
+        found = self._look(context, review_comes=now - since < REVIEW_PATIENCE)
+        if found.unreviewed:
+            self.log.warning(
+                "Version %d of %s is not reviewed yet: this wait began with an earlier version of the package, and goes"
+                " on until the run's task `review` has ended",
+                found.version,
+                found.model,
+            )
+            look_at, expires_at = now + REVIEW_AGAIN, now + REVIEW_PATIENCE
+            self._defer(context, found, expires_at, look_at, {"unreviewed_since": since.isoformat()})
+        return self._wait_or_end(context, found, answered="chosen_options" in event, remind=remind)
 
     def poke(self, context: Context) -> PokeReturnValue:
         """Look once, when not deferrable."""
@@ -168,8 +187,7 @@ class ModelApprovalSensor(BaseSensorOperator):
             self._tell(context, found, "waiting", reason=found.reviewed)
         return PokeReturnValue(is_done=False)
 
-    def _wait_or_end(self, context: Context, *, answered: bool = False, remind: bool = False) -> Any:
-        found = self._look(context)
+    def _wait_or_end(self, context: Context, found: _Found, *, answered: bool = False, remind: bool = False) -> Any:
         if found.decision is not None:
             return self._end(context, found, found.decision)
         if found.ask is None:  # a look that does not end the wait has asked
@@ -201,11 +219,16 @@ class ModelApprovalSensor(BaseSensorOperator):
         reminds = remind_at is not None and now < remind_at <= look_at
         if remind_at is not None and reminds:
             look_at = remind_at
+        return self._defer(context, found, expires_at, look_at, {"remind": reminds})
+
+    def _defer(
+        self, context: Context, found: _Found, expires_at: datetime, look_at: datetime, kwargs: dict[str, Any]
+    ) -> NoReturn:
         self.defer(
             trigger=ModelApprovalTrigger(
                 model_name=found.model,
                 version=found.version,
-                ti_id=str(ti.id),
+                ti_id=str(context["ti"].id),
                 mlflow_conn_id=self.mlflow_conn_id,
                 poll_seconds=self.poke_interval,
                 expires_at=expires_at.isoformat(),
@@ -213,12 +236,14 @@ class ModelApprovalSensor(BaseSensorOperator):
                 seen=found.seen,
             ),
             method_name="execute_complete",
-            kwargs={"remind": reminds},
+            kwargs=kwargs,
         )
-        return None
 
-    def _look(self, context: Context) -> _Found:
-        """Return what registry and ledger show; enter in the ledger what is asked, while the wait goes on."""
+    def _look(self, context: Context, *, review_comes: bool = False) -> _Found:
+        """Return what registry and ledger show; enter in the ledger what is asked, while the wait goes on.
+
+        :param review_comes: a review that is missing is no error: it is being made
+        """
         from include.lifecycle.checks import check_reviewed
         from include.lifecycle.errors import VersionNotFoundError
         from include.lifecycle.review import verdict_line
@@ -247,6 +272,8 @@ class ModelApprovalSensor(BaseSensorOperator):
             if decision is not None or info is None:
                 return _Found(model, version, asked, decision, seen=seen, exists=info is not None)
             if asked is None and self.policy is not None and self.policy.review_required:
+                if review_comes and state.review(version) is None:
+                    return _Found(model, version, seen=seen, unreviewed=True)
                 check_reviewed(state, info, required=True)
             new_try = asked is None or asked.instance != str(context["ti"].id)
             objection = (hook.objection(self.policy) or desk_objection()) if new_try else ""

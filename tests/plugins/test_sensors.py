@@ -185,6 +185,33 @@ def test_nobody_is_asked_without_a_review_where_one_is_required(
     assert asks(model) == []
 
 
+def test_a_wait_that_began_before_there_were_reviews_asks_once_it_is_reviewed(
+    mlflow: str, model: str, staged: int, waiting: Any, shown: list[Any]
+) -> None:
+    """The package was upgraded meanwhile: the task `review` is new in this run, and runs beside the wait."""
+    operator = sensor(model, staged, policy=PolicyConfig(review_required=True))
+    first = deferral(operator, waiting, {"look": True})
+    assert left(first.trigger) <= sensors.REVIEW_AGAIN
+    assert (asks(model), shown) == ([], [])
+    since = first.kwargs["unreviewed_since"]
+    again = deferral(operator, waiting, {"look": True}, **first.kwargs)
+    assert again.kwargs == first.kwargs, "since when is kept"
+    digest = ModelRegistry(tracking_uri=mlflow).version(model, staged).tags.get("artifacts.digest", "")
+    said = Reviewed(model=model, version=staged, verdict="pass", digest=digest)
+    ModelRegistry(tracking_uri=mlflow).ledger(model).state("reviewed", said.to_dict())
+    asked = deferral(operator, waiting, {"look": True}, unreviewed_since=since)
+    assert "unreviewed_since" not in asked.kwargs
+    assert len(asks(model)) == len(shown) == 1
+
+
+def test_a_review_that_never_comes_ends_such_a_wait(mlflow: str, model: str, staged: int, waiting: Any) -> None:
+    operator = sensor(model, staged, policy=PolicyConfig(review_required=True))
+    since = (datetime.now(UTC) - sensors.REVIEW_PATIENCE).isoformat()
+    with pytest.raises(AirflowFailException, match="run `review` first"):
+        operator.execute_complete(waiting.context, {"look": True}, unreviewed_since=since)
+    assert asks(model) == []
+
+
 POLICY = PolicyConfig(
     approvers=["role:Admin"],
     four_eyes=True,
