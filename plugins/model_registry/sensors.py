@@ -52,7 +52,7 @@ _REASON_FORM = Param(
 class _Found:
     """What a look at the registry and its ledger showed.
 
-    :param ask: what is asked, None where the wait ended before it asked
+    :param ask: what is asked, None where the wait ended before it asked, or while the version is being reviewed
     :param decision: how the wait ends, None while it goes on
     :param first: nobody was asked this before
     :param seen: stage and tags of the version
@@ -61,7 +61,6 @@ class _Found:
     :param exists: whether there is such a version
     :param warned: that it is only a try, and what its review warns of, for the subject of what is asked
     :param reviewed: what its review said, in short
-    :param unreviewed: nobody is asked before it is reviewed, which it will be
     """
 
     model: str
@@ -75,7 +74,6 @@ class _Found:
     exists: bool = True
     warned: str = ""
     reviewed: str = ""
-    unreviewed: bool = False
 
 
 class ModelApprovalSensor(BaseSensorOperator):
@@ -167,15 +165,15 @@ class ModelApprovalSensor(BaseSensorOperator):
         now = datetime.now(UTC)
         since = datetime.fromisoformat(unreviewed_since) if unreviewed_since else now
         found = self._look(context, review_comes=now - since < REVIEW_PATIENCE)
-        if found.unreviewed:
+        if found.ask is None and found.decision is None:
             self.log.warning(
                 "Version %d of %s is not reviewed yet: this wait began with an earlier version of the package, and goes"
                 " on until the run's task `review` has ended",
                 found.version,
                 found.model,
             )
-            look_at, expires_at = now + REVIEW_AGAIN, now + REVIEW_PATIENCE
-            self._defer(context, found, expires_at, look_at, {"unreviewed_since": since.isoformat()})
+            kwargs = {"unreviewed_since": since.isoformat()}
+            self._defer(context, found, since + REVIEW_PATIENCE, now + REVIEW_AGAIN, kwargs)
         return self._wait_or_end(context, found, answered="chosen_options" in event, remind=remind)
 
     def poke(self, context: Context) -> PokeReturnValue:
@@ -273,7 +271,7 @@ class ModelApprovalSensor(BaseSensorOperator):
                 return _Found(model, version, asked, decision, seen=seen, exists=info is not None)
             if asked is None and self.policy is not None and self.policy.review_required:
                 if review_comes and state.review(version) is None:
-                    return _Found(model, version, seen=seen, unreviewed=True)
+                    return _Found(model, version, seen=seen)
                 check_reviewed(state, info, required=True)
             new_try = asked is None or asked.instance != str(context["ti"].id)
             objection = (hook.objection(self.policy) or desk_objection()) if new_try else ""
