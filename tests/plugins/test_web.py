@@ -149,6 +149,16 @@ def test_a_review_that_somebody_changed_is_not_shown(
     assert "Much better" not in answer.text
 
 
+@pytest.mark.parametrize("page", ["/api/models/{}", "/monitoring/{}"])
+def test_a_page_that_is_not_there_hides_no_other(
+    shown: str, get: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, page: str
+) -> None:
+    monkeypatch.setattr("model_registry.web.source.REMEMBERED_SECONDS", 60.0)
+    assert get(page.format(f"review 2 {shown}")).status_code == 404
+    assert get(f"/reviews/2/{shown}").status_code == 200
+    assert get(f"/api/models/{shown}").status_code == 200
+
+
 def test_who_may_not_see_a_model_sees_no_review_of_it(
     shown: str, get: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -56,14 +56,14 @@ class Source:
 
     def __init__(self) -> None:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="model-pages")
-        self._memory: dict[str | None, tuple[float, Any]] = {}
+        self._memory: dict[tuple[str | int, ...], tuple[float, Any]] = {}
 
     async def models(self) -> "list[Overview | Unreadable]":
         """Return every model that has a ledger, and the configured one.
 
         :raises PageError: when it is not even known which there are
         """
-        found: list[Overview | Unreadable] = await self._ask(None, _read_all)
+        found: list[Overview | Unreadable] = await self._ask(("models",), _read_all)
         return found
 
     async def model(self, name: str) -> "Overview":
@@ -71,7 +71,7 @@ class Source:
 
         :raises PageError: when it cannot be read
         """
-        found: Overview = await self._ask(name, lambda: _read_one(name))
+        found: Overview = await self._ask(("model", name), lambda: _read_one(name))
         return found
 
     async def review(self, name: str, version: int) -> str:
@@ -79,7 +79,7 @@ class Source:
 
         :raises PageError: when there is none, or it was changed
         """
-        found: str = await self._ask(f"review {version} {name}", lambda: _read_review(name, version))
+        found: str = await self._ask(("review", version, name), lambda: _read_review(name, version))
         return found
 
     async def dashboard(self, name: str) -> str:
@@ -87,10 +87,10 @@ class Source:
 
         :raises PageError: when there is none
         """
-        found: str = await self._ask(f"dashboard {name}", lambda: _read_dashboard(name))
+        found: str = await self._ask(("dashboard", name), lambda: _read_dashboard(name))
         return found
 
-    async def _ask(self, key: str | None, read: Callable[[], Any]) -> Any:
+    async def _ask(self, key: tuple[str | int, ...], read: Callable[[], Any]) -> Any:
         await asyncio.to_thread(_import_mlflow)
         loop = asyncio.get_running_loop()
         work = loop.run_in_executor(self._thread, lambda: self._remembered(key, read))
@@ -102,7 +102,7 @@ class Source:
             raise PageError(found.status, found.sentence)
         return found
 
-    def _remembered(self, key: str | None, read: Callable[[], Any]) -> Any:
+    def _remembered(self, key: tuple[str | int, ...], read: Callable[[], Any]) -> Any:
         """Return what was read in the last seconds, a failure too, so that those who queue do not wait in turn."""
         now = time.monotonic()
         self._memory = {name: kept for name, kept in self._memory.items() if now - kept[0] < REMEMBERED_SECONDS}
