@@ -28,7 +28,7 @@ Approve or Reject, a reason. Or mark `await_approval` success (approve) or faile
 | `await_approval` failed | rejected or expired, as its last line says; trigger a new run for a new candidate |
 | `await_approval` and `promote` skipped | the version left Staging meanwhile; the log says how |
 | `promote` failed | its last line says what is missing; Production is as it was. Clear it once that is mended |
-| the new model is bad | `python -m include.rossmann rollback --version N --reason "..."` puts a former one back |
+| the new model is bad | trigger `rossmann_rollback`: it puts a former one back |
 """
 
 from datetime import timedelta

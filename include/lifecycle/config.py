@@ -17,6 +17,7 @@ from pydantic import (
     BeforeValidator,
     Field,
     ValidationError,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
@@ -29,6 +30,7 @@ from include.lifecycle.yaml_text import parse_yaml, read_text
 
 CONFIG_ENV = "RETRAIN_CONFIG"
 CONFIG_TEXT_ENV = "RETRAIN_CONFIG_TEXT"
+APPROVERS_ENV = "RETRAIN_APPROVERS"
 _DEPLOYED = {"RETRAIN_IMAGE": "image", "RETRAIN_NETWORK": "network", "RETRAIN_ENGINE": "engine"}
 DEFAULT_CONFIG = Path(__file__).resolve().parent.parent / "config" / "rossmann.yaml"
 
@@ -174,6 +176,7 @@ class RollbackConfig(Section):
     """Who may bring a former Production version back, at any time of the week and however old it is."""
 
     policy: PolicyConfig = PolicyConfig()
+    """Without approvers of its own it has the approval's (``LifecycleConfig``)."""
     require_second_person: bool = False
     """Somebody other than who triggered the rollback has to approve it."""
     expires_after_hours: Positive = 24.0
@@ -192,12 +195,6 @@ class RollbackConfig(Section):
     def _second_person_for_four_eyes(self) -> Self:
         if self.policy.four_eyes and not self.require_second_person:
             raise ValueError("policy.four_eyes needs require_second_person: true, else nobody could ever roll back")
-        roles = [name for name in self.policy.approvers if name.startswith("role:")]
-        if roles and not self.require_second_person and len(roles) == len(self.policy.approvers):
-            raise ValueError(
-                f"policy.approvers names only roles ({', '.join(roles)}), and Airflow tells no roles of who triggers a"
-                " run, so nobody could ever roll back: name users (user:NAME), or set require_second_person: true"
-            )
         return self
 
     @property
@@ -284,7 +281,7 @@ class LifecycleConfig(Section):
     schedule: ScheduleConfig = ScheduleConfig()
     gate: GateConfig = GateConfig()
     approval: ApprovalConfig = ApprovalConfig()
-    rollback: RollbackConfig = RollbackConfig()
+    rollback: RollbackConfig = Field(RollbackConfig(), validate_default=True)
     retention: RetentionConfig = RetentionConfig()
     integrity: Literal["required", "when_recorded"] = Field(
         "when_recorded", description="required: a version without recorded digests is neither promoted nor used"
@@ -293,6 +290,16 @@ class LifecycleConfig(Section):
     containers: ContainerConfig = ContainerConfig()
     connections: ConnectionConfig = ConnectionConfig()
     notifications: tuple[NotificationConfig, ...] = ()
+
+    @field_validator("rollback")
+    @classmethod
+    def _approvers_of_the_approval(cls, rollback: RollbackConfig, info: ValidationInfo) -> RollbackConfig:
+        """Give a rollback that names no approvers those of an approval: it puts a version into Production as well."""
+        approval = info.data.get("approval")  # missing where it is not valid, which is said
+        if approval is None or rollback.policy.approvers:
+            return rollback
+        policy = rollback.policy.model_copy(update={"approvers": approval.policy.approvers})
+        return rollback.model_copy(update={"policy": policy})
 
 
 def config_path(path: str | Path | None = None) -> Path:
@@ -393,7 +400,12 @@ def _deployed(lifecycle: Mapping[str, Any]) -> dict[str, Any]:
     content = dict(lifecycle)
     if runner := os.environ.get("RETRAIN_RUNNER"):
         content["runner"] = runner
-    if approvers := [name.strip() for name in os.environ.get("RETRAIN_APPROVERS", "").split(",") if name.strip()]:
+    if named := os.environ.get(APPROVERS_ENV):
+        approvers = [name.strip() for name in named.split(",") if name.strip()]
+        if not approvers:
+            raise BadInputError(
+                f"{APPROVERS_ENV} names nobody, found {named!r}: name them as in role:Approver,user:anna, or unset it"
+            )
         approval = dict(content.get("approval") or {})
         content["approval"] = {**approval, "policy": {**(approval.get("policy") or {}), "approvers": approvers}}
     set_here = {field: os.environ[name] for name, field in _DEPLOYED.items() if os.environ.get(name)}

@@ -16,7 +16,7 @@ import asyncio
 import logging
 import re
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-MAX_ROLES = 30
 _FORBIDDEN, _AWAY = 403, 503
 _IN_THE_UI = {_FORBIDDEN: 432, _AWAY: 533}
 """For a browser's session. Airflow's UI tells of a 403 only that a permission is missing, and of any other registered
@@ -327,7 +326,6 @@ def _decision(act: _Act, ask: "Ask", caller: Caller) -> "Decision":
     from include.lifecycle.statements import MAX_NAME, as_reason
     from include.lifecycle.text import shorten
 
-    asked_for = {name.removeprefix("role:") for name in (ask.policy.approvers if ask.policy else ())}
     return Decision(
         Outcome.APPROVED if act.approves else Outcome.REJECTED,
         user=shorten(caller.name, MAX_NAME),
@@ -336,9 +334,13 @@ def _decision(act: _Act, ask: "Ask", caller: Caller) -> "Decision":
         door=Door(act.door),
         dag_id=act.task.dag_id,
         run_id=act.task.run_id,
-        # those that the policy names: a user may have any number of others
-        roles=None if caller.roles is None else tuple(role for role in caller.roles if role in asked_for),
+        roles=_roles(caller, ask.policy.approvers if ask.policy else ()),
     )
+
+
+def _roles(caller: Caller, approvers: Collection[str]) -> tuple[str, ...] | None:
+    """Return a caller's roles that a policy names: a user may have any number of others."""
+    return None if caller.roles is None else tuple(role for role in caller.roles if f"role:{role}" in approvers)
 
 
 def _objection(
@@ -398,8 +400,10 @@ def _rollbacks(session: Any, run: Any, visit: Visit) -> list[Any]:
 
 def _triggered(run: Any, tasks: Sequence[Any], caller: Caller, ledgers: _Ledgers) -> Iterator[Any]:
     """Yield the letters of a run that rolls back: to trigger it is to decide, where no second person has to."""
+    from include.lifecycle.config import PolicyConfig
     from include.lifecycle.decisions import AIRFLOW_RUN, Decision, Door, Outcome
     from include.lifecycle.errors import BadInputError
+    from include.lifecycle.policy import Facts, evaluate
     from include.lifecycle.statements import MAX_NAME, Ask, Place, as_reason
     from include.lifecycle.text import shorten
     from model_registry import outbox
@@ -407,7 +411,7 @@ def _triggered(run: Any, tasks: Sequence[Any], caller: Caller, ledgers: _Ledgers
 
     visit = ledgers.visit
     for task in tasks:
-        model = task.model_name
+        model, approvers = task.model_name, tuple(getattr(task, "approvers", ()))
         # the form's own values, also where the request names none: what the run's tasks see
         form = task.dag.params.deep_merge(run.conf if isinstance(run.conf, dict) else None).dump()
         reason = as_reason(form.get(getattr(task, "reason_param", REASON)))
@@ -428,8 +432,11 @@ def _triggered(run: Any, tasks: Sequence[Any], caller: Caller, ledgers: _Ledgers
             door=Door.FORM,
             dag_id=run.dag_id,
             run_id=run.run_id,
-            roles=tuple(shorten(role, 60) for role in caller.roles[:MAX_ROLES]) if caller.roles is not None else None,
+            roles=_roles(caller, approvers),
         )
+        policy = PolicyConfig(approvers=approvers, reason_required=False)
+        if refusal := evaluate(policy, decision, Facts()).refusal:
+            raise RefusedError(answer_of(visit, _FORBIDDEN, f"Nothing was triggered. {refusal}"))
         conn_id = getattr(task, "mlflow_conn_id", None) or MLflowRegistryHook.default_conn_name
         ledgers.of(conn_id, model)
         try:

@@ -44,12 +44,12 @@ PATIENCE_SECONDS = 20.0
 class ModelRollbackOperator(BaseOperator):
     """Put a version back into Production that was there before, for the reason given with the run.
 
-    Whoever triggered the run decides, unless ``approval_task_id`` names a task in which a second person
-    approves. The version is the one that was asked for, as the promotion ledger has it: that of the run's form (or,
-    where that names none, the champion before), or the one that the second person saw; no XCom chooses it. The policy
-    is applied to the decision. The version has to have been in Production, as the
-    promotion ledger tells, and its artifacts have to be those that were registered; the version that was in
-    Production is archived with the reason. A version that is there already changes nothing.
+    Whoever triggered the run decides, unless ``approval_task_id`` names a task in which a second person approves; a
+    trigger by somebody who is none of the policy's approvers is refused. The version is the one that was asked for,
+    as the promotion ledger has it: that of the run's form (or, where that names none, the champion before), or the
+    one that the second person saw; no XCom chooses it. The policy is applied to the decision. The version has to
+    have been in Production, as the promotion ledger tells, and its artifacts have to be those that were registered;
+    the version that was in Production is archived with the reason. A version that is there already changes nothing.
 
     :param model_name: registered model (templated)
     :param version: version to bring back (templated): of a run that no login triggered, and what the link leads to
@@ -61,7 +61,15 @@ class ModelRollbackOperator(BaseOperator):
     :param mlflow_conn_id: connection of the MLflow server
     """
 
-    template_fields: Sequence[str] = ("model_name", "version", "mlflow_conn_id", "approval_task_id", "reason_param")
+    # also what the API server has to know of the task: of others a serialized DAG says nothing
+    template_fields: Sequence[str] = (
+        "model_name",
+        "version",
+        "mlflow_conn_id",
+        "approval_task_id",
+        "reason_param",
+        "approvers",
+    )
     operator_extra_links = (ModelVersionLink(),)
     ui_color = "#f9d6d5"
 
@@ -89,6 +97,7 @@ class ModelRollbackOperator(BaseOperator):
         self.version = version
         self.reason_param = reason_param
         self.policy = policy or PolicyConfig()
+        self.approvers = list(self.policy.approvers)
         self.approval_task_id = approval_task_id
         self.integrity = integrity
         self.notifications = Notifications(notifications, self.task_id)

@@ -9,7 +9,13 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from include.lifecycle.config import BlackoutConfig, LifecycleConfig, PolicyConfig, validate_section
+from include.lifecycle.config import (
+    BlackoutConfig,
+    LifecycleConfig,
+    PolicyConfig,
+    load_lifecycle_config,
+    validate_section,
+)
 from include.lifecycle.decisions import AIRFLOW_LOGIN, AIRFLOW_RUN_UNVERIFIED, OPERATING_SYSTEM, Decision, Door, Outcome
 from include.lifecycle.entries import Entry
 from include.lifecycle.errors import BadInputError, PolicyNotMetError
@@ -241,6 +247,39 @@ def test_the_defaults() -> None:
     assert config.approval.supersede == "newer"
     assert (config.approval.policy.approvers, config.approval.policy.blackouts) == ((), ())
     assert not config.approval.policy.four_eyes
+
+
+@pytest.mark.parametrize(
+    ("approval", "rollback", "expected"),
+    [
+        ("[]", None, ()),
+        ("['role:Approver']", None, ("role:Approver",)),
+        ("['role:Approver']", "[]", ("role:Approver",)),
+        ("['role:Approver']", "['user:anna']", ("user:anna",)),
+        ("[]", "['user:anna']", ("user:anna",)),
+    ],
+)
+def test_a_rollback_that_names_nobody_has_the_approvals_approvers(
+    approval: str, rollback: str | None, expected: tuple[str, ...]
+) -> None:
+    own = "" if rollback is None else f"rollback: {{policy: {{approvers: {rollback}, reason_required: false}}}}"
+    config = lifecycle(f"approval: {{policy: {{approvers: {approval}}}}}\n{own}")
+    assert config.rollback.policy.approvers == expected
+    assert config.rollback.policy.reason_required == (rollback is None)
+
+
+def test_the_environment_names_the_approvers_of_both(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RETRAIN_APPROVERS", " role:Approver, user:anna,")
+    config = load_lifecycle_config()
+    assert config.approval.policy.approvers == config.rollback.policy.approvers == ("role:Approver", "user:anna")
+    assert config.rollback.effective_policy.approvers == ("role:Approver", "user:anna")
+
+
+@pytest.mark.parametrize("nobody", [",", " ", " , ,"])
+def test_an_environment_that_names_nobody_is_an_error(monkeypatch: pytest.MonkeyPatch, nobody: str) -> None:
+    monkeypatch.setenv("RETRAIN_APPROVERS", nobody)
+    with pytest.raises(BadInputError, match="RETRAIN_APPROVERS"):
+        load_lifecycle_config()
 
 
 @pytest.mark.parametrize(

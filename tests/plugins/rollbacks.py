@@ -16,6 +16,7 @@ from tests.registry_server import add_version
 
 FORMS = Path(__file__).parent / "dags" / "rollback_forms.py"
 ALONE, BY_TWO, FILLED_IN = "rollback_alone", "rollback_by_two", "rollback_filled_in"
+BY_APPROVER = "rollback_by_approver"
 MODEL = "rolled-back"
 ROLLBACK = "rollback"
 REASON = "2 oversells"
@@ -32,7 +33,7 @@ def know_forms() -> None:
 
 def trigger(client: Any, user: str = "anna", dag_id: str = ALONE, run_id: str | None = None, **conf: Any) -> Run:
     """Have a user trigger a run with its form."""
-    task_id = ROLLBACK if dag_id == ALONE else "await_approval"
+    task_id = "await_approval" if dag_id == BY_TWO else ROLLBACK
     return Run(client, dag_id, task_id, user, conf={"reason": REASON, **conf}, dag_run_id=run_id)
 
 

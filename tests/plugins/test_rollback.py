@@ -24,6 +24,7 @@ from tests.plugins.api_server import APPROVAL, Run
 from tests.plugins.asking import ask, decide, ledger
 from tests.plugins.rollbacks import (
     ALONE,
+    BY_APPROVER,
     BY_TWO,
     FILLED_IN,
     MODEL,
@@ -72,20 +73,30 @@ def entered(run: Run) -> list[tuple[Any, Any]]:
 
 
 @pytest.mark.parametrize(("conf", "version"), [({"version": 3}, 3), ({"version": None}, 0), ({}, 0)])
-@pytest.mark.parametrize(("user", "roles"), [("anna", ("admin",)), ("ben", ("op",))])
-def test_whoever_triggers_a_run_asks_and_decides(
-    client: Any, conf: dict[str, Any], version: int, user: str, roles: tuple[str, ...]
-) -> None:
+@pytest.mark.parametrize("user", ["anna", "ben"])
+def test_whoever_triggers_a_run_asks_and_decides(client: Any, conf: dict[str, Any], version: int, user: str) -> None:
     run = trigger(client, user, **conf)
     ((asked, told),) = entered(run)
     place = asked.place
     assert (place.dag_id, place.task_id, asked.purpose, asked.version) == (ALONE, "rollback", "rollback", version)
     decision = told.decision
-    assert (decision.outcome, decision.user, decision.roles) == (Outcome.APPROVED, user, roles)
+    assert (decision.outcome, decision.user, decision.roles) == (Outcome.APPROVED, user, ())
     assert (decision.user_source, decision.door, decision.user_is_verified) == ("airflow run", Door.FORM, True)
     assert (decision.dag_id, decision.run_id, told.requested_by) == (ALONE, run.run_id, user)
     assert (asked.reason, decision.reason) == (REASON, REASON)
     assert [row[:3] for row in run.rows()] == [("approval_decided", "rollback", user)]
+
+
+def test_who_is_no_approver_triggers_no_rollback(client: Any) -> None:
+    run = trigger(client, "anna", BY_APPROVER)
+    ((_, told),) = entered(run)
+    assert (told.decision.user, told.decision.roles) == ("anna", ("admin",))
+    before = ledger(MODEL).next_number
+    body = {"logical_date": None, "conf": {"reason": REASON}, "dag_run_id": "by_ben"}
+    answer = run.request("ben", "POST", f"/api/v2/dags/{BY_APPROVER}/dagRuns", body)
+    assert (answer.status_code, "ben is not among the approvers role:admin, user:carl" in answer.text) == (403, True)
+    assert ledger(MODEL).next_number == before
+    assert run.request("anna", "GET", f"/api/v2/dags/{BY_APPROVER}/dagRuns/by_ben", None).status_code == 404
 
 
 @pytest.mark.parametrize(
@@ -159,11 +170,11 @@ def test_where_a_second_person_decides_to_trigger_it_is_no_decision(client: Any)
 def test_what_was_triggered_is_rolled_back(mlflow: str, client: Any, task: Any, named: bool) -> None:
     old, bad = promoted(mlflow, MODEL)
     conf: dict[str, Any] = {"version": old} if named else {}
-    run = trigger(client, "ben", **conf)
-    task = replace(task, task_id="rollback", dag_id=ALONE, run_id=run.run_id)
-    policy = PolicyConfig(approvers=("role:op",))
-    result = rollback(MODEL, bad if named else old, policy=policy).execute(context(task, user="ben"))
-    assert (result["version"], result["archived"], result["user"], result["reason"]) == (old, [bad], "ben", REASON)
+    run = trigger(client, "anna", BY_APPROVER, **conf)
+    task = replace(task, task_id="rollback", dag_id=BY_APPROVER, run_id=run.run_id)
+    policy = PolicyConfig(approvers=("role:admin",))
+    result = rollback(MODEL, bad if named else old, policy=policy).execute(context(task, user="ana"))
+    assert (result["version"], result["archived"], result["user"], result["reason"]) == (old, [bad], "anna", REASON)
     assert (stage_of(mlflow, MODEL, old), stage_of(mlflow, MODEL, bad)) == ("Production", "Archived")
 
 

@@ -127,13 +127,15 @@ def test_a_command_does_not_wait_for_the_end_of_a_blackout(
     assert registry.production(MODEL) is None
 
 
-def test_a_rollback_has_its_own_policy_and_no_blackout(registry: ModelRegistry, configured: Any) -> None:
+def test_a_rollback_has_its_policy_and_no_blackout(registry: ModelRegistry, configured: Any) -> None:
     first, second = add(registry, live=True), add(registry, live=True)
     strict = configured(rollback={"approvers": ["user:anna"]})
     with pytest.raises(PolicyNotMetError, match="Approvers are user:anna"):
         people.rollback(strict, first, "second is bad")
     assert registry.resolve(MODEL, "Production").version == second
-    blacked_out = configured({"approvers": ["user:x"], "blackouts": [{"start": "00:00", "end": "23:59"}]})
+    with pytest.raises(PolicyNotMetError, match="Approvers are user:ben"):
+        people.rollback(configured({"approvers": ["user:ben"]}), first, "second is bad")
+    blacked_out = configured({"blackouts": [{"start": "00:00", "end": "23:59"}]})
     assert people.rollback(blacked_out, first, "second is bad")[0] == f"Model version {first} is now in Production"
 
 
