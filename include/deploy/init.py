@@ -122,9 +122,8 @@ def mlflow_names(name: str, password: str) -> None:
 
     os.environ |= {"MLFLOW_TRACKING_USERNAME": name, "MLFLOW_TRACKING_PASSWORD": password}
     config = load_lifecycle_config()
-    experiments = (config.experiment, config.predictions_experiment)
     try:
-        for line in claim(ModelRegistry(tracking_uri=MLFLOW), config.model, experiments):
+        for line in claim(ModelRegistry(tracking_uri=MLFLOW), config.model, config.experiments):
             log.info("%s", line)
     except BadInputError as error:  # the stack starts all the same: with a ledger key a taken ledger decides nothing
         log.error("error: %s", error)

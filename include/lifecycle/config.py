@@ -272,6 +272,11 @@ class LifecycleConfig(Section):
         """The MLflow experiment that holds what each night's monitoring found."""
         return f"{self.experiment}-monitoring"
 
+    @property
+    def experiments(self) -> tuple[str, str, str]:
+        """All MLflow experiments of the model, which belong to the pipeline's login; the ledger has its own."""
+        return self.experiment, self.predictions_experiment, self.monitoring_experiment
+
     model: str
     experiment: str
     owner: str

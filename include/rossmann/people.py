@@ -93,9 +93,7 @@ def retention(config: RossmannConfig, *, delete: bool = False) -> list[str]:
 
 def init(config: RossmannConfig) -> list[str]:
     """Make the model's names in MLflow before anybody else can, and check that they belong to this login."""
-    lifecycle = config.lifecycle
-    experiments = (lifecycle.experiment, lifecycle.predictions_experiment)
-    return claim(open_registry(config), lifecycle.model, experiments)
+    return claim(open_registry(config), config.lifecycle.model, config.lifecycle.experiments)
 
 
 def accept_ledger(config: RossmannConfig, model: str, reason: str, after: str | None) -> list[str]:

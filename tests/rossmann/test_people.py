@@ -142,3 +142,11 @@ def test_a_rollback_has_its_policy_and_no_blackout(registry: ModelRegistry, conf
 def test_anybody_may_reject(registry: ModelRegistry, staged: int, configured: Any) -> None:
     people.reject(configured({"approvers": ["user:anna"], "four_eyes": True}), staged, "too low")
     assert registry.version(MODEL, staged).tags["decision.outcome"] == "rejected"
+
+
+def test_init_makes_every_name_of_the_model(registry: ModelRegistry) -> None:
+    people.init(load_config())
+    made = {experiment.name for experiment in registry.client.search_experiments()}
+    own = {f"rossmann-forecasting{part}" for part in ("", "-predictions", "-monitoring")}
+    assert own < made - {"Default"}
+    assert len(made - {"Default"} - own) == 2, "the ledger's own"
