@@ -1,5 +1,6 @@
 """The page of the models, in Airflow's own API application, on a real MLflow server."""
 
+import asyncio
 import hashlib
 import json
 from collections.abc import Callable, Iterator
@@ -18,6 +19,7 @@ from include.lifecycle.keys import Keyring
 from include.lifecycle.registry import ModelRegistry
 from include.lifecycle.review import QUICK_WORDS
 from include.lifecycle.reviewed import Reviewed
+from model_registry.web.source import PageError, Source
 from tests.airflow_home import PASSWORD, example_bag
 from tests.mlflow_database import Prepared
 from tests.registry_server import add_version
@@ -149,14 +151,16 @@ def test_a_review_that_somebody_changed_is_not_shown(
     assert "Much better" not in answer.text
 
 
-@pytest.mark.parametrize("page", ["/api/models/{}", "/monitoring/{}"])
-def test_a_page_that_is_not_there_hides_no_other(
-    shown: str, get: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, page: str
-) -> None:
+def test_a_page_that_is_not_there_hides_no_other(shown: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("model_registry.web.source.REMEMBERED_SECONDS", 60.0)
-    assert get(page.format(f"review 2 {shown}")).status_code == 404
-    assert get(f"/reviews/2/{shown}").status_code == 200
-    assert get(f"/api/models/{shown}").status_code == 200
+
+    async def ask(source: Source) -> str:
+        with pytest.raises(PageError) as raised:
+            await source.model(f"review 2 {shown}")
+        assert raised.value.status == 404
+        return await source.review(shown, 2)
+
+    assert asyncio.run(ask(Source())) == PAGE_OF_A_REVIEW
 
 
 def test_who_may_not_see_a_model_sees_no_review_of_it(
