@@ -1,0 +1,231 @@
+"""Production and Staging predict what comes next, are compared, and their writing is disturbed: what a reader is left.
+
+    python -m tests.bench.predictions [DATA] [--stores 200] [--months 24] [--behind 28] [--quick]
+
+DATA is a folder with the Kaggle files train.csv, store.csv and future.csv (or .csv.xz); without it data is generated.
+Production is trained on the data without its last ``--behind`` days, Staging on all of it. Both predict the future file
+at the command line and are compared on rows that neither has seen; then a prediction is killed while it writes, meets a
+full disk, and is given a pipe, a symlink and a folder as output. Prints Markdown.
+"""
+
+import argparse
+import hashlib
+import os
+import signal
+import stat
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+
+from include.lifecycle.decisions import Decision, Outcome
+from include.lifecycle.environment import environment
+from include.lifecycle.registry import ModelRegistry
+from include.rossmann.config import load_config
+from include.rossmann.data.publish import publish_folder
+from tests.bench.pipeline import Retrain, plain_files
+from tests.bench.tables import table
+
+PATIENCE_SECONDS = 600.0
+
+
+class Predictions:
+    """Predictions at the command line, each a process of its own.
+
+    :param retrain: whose MLflow and data registry
+    """
+
+    def __init__(self, retrain: Retrain) -> None:
+        self.retrain = retrain
+        self.folder = retrain.folder / "output"
+        self.folder.mkdir()
+
+    def start(self, output: Path, stage: str = "Production") -> "subprocess.Popen[str]":
+        """Begin a prediction."""
+        command = [sys.executable, "-m", "include.rossmann", "predict", "--stage", stage, "--output", str(output)]
+        return subprocess.Popen(
+            command, cwd=self.retrain.folder, env=self.retrain.environment, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
+
+    def run(self, output: Path, stage: str = "Production") -> tuple[int, str]:
+        """Predict; return exit code and last line."""
+        process = self.start(output, stage)
+        printed, said = process.communicate(timeout=PATIENCE_SECONDS)
+        return process.returncode, (said if process.returncode else printed).strip().splitlines()[-1]
+
+    def killed(self, output: Path) -> tuple[int, str]:
+        """Predict and kill it with signal 9 once it has begun to write beside the output."""
+        process = self.start(output)
+        while process.poll() is None and not leftovers(output.parent):
+            time.sleep(0.0005)
+        process.kill()
+        process.communicate()
+        return process.returncode, f"{len(leftovers(output.parent))} unfinished file beside it"
+
+
+def leftovers(folder: Path) -> list[Path]:
+    """Return what writing that did not end has left."""
+    return [path for path in folder.iterdir() if path.name.startswith(".predict-")]
+
+
+def digest(path: Path) -> str:
+    """Return the SHA-256 of a file, empty where there is none."""
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+
+
+def main() -> None:
+    """Predict, compare, disturb; print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", nargs="?", type=Path)
+    parser.add_argument("--stores", type=int, default=200)
+    parser.add_argument("--months", type=int, default=24)
+    parser.add_argument("--behind", type=int, default=28)
+    parser.add_argument("--quick", action="store_true")
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="bench-predictions-") as scratch:
+        retrain = Retrain(Path(scratch))
+        with environment(retrain.environment):
+            two_versions(retrain, given)
+            predictions = Predictions(retrain)
+            files = both(predictions)
+            compared(retrain)
+            recorded(retrain)
+            disturbed(predictions, files["Production"])
+
+
+def two_versions(retrain: Retrain, given: argparse.Namespace) -> None:
+    """Bring one version into Production, and one that has seen later days into Staging."""
+    model = load_config().lifecycle.model
+    registry = ModelRegistry(tracking_uri=retrain.environment["MLFLOW_TRACKING_URI"])
+    data = plain_files(retrain.folder, given)
+    whole = pd.read_csv(data / "train.csv", dtype={"StateHoliday": str})
+    last = pd.to_datetime(whole["Date"]).max() - pd.Timedelta(days=given.behind)
+    before = retrain.folder / "before"
+    before.mkdir()
+    whole[pd.to_datetime(whole["Date"]) <= last].to_csv(before / "train.csv", index=False)
+    (before / "store.csv").write_bytes((data / "store.csv").read_bytes())
+    publish_folder(retrain.folder / "registry", before)
+    for number in (1, 2):
+        retrain.all(quick=given.quick)
+        registry.stage(model, number)
+        if number == 1:
+            registry.promote(model, number, Decision(Outcome.APPROVED, reason="first"))
+            publish_folder(retrain.folder / "registry", data)
+
+
+def both(predictions: Predictions) -> dict[str, Path]:
+    """Predict with both versions, into both formats; print what the files hold."""
+    found, rows = dict[str, Path](), []
+    for stage in ("Production", "Staging"):
+        for ending in ("parquet", "csv"):
+            output = predictions.folder / f"{stage.lower()}.{ending}"
+            code, said = predictions.run(output, stage)
+            if code:
+                raise SystemExit(said)
+            frame = pd.read_parquet(output) if ending == "parquet" else pd.read_csv(output)
+            versions = ", ".join(map(str, frame["ModelVersion"].unique()))
+            rows.append((output.name, f"{len(frame)}", versions, f"{frame['Sales'].sum():.2f}", digest(output)[:16]))
+            found.setdefault(stage, output)
+    print(table(("file", "rows", "ModelVersion", "sum of Sales", "SHA-256"), rows))
+    return found
+
+
+def compared(retrain: Retrain) -> None:
+    """Compare both versions; print what is said, and the page's size."""
+    page = retrain.folder / "compare.html"
+    command = [sys.executable, "-m", "include.rossmann", "compare", "--page", str(page)]
+    done = subprocess.run(command, cwd=retrain.folder, env=retrain.environment, capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(done.stderr)
+    print(f"```\n{done.stdout.rstrip()}\n```\n\nPage: {page.stat().st_size / 1e6:.2f} MB\n")
+
+
+def recorded(retrain: Retrain) -> None:
+    """Print what MLflow keeps of the predictions."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(retrain.environment["MLFLOW_TRACKING_URI"])
+    experiment = client.get_experiment_by_name(load_config().lifecycle.predictions_experiment)
+    if experiment is None:
+        raise SystemExit("MLflow has no record of predictions")
+    runs = client.search_runs([experiment.experiment_id], order_by=["attributes.start_time"])
+    print("MLflow's record of the first:\n")
+    kept = sorted({**runs[0].data.params, **runs[0].data.tags, **runs[0].data.metrics}.items())
+    print(table(("name", "value"), [(name, f"{value}"[:80]) for name, value in kept if not name.startswith("mlflow.")]))
+
+
+def disturbed(predictions: Predictions, whole: Path) -> None:
+    """Disturb predictions; print what each left."""
+    folder = predictions.folder.parent / "disturbed"
+    folder.mkdir()
+    output = folder / "forecast.parquet"
+    output.write_bytes(b"former")
+    expected, rows = digest(output), list[tuple[str, ...]]()
+
+    def look(what: str, run: Callable[[], tuple[int, str]], after: Callable[[], str]) -> None:
+        code, said = run()
+        rows.append((what, str(code), said[:140].replace("|", "/"), after()))
+
+    def former() -> str:
+        return "former file as it was" if digest(output) == expected else "CHANGED"
+
+    look("`kill -9` while it writes", lambda: predictions.killed(output), former)
+    full = folder / "full.csv"
+    full.symlink_to("/dev/full")
+    look("a full device", lambda: predictions.run(full), lambda: "still a link" if full.is_symlink() else "REPLACED")
+    look("a folder", lambda: predictions.run(a_folder(folder)), lambda: "still a folder")
+    target, link = folder / "target.parquet", folder / "link.parquet"
+    target.write_bytes(b"former")
+    link.symlink_to(target.name)
+    same = lambda: "link kept, target is the forecast" if link.is_symlink() and same_rows(target, whole) else "WRONG"  # noqa: E731
+    look("a symlink", lambda: predictions.run(link), same)
+    look("a pipe that is read", *through_a_pipe(predictions, folder / "pipe.parquet", whole))
+    look("the killed one again", lambda: predictions.run(output), lambda: after_kill(output, whole))
+    print(table(("output", "exit", "said", "left"), rows))
+
+
+def a_folder(folder: Path) -> Path:
+    """Make a folder that has the name of a file."""
+    path = folder / "folder.csv"
+    path.mkdir()
+    return path
+
+
+def same_rows(path: Path, other: Path) -> bool:
+    """Whether two files hold the same forecast."""
+    columns = ["Store", "Date", "Sales", "ModelVersion"]
+    return pd.read_parquet(path)[columns].equals(pd.read_parquet(other)[columns])
+
+
+def after_kill(output: Path, whole: Path) -> str:
+    """Say whether the second try wrote the whole file, and removed what the first one left."""
+    complete = same_rows(output, whole) and not leftovers(output.parent)
+    return "whole, nothing unfinished beside it" if complete else "WRONG"
+
+
+def through_a_pipe(
+    predictions: Predictions, pipe: Path, whole: Path
+) -> tuple[Callable[[], tuple[int, str]], Callable[[], str]]:
+    """Return a prediction into a pipe which a thread reads, and what came through."""
+    os.mkfifo(pipe)
+    received = pipe.with_name("received.parquet")
+    reader = threading.Thread(target=lambda: received.write_bytes(pipe.read_bytes()), daemon=True)
+    reader.start()
+
+    def after() -> str:
+        reader.join(timeout=10)
+        is_pipe = stat.S_ISFIFO(pipe.stat().st_mode)
+        return "still a pipe, the reader has the forecast" if is_pipe and same_rows(received, whole) else "WRONG"
+
+    return lambda: predictions.run(pipe), after
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    main()
