@@ -101,6 +101,11 @@ class Retrain:
             "PYTHONPATH": str(PROJECT),
         }
 
+    @staticmethod
+    def command(*arguments: str) -> list[str]:
+        """Return a call of the command line, to be run in ``folder`` with ``environment``."""
+        return [sys.executable, "-m", "include.rossmann", *arguments]
+
     def step(self, name: str, *arguments: str) -> dict[str, Any]:
         """Run a step and return what it printed."""
         label = f"train {arguments[1]}" if name == "train" else name
@@ -108,7 +113,7 @@ class Retrain:
         printed, said = self.folder / "stdout", self.folder / "stderr"
         started = time.perf_counter()
         with printed.open("wb") as out, said.open("wb") as err:
-            command = [sys.executable, "-m", "include.rossmann", name, *arguments]
+            command = self.command(name, *arguments)
             process = subprocess.Popen(command, cwd=self.folder, env=self.environment, stdout=out, stderr=err)
             _, status, usage = os.wait4(process.pid, 0)
         seconds = time.perf_counter() - started
@@ -143,15 +148,25 @@ def main() -> int:
 
 def arguments() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", nargs="?", type=Path)
-    parser.add_argument("--stores", type=int, default=1115)
-    parser.add_argument("--months", type=int, default=31)
+    parser = data_parser(__doc__, stores=1115, months=31)
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--quick", action="store_true")
     parser.add_argument("--growth", nargs="*", type=float)
     parser.add_argument("--json", type=Path)
     return parser.parse_args()
+
+
+def data_parser(description: str | None, *, stores: int, months: int) -> argparse.ArgumentParser:
+    """Return a command line that says which data is trained on (see ``plain_files``), and whether quickly.
+
+    :param stores: how many are generated where no data is given, by default
+    :param months: of how long
+    """
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", nargs="?", type=Path)
+    parser.add_argument("--stores", type=int, default=stores)
+    parser.add_argument("--months", type=int, default=months)
+    parser.add_argument("--quick", action="store_true")
+    return parser
 
 
 # ---- one size ----

@@ -9,12 +9,10 @@ full disk, and is given a pipe, a symlink and a folder as output. Prints Markdow
 """
 
 import argparse
-import hashlib
 import os
 import signal
 import stat
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -22,13 +20,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
+from mlflow import MlflowClient
 
 from include.lifecycle.decisions import Decision, Outcome
 from include.lifecycle.environment import environment
 from include.lifecycle.registry import ModelRegistry
+from include.retraining.predict.destination import temporary_prefix
+from include.retraining.predict.formats import sha256
 from include.rossmann.config import load_config
 from include.rossmann.data.publish import publish_folder
-from tests.bench.pipeline import Retrain, plain_files
+from tests.bench.pipeline import Retrain, data_parser, plain_files
 from tests.bench.tables import table
 
 PATIENCE_SECONDS = 600.0
@@ -47,7 +48,7 @@ class Predictions:
 
     def start(self, output: Path, stage: str = "Production") -> "subprocess.Popen[str]":
         """Begin a prediction."""
-        command = [sys.executable, "-m", "include.rossmann", "predict", "--stage", stage, "--output", str(output)]
+        command = self.retrain.command("predict", "--stage", stage, "--output", str(output))
         return subprocess.Popen(
             command, cwd=self.retrain.folder, env=self.retrain.environment, text=True,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE,
@@ -62,53 +63,45 @@ class Predictions:
     def killed(self, output: Path) -> tuple[int, str]:
         """Predict and kill it with signal 9 once it has begun to write beside the output."""
         process = self.start(output)
-        while process.poll() is None and not leftovers(output.parent):
+        while process.poll() is None and not leftovers(output):
             time.sleep(0.0005)
         process.kill()
         process.communicate()
-        return process.returncode, f"{len(leftovers(output.parent))} unfinished file beside it"
+        return process.returncode, f"{len(leftovers(output))} unfinished file beside it"
 
 
-def leftovers(folder: Path) -> list[Path]:
-    """Return what writing that did not end has left."""
-    return [path for path in folder.iterdir() if path.name.startswith(".predict-")]
-
-
-def digest(path: Path) -> str:
-    """Return the SHA-256 of a file, empty where there is none."""
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+def leftovers(output: Path) -> list[Path]:
+    """Return what writing a file that did not end has left beside it."""
+    prefix = temporary_prefix(output.name)
+    return [path for path in output.parent.iterdir() if path.name.startswith(prefix)]
 
 
 def main() -> None:
     """Predict, compare, disturb; print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", nargs="?", type=Path)
-    parser.add_argument("--stores", type=int, default=200)
-    parser.add_argument("--months", type=int, default=24)
+    parser = data_parser(__doc__, stores=200, months=24)
     parser.add_argument("--behind", type=int, default=28)
-    parser.add_argument("--quick", action="store_true")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="bench-predictions-") as scratch:
         retrain = Retrain(Path(scratch))
         with environment(retrain.environment):
             two_versions(retrain, given)
             predictions = Predictions(retrain)
-            files = both(predictions)
+            whole = both(predictions)
             compared(retrain)
-            recorded(retrain)
-            disturbed(predictions, files["Production"])
+            recorded()
+            disturbed(predictions, whole)
 
 
 def two_versions(retrain: Retrain, given: argparse.Namespace) -> None:
     """Bring one version into Production, and one that has seen later days into Staging."""
     model = load_config().lifecycle.model
-    registry = ModelRegistry(tracking_uri=retrain.environment["MLFLOW_TRACKING_URI"])
+    registry = ModelRegistry(MlflowClient())
     data = plain_files(retrain.folder, given)
     whole = pd.read_csv(data / "train.csv", dtype={"StateHoliday": str})
-    last = pd.to_datetime(whole["Date"]).max() - pd.Timedelta(days=given.behind)
+    days = pd.to_datetime(whole["Date"])
     before = retrain.folder / "before"
     before.mkdir()
-    whole[pd.to_datetime(whole["Date"]) <= last].to_csv(before / "train.csv", index=False)
+    whole[days <= days.max() - pd.Timedelta(days=given.behind)].to_csv(before / "train.csv", index=False)
     (before / "store.csv").write_bytes((data / "store.csv").read_bytes())
     publish_folder(retrain.folder / "registry", before)
     for number in (1, 2):
@@ -119,9 +112,9 @@ def two_versions(retrain: Retrain, given: argparse.Namespace) -> None:
             publish_folder(retrain.folder / "registry", data)
 
 
-def both(predictions: Predictions) -> dict[str, Path]:
-    """Predict with both versions, into both formats; print what the files hold."""
-    found, rows = dict[str, Path](), []
+def both(predictions: Predictions) -> Path:
+    """Predict with both versions, into both formats; print what the files hold and return Production's Parquet."""
+    rows = []
     for stage in ("Production", "Staging"):
         for ending in ("parquet", "csv"):
             output = predictions.folder / f"{stage.lower()}.{ending}"
@@ -130,27 +123,25 @@ def both(predictions: Predictions) -> dict[str, Path]:
                 raise SystemExit(said)
             frame = pd.read_parquet(output) if ending == "parquet" else pd.read_csv(output)
             versions = ", ".join(map(str, frame["ModelVersion"].unique()))
-            rows.append((output.name, f"{len(frame)}", versions, f"{frame['Sales'].sum():.2f}", digest(output)[:16]))
-            found.setdefault(stage, output)
+            total, digest = f"{frame['Sales'].sum():.2f}", sha256(output.read_bytes())[:16]
+            rows.append((output.name, str(len(frame)), versions, total, digest))
     print(table(("file", "rows", "ModelVersion", "sum of Sales", "SHA-256"), rows))
-    return found
+    return predictions.folder / "production.parquet"
 
 
 def compared(retrain: Retrain) -> None:
     """Compare both versions; print what is said, and the page's size."""
     page = retrain.folder / "compare.html"
-    command = [sys.executable, "-m", "include.rossmann", "compare", "--page", str(page)]
+    command = retrain.command("compare", "--page", str(page))
     done = subprocess.run(command, cwd=retrain.folder, env=retrain.environment, capture_output=True, text=True)
     if done.returncode:
         raise SystemExit(done.stderr)
     print(f"```\n{done.stdout.rstrip()}\n```\n\nPage: {page.stat().st_size / 1e6:.2f} MB\n")
 
 
-def recorded(retrain: Retrain) -> None:
+def recorded() -> None:
     """Print what MLflow keeps of the predictions."""
-    from mlflow import MlflowClient
-
-    client = MlflowClient(retrain.environment["MLFLOW_TRACKING_URI"])
+    client = MlflowClient()
     experiment = client.get_experiment_by_name(load_config().lifecycle.predictions_experiment)
     if experiment is None:
         raise SystemExit("MLflow has no record of predictions")
@@ -162,39 +153,36 @@ def recorded(retrain: Retrain) -> None:
 
 def disturbed(predictions: Predictions, whole: Path) -> None:
     """Disturb predictions; print what each left."""
-    folder = predictions.folder.parent / "disturbed"
+    folder = predictions.retrain.folder / "disturbed"
     folder.mkdir()
     output = folder / "forecast.parquet"
     output.write_bytes(b"former")
-    expected, rows = digest(output), list[tuple[str, ...]]()
+    rows = list[tuple[str, ...]]()
 
     def look(what: str, run: Callable[[], tuple[int, str]], after: Callable[[], str]) -> None:
         code, said = run()
         rows.append((what, str(code), said[:140].replace("|", "/"), after()))
 
     def former() -> str:
-        return "former file as it was" if digest(output) == expected else "CHANGED"
+        return "former file as it was" if output.read_bytes() == b"former" else "CHANGED"
+
+    def through_link() -> str:
+        return "link kept, target is the forecast" if link.is_symlink() and same_rows(target, whole) else "WRONG"
 
     look("`kill -9` while it writes", lambda: predictions.killed(output), former)
     full = folder / "full.csv"
     full.symlink_to("/dev/full")
     look("a full device", lambda: predictions.run(full), lambda: "still a link" if full.is_symlink() else "REPLACED")
-    look("a folder", lambda: predictions.run(a_folder(folder)), lambda: "still a folder")
+    inner = folder / "folder.csv"
+    inner.mkdir()
+    look("a folder", lambda: predictions.run(inner), lambda: "still a folder" if inner.is_dir() else "REPLACED")
     target, link = folder / "target.parquet", folder / "link.parquet"
     target.write_bytes(b"former")
     link.symlink_to(target.name)
-    same = lambda: "link kept, target is the forecast" if link.is_symlink() and same_rows(target, whole) else "WRONG"  # noqa: E731
-    look("a symlink", lambda: predictions.run(link), same)
+    look("a symlink", lambda: predictions.run(link), through_link)
     look("a pipe that is read", *through_a_pipe(predictions, folder / "pipe.parquet", whole))
     look("the killed one again", lambda: predictions.run(output), lambda: after_kill(output, whole))
     print(table(("output", "exit", "said", "left"), rows))
-
-
-def a_folder(folder: Path) -> Path:
-    """Make a folder that has the name of a file."""
-    path = folder / "folder.csv"
-    path.mkdir()
-    return path
 
 
 def same_rows(path: Path, other: Path) -> bool:
@@ -205,7 +193,7 @@ def same_rows(path: Path, other: Path) -> bool:
 
 def after_kill(output: Path, whole: Path) -> str:
     """Say whether the second try wrote the whole file, and removed what the first one left."""
-    complete = same_rows(output, whole) and not leftovers(output.parent)
+    complete = same_rows(output, whole) and not leftovers(output)
     return "whole, nothing unfinished beside it" if complete else "WRONG"
 
 
