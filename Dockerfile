@@ -1,6 +1,6 @@
 # Four images from one file: trainer (the steps), airflow (scheduler, workers, web server), mlflow (tracking server),
 # engine (the part of the Docker engine that workers may use).
-#     docker build --target trainer --build-arg CODE_COMMIT=$(git rev-parse HEAD) -t rossmann-trainer .
+#     docker build --target trainer --build-arg CODE_COMMIT=$(git rev-parse HEAD) -t retrain-trainer .
 # `make images` builds all of them, `make scan-images` tells what is in them. Versions come from constraints.txt alone.
 # GPU=1 keeps XGBoost's GPU libraries.
 ARG PYTHON_IMAGE=python:3.11-slim
@@ -13,7 +13,7 @@ RUN python3 -m venv /opt/uv && /opt/uv/bin/pip install --quiet --no-cache-dir uv
 # Compiled here, once: a step is a new process in a file system that it may not write to.
 ENV VIRTUAL_ENV=/opt/venv UV_NO_CACHE=1 UV_LINK_MODE=copy UV_COMPILE_BYTECODE=1 PYC_INVALIDATION_MODE=UNCHECKED_HASH
 WORKDIR /build
-COPY constraints.txt include/requirements.txt include/deploy/requirements-*.txt ./
+COPY constraints.txt include/requirements.txt deploy/requirements-*.txt ./
 
 # uv leaves a lock file that everybody may write.
 FROM builder AS build-trainer
@@ -48,13 +48,14 @@ RUN apt-get update -qq && apt-get install -qq -y --no-install-recommends git lib
 COPY --from=build-trainer /opt/venv /opt/venv
 COPY include/__init__.py include/
 COPY include/config include/config
-COPY include/deploy/data-server.sh include/deploy/data_server.py include/deploy/
+COPY deploy/data-server.sh deploy/data_server.py deploy/
 COPY include/lifecycle include/lifecycle
 COPY include/retraining include/retraining
+COPY include/models include/models
 COPY include/rossmann include/rossmann
 RUN python -m compileall -q --invalidation-mode unchecked-hash include
 ARG CODE_COMMIT=unknown
-LABEL org.opencontainers.image.title="rossmann-trainer" org.opencontainers.image.revision="${CODE_COMMIT}"
+LABEL org.opencontainers.image.title="retrain-trainer" org.opencontainers.image.revision="${CODE_COMMIT}"
 # MLflow would print links to the address that a step knows it by, which no browser does.
 ENV HOME=/tmp \
     MLFLOW_DISABLE_TELEMETRY=true \
@@ -62,11 +63,11 @@ ENV HOME=/tmp \
     PYTHONPATH=/opt/retrain \
     RETRAIN_CODE_COMMIT="${CODE_COMMIT}"
 USER 10001
-CMD ["python", "-m", "include.rossmann", "--help"]
+CMD ["python", "-m", "include.models.rossmann", "--help"]
 
 FROM base AS mlflow
 COPY --from=build-mlflow /opt/venv /opt/venv
-COPY include/deploy/mlflow-server.sh /usr/local/bin/mlflow-server
+COPY deploy/mlflow-server.sh /usr/local/bin/mlflow-server
 RUN mkdir /mlflow && chown retrain /mlflow
 ARG CODE_COMMIT=unknown
 LABEL org.opencontainers.image.title="retrain-mlflow" org.opencontainers.image.revision="${CODE_COMMIT}"
@@ -79,7 +80,7 @@ CMD ["mlflow-server"]
 FROM base AS engine
 RUN apt-get update -qq && apt-get install -qq -y --no-install-recommends haproxy \
     && rm -rf /var/lib/apt/lists/* /var/cache/apt/*
-COPY include/deploy/engine.cfg /etc/haproxy/engine.cfg
+COPY deploy/engine.cfg /etc/haproxy/engine.cfg
 ARG CODE_COMMIT=unknown
 LABEL org.opencontainers.image.title="retrain-engine" org.opencontainers.image.revision="${CODE_COMMIT}"
 ENV RETRAIN_CODE_COMMIT="${CODE_COMMIT}"
@@ -93,10 +94,10 @@ COPY dags dags
 COPY plugins plugins
 COPY include/__init__.py include/
 COPY include/config include/config
-COPY include/deploy/*.py include/deploy/
+COPY deploy/*.py deploy/
 COPY include/lifecycle include/lifecycle
 COPY include/retraining include/retraining
-RUN python -m compileall -q --invalidation-mode unchecked-hash include plugins \
+RUN python -m compileall -q --invalidation-mode unchecked-hash deploy include plugins \
     && mkdir -p /opt/airflow/logs && chown -R retrain /opt/airflow
 ARG CODE_COMMIT=unknown
 LABEL org.opencontainers.image.title="retrain-airflow" org.opencontainers.image.revision="${CODE_COMMIT}"

@@ -28,7 +28,7 @@ MINUTES ?= 30
 WORKERS_UP ?= 2
 ARGS ?=
 COMPOSE = $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose)
-STACK = COMPOSE="$(COMPOSE)" include/deploy/stack.sh
+STACK = COMPOSE="$(COMPOSE)" deploy/stack.sh
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 STAMP_ML := $(VENV_ML)/.installed
@@ -38,7 +38,7 @@ LOCK_INPUTS := requirements.txt include/requirements.txt constraints.txt
 off := 0 no false
 flag = $(if $(filter-out $(off),$(1)),$(2))
 STACK_ARGS = --state-dir "$(STATE_DIR)" --airflow-port $(AIRFLOW_PORT) --mlflow-port $(MLFLOW_PORT) \
-	$(if $(DATA),--data "$(DATA)") $(call flag,$(APPROVE),--approve) $(call flag,$(QUICK),--quick)
+	$(if $(DATA),--data "$(DATA)") $(MODEL:%=--model %) $(call flag,$(APPROVE),--approve) $(call flag,$(QUICK),--quick)
 
 # find_python: sets $$found to the first Python 3.11 or 3.12 that really starts (pyenv's shims may not).
 define find_python
@@ -82,7 +82,7 @@ help: ## This table of contents
 		/^##@/ {printf "\n%s\n", substr($$0, 5)} \
 		/^[a-z][a-z-]*:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
-	@echo "Settings of run: DATA=FOLDER APPROVE=1 QUICK=1 AIRFLOW_PORT=8080 MLFLOW_PORT=5000 STATE_DIR=.run"
+	@echo "Settings of run: MODEL=\"rossmann churn\" DATA=FOLDER APPROVE=1 QUICK=1 AIRFLOW_PORT=8080 MLFLOW_PORT=5000 STATE_DIR=.run"
 	@echo "Settings of setup: PYTHON=python3.12 INSTALLER=pip VENV=.venv"
 
 .PHONY: setup
@@ -93,17 +93,21 @@ setup-ml: $(STAMP_ML) ## Install the machine-learning side alone, without Airflo
 
 .PHONY: run
 run: $(STAMP) ## Start MLflow and Airflow here, retrain, wait for your approval; Ctrl-C stops all
-	@exec $(PY) -m include.local_stack run $(STACK_ARGS)
+	@exec $(PY) -m local_stack run $(STACK_ARGS)
+
+.PHONY: new-model
+new-model: $(STAMP) ## Make another model, NAME=churn_2: configuration, package, DAGs, tests; it runs at once
+	@$(PY) -m include.retraining new-model "$(NAME)"
 
 .PHONY: stop
 stop: ## Stop what a `make run` elsewhere started (or left behind when it was killed)
-	@test -x $(PY) || exit 0; exec $(PY) -m include.local_stack stop --state-dir "$(STATE_DIR)"
+	@test -x $(PY) || exit 0; exec $(PY) -m local_stack stop --state-dir "$(STATE_DIR)"
 
 # An MLflow and a data registry of their own, in a folder of STATE_DIR, filled with DATA or the sample.
 define experiment
 mkdir -p "$(STATE_DIR)/$(1)"; cd "$(STATE_DIR)/$(1)"; \
 export PYTHONPATH="$(CURDIR)" MLFLOW_TRACKING_URI="sqlite:///$$PWD/mlflow.db" RETRAIN_DATA_REGISTRY="$$PWD/registry"; \
-step() { "$(abspath $(PY))" -m include.rossmann "$$@"; }; \
+step() { "$(abspath $(PY))" -m include.models.rossmann "$$@"; }; \
 step $(if $(DATA),import-data "$(abspath $(DATA))",sample) "$$PWD/registry" >/dev/null
 endef
 
@@ -147,12 +151,12 @@ ML_LIFECYCLE := imports registry integrity retention races rollover
 test-ml: $(STAMP_ML) ## include/ in an environment without Airflow: every module, every step, the model by itself
 	@if $(VENV_ML)/bin/python -c 'import airflow' 2>/dev/null; then echo "error: Airflow is in $(VENV_ML)" >&2; exit 1; fi
 	$(VENV_ML)/bin/python -m pytest -n $(WORKERS) -m "not smoke and not system and not docker" \
-		tests/rossmann tests/retraining tests/local_stack \
+		tests/rossmann tests/models tests/retraining tests/local_stack \
 		$(ML_LIFECYCLE:%=tests/lifecycle/test_%.py)
 	$(VENV_ML)/bin/python -m pytest -m system tests/rossmann/test_clean_environment.py
 
 # One Airflow and one MLflow serve all of them, in this order: the outages come last.
-SYSTEM := doors browser life_cycle rollback_dag policy_waits identity outages
+SYSTEM := doors browser life_cycle rollback_dag two_models policy_waits identity outages
 
 .PHONY: test-system
 test-system: $(STAMP) ## All of the following on one running stack (needs Chromium)
@@ -186,6 +190,7 @@ fuzz: $(STAMP) ## Odd data and configurations, EXAMPLES=10000 of each kind; what
 bench: $(STAMP) ## Times of steps, features, parsing, clicks and waits; races, kills, sixty nights, a ledger of years (an hour)
 	$(PY) -m tests.bench.pipeline $(if $(DATA),"$(DATA)")
 	$(PY) -m tests.bench.pipeline --growth 0.25 1 4 16
+	$(PY) -m tests.bench.two_workers $(if $(DATA),"$(DATA)")
 	$(PY) -m tests.bench.predictions $(if $(DATA),"$(DATA)")
 	$(PY) -m tests.bench.threads --stores 60
 	PYTHONPATH=. $(PY) tests/bench/features.py
@@ -217,12 +222,12 @@ test-faults: $(STAMP) images ## What can break in the stack while it retrains or
 
 .PHONY: env
 env: ## Write .env for docker-compose.yaml: ports, addresses, generated secrets
-	@$(find_python); "$$found" include/deploy/make_env.py .env
+	@$(find_python); "$$found" deploy/make_env.py .env
 
 .PHONY: images
 images: ## Build the images trainer, mlflow, engine and airflow (PYTHON_IMAGE=..., BUILD_ARGS=...)
 	@for target in trainer mlflow engine airflow; do \
-		name=retrain-$$target; if [ $$target = trainer ]; then name=rossmann-trainer; fi; \
+		name=retrain-$$target; \
 		echo "Building $$name ..."; \
 		docker build --quiet $(BUILD_ARGS) $(if $(PYTHON_IMAGE),--build-arg PYTHON_IMAGE=$(PYTHON_IMAGE)) \
 			--build-arg CODE_COMMIT=$$(git rev-parse HEAD) --target $$target --tag $$name . || exit 1; \
@@ -254,11 +259,11 @@ cli: ## The command line on the running stack: make cli ARGS="history"; files ar
 
 .PHONY: backup
 backup: ## Save databases, artifacts and predictions of the running stack: make backup TO=folder
-	@COMPOSE="$(COMPOSE)" include/deploy/backup.sh "$(TO)"
+	@COMPOSE="$(COMPOSE)" deploy/backup.sh "$(TO)"
 
 .PHONY: restore
 restore: ## Put a backup back, over what the volumes hold: make restore FROM=folder
-	@COMPOSE="$(COMPOSE)" include/deploy/restore.sh "$(FROM)"
+	@COMPOSE="$(COMPOSE)" deploy/restore.sh "$(FROM)"
 
 .PHONY: logs
 logs: ## Follow what the stack says
@@ -273,7 +278,7 @@ format: $(STAMP) ## Format the code and fix what ruff can fix
 
 .PHONY: lock
 lock: $(VENV)/bin/uv ## Renew constraints.txt from requirements.txt and what the images hold
-	$(VENV)/bin/uv pip compile requirements.txt include/deploy/requirements-*.txt --universal --python-version 3.11 --no-header --no-annotate -o constraints.txt
+	$(VENV)/bin/uv pip compile requirements.txt deploy/requirements-*.txt --universal --python-version 3.11 --no-header --no-annotate -o constraints.txt
 
 .PHONY: screenshots
 screenshots: $(STAMP) ## Take the README's pictures from a running `make run` (needs Chromium)

@@ -2,8 +2,8 @@
 
 from airflow.plugins_manager import AirflowPlugin
 
+from model_registry.api_server.middleware import ApprovalMiddleware
 from model_registry.links import ModelVersionLink, ReviewLink
-from model_registry.middleware import ApprovalMiddleware
 from model_registry.web import PREFIX, ModelPages, page_url
 
 

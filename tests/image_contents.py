@@ -27,7 +27,7 @@ SECRET = re.compile(
 PRIVATE_KEY = re.compile(
     rb"-----BEGIN ([A-Z]+ )*PRIVATE KEY-----\s+([A-Za-z-]+: [^\n]*\n\s*)*[A-Za-z0-9+/=]{40}"
 )  # the beginning alone is also in programs that read keys
-OURS = re.compile(r"(dags|plugins|include)(/.*)?")
+OURS = re.compile(r"(dags|plugins|include|deploy)(/.*)?")
 NOT_DEPLOYED = re.compile(r"(.*/)?(tests?|docs|local_stack|test_[^/]*\.py|conftest\.py|[^/]*\.md)")
 LARGEST_READ = 4_000_000
 """Bytes of a file that is still searched for keys and secrets; what is larger are libraries."""

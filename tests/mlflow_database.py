@@ -58,7 +58,7 @@ class Prepared:
             prepare()
             self.copies[name] = self.database.copy(self.folder / f"{len(self.copies)}.db")
             return
-        from include.lifecycle import runs
+        from include.lifecycle.ledger import runs
 
         self.database.fill(self.copies[name])
         # ids of runs are not unique any more

@@ -20,9 +20,9 @@ import pytest
 from mlflow import MlflowClient
 
 from include.lifecycle import tags as tag
-from include.lifecycle.integrity import logged_model_id
-from include.lifecycle.registry import ModelRegistry
-from model_registry.processes import LAUNCHER
+from include.lifecycle.moves.integrity import logged_model_id
+from include.lifecycle.moves.model_registry import ModelRegistry
+from model_registry.steps.processes import LAUNCHER
 from tests.mlflow_database import Database
 from tests.validations import validation
 

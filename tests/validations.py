@@ -1,7 +1,7 @@
 """What a gate says of a version, for tests that have no gate."""
 
 from include.lifecycle import tags as tag
-from include.lifecycle.statements import Validation
+from include.lifecycle.ledger.statements import Validation
 
 
 def validation(model: str, version: int, *, passed: bool = True, **fields: object) -> Validation:

@@ -3,9 +3,10 @@
 import os
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 
-from include.lifecycle.errors import RetrainError
+from include.lifecycle.errors import ReportedError
 
 OF_ANOTHER_RUN = (
     "MLFLOW_RUN_ID",
@@ -20,39 +21,60 @@ OF_ANOTHER_RUN = (
 """Variables that tell MLflow to go on with some run or model, or to log beside it: what a worker's environment has of
 these is another program's. A step names its run itself, and what it logged is there when it goes on."""
 PATIENCE_SECONDS = 15.0
-_users = threading.Condition()
-_shared: dict[str, str | None] = {}
-_before: dict[str, str | None] = {}
-_count = 0
+
+
+@dataclass
+class _Use:
+    """A variable that threads use: its value, what stood there before, and how many they are."""
+
+    value: str | None
+    before: str | None
+    threads: int = 0
+
+
+_changed = threading.Condition()
+_used: dict[str, _Use] = {}
 
 
 @contextmanager
 def shared_environment(values: Mapping[str, str | None]) -> Iterator[None]:
-    """Set environment variables as long as any thread wants these values; who wants others waits for its turn.
+    """Set environment variables as long as any thread wants them so; who wants one otherwise waits for its turn.
 
     :param values: value by name, None for one that must not be there
-    :raises RetrainError: when its turn does not come
+    :raises ReportedError: when its turn does not come
     """
-    global _count
-    wanted = dict(values)
-    with _users:
-        if not _users.wait_for(lambda: _count == 0 or _shared == wanted, PATIENCE_SECONDS):
-            raise RetrainError(f"Other threads need other environment variables for more than {PATIENCE_SECONDS:.0f} s")
-        if _count == 0:
-            _shared.clear()
-            _shared.update(wanted)
-            _before.clear()
-            _before.update({name: os.environ.get(name) for name in wanted})
-            _set(wanted)
-        _count += 1
+
+    def free() -> bool:
+        return all(name not in _used or _used[name].value == value for name, value in values.items())
+
+    with ExitStack() as stack:
+        with _changed:
+            if not _changed.wait_for(free, PATIENCE_SECONDS):
+                raise ReportedError(
+                    f"Other threads need other environment variables for more than {PATIENCE_SECONDS:.0f} s"
+                )
+            for name, value in values.items():
+                stack.enter_context(_using(name, value))
+        yield
+
+
+@contextmanager
+def _using(name: str, value: str | None) -> Iterator[None]:
+    """Use one variable, which is free or has the value."""
+    with _changed:
+        if name not in _used:
+            before = os.environ.get(name)
+            _set({name: value})  # raises where no variable can hold the value
+            _used[name] = _Use(value, before)
+        _used[name].threads += 1
     try:
         yield
     finally:
-        with _users:
-            _count -= 1
-            if _count == 0:
-                _set(_before)
-                _users.notify_all()
+        with _changed:
+            _used[name].threads -= 1
+            if not _used[name].threads:
+                _set({name: _used.pop(name).before})
+                _changed.notify_all()
 
 
 @contextmanager

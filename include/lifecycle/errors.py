@@ -8,19 +8,19 @@ from collections.abc import Mapping
 from typing import Any
 
 
-class RetrainError(RuntimeError):
-    """A step failed for a reason that may pass (a server that is down, a lock that is held): retry."""
+class ReportedError(RuntimeError):
+    """What ends as one sentence. By itself: for a reason that may pass, such as a server that is down. Try again."""
 
     exit_code = 1
 
 
-class BadInputError(RetrainError):
+class BadInputError(ReportedError):
     """Bad configuration, argument or data: the same call fails again until somebody changes something."""
 
     exit_code = 2
 
 
-class GateFailedError(RetrainError):
+class GateFailedError(ReportedError):
     """The candidate did not pass its gate: the model stays where it is, a retrain is required.
 
     :param result: what the step that found it out would have printed

@@ -39,8 +39,6 @@ PROMOTION_WAITS_UNTIL = "promotion.waits_until"
 
 DATA_VERSION = "data.version"
 DATA_REGISTRY_COMMIT = "data.registry_commit"
-DATA_MD5_PREFIX = "data.md5."
-"""Followed by a file's path in the data registry."""
 
 CODE_COMMIT = "code.commit"
 CODE_DIRTY = "code.dirty"
@@ -62,8 +60,6 @@ AIRFLOW_DAG_ID = "airflow.dag_id"
 AIRFLOW_RUN_ID = "airflow.run_id"
 QUICK = "retrain.quick"
 """``true`` on a version, and its run, that was trained with less than a release needs: a try."""
-RETRAIN_KEY = "retrain.key"
-"""One value for each retrain: a retried registration finds its version by it."""
 
 ENSEMBLE_WEIGHTS = "ensemble.weights"
 

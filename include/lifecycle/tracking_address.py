@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from include.lifecycle.errors import BadInputError
-from include.lifecycle.text import one_line, without_credentials
+from include.lifecycle.untrusted_text import one_line, without_credentials
 
 if TYPE_CHECKING:
     from requests import RequestException

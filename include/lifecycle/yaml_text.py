@@ -6,7 +6,7 @@ from typing import Any
 import yaml
 
 from include.lifecycle.errors import BadInputError
-from include.lifecycle.text import one_line
+from include.lifecycle.untrusted_text import one_line
 
 
 def read_text(file: Path, what: str) -> str:
@@ -28,7 +28,6 @@ def read_text(file: Path, what: str) -> str:
 def parse_yaml(text: str, source: str) -> Any:
     """Return what a YAML text says.
 
-    :param text: one document
     :param source: what the error calls it
     :raises BadInputError: when it is not YAML, names a key of a mapping twice, or is nested too deeply
     """

@@ -4,8 +4,10 @@ A model fulfils ``RetrainedModel`` with an object that a module holds: ``module:
 """
 
 import importlib
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Protocol, cast
 
@@ -38,6 +40,7 @@ class Metric:
     :param name: as MLflow's metrics have it, e.g. ``rmspe``
     :param score: computes it
     :param lower_is_better: whether a smaller value is the better one
+    :param bounds: smallest and largest value that it can have; a gate lets nothing else pass
     :param label: what people call it; by default its name
     :param digits: decimals that are shown
     """
@@ -45,6 +48,7 @@ class Metric:
     name: str
     score: Score
     lower_is_better: bool = True
+    bounds: tuple[float, float] = (0.0, math.inf)
     label: str = ""
     digits: int = 4
 
@@ -67,11 +71,12 @@ class Columns:
     """What the columns of a model's rows mean.
 
     :param keys: tell a row from every other
-    :param actual: what came true; a row without it is one to predict
+    :param actual: what came true; a row without it is one to predict. Its prediction has the same name in the outputs
     :param time: day of a row, None for a model without time
     :param entity: what a row is about, e.g. the store; its rows are drawn and compared as one
     :param slices: columns whose values part the rows into groups that are looked at alone, with their labels
     :param inputs: columns whose distribution is watched, with their labels
+    :param kept: columns of the rows to predict that the outputs have as well, where they are there
     """
 
     keys: tuple[str, ...]
@@ -80,6 +85,7 @@ class Columns:
     entity: str | None = None
     slices: Mapping[str, str] = field(default_factory=dict)
     inputs: Mapping[str, str] = field(default_factory=dict)
+    kept: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -112,18 +118,21 @@ class Member(Protocol):
         ...
 
 
-class LoadedVersion(Protocol):
-    """A version as it was loaded from the registry."""
+@dataclass(frozen=True)
+class LoadedVersion:
+    """A version as it was loaded from the registry.
 
-    @property
-    def served(self) -> Member:
-        """What consumers use, trained on everything."""
-        ...
+    :param served: what consumers use, trained on everything
+    :param load_backtest: loads the same recipe, trained without the holdout, once somebody asks for it
+    """
 
-    @property
+    served: Member
+    load_backtest: Callable[[], Member]
+
+    @cached_property
     def backtest(self) -> Member:
-        """The same recipe, trained without the holdout."""
-        ...
+        """The member that does not know the holdout."""
+        return self.load_backtest()
 
 
 class RetrainedModel(Protocol):

@@ -1,1 +1,1 @@
-"""The Rossmann store sales forecast: data, features, boosters, ensemble, registered model, command line."""
+"""The command line of the Rossmann forecast under its short name."""

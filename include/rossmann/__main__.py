@@ -1,5 +1,3 @@
-"""``python -m include.rossmann STEP``."""
+"""``python -m include.rossmann STEP``: the same as ``python -m include.models.rossmann STEP``."""
 
-from include.rossmann.cli import main
-
-main()
+from include.models.rossmann import __main__  # noqa: F401

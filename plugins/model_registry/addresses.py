@@ -1,9 +1,10 @@
 """Where an Airflow connection leads, in each form that people write one: the UI's fields, JSON, a URI."""
 
 import re
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
-from include.lifecycle.text import without_credentials
+from include.lifecycle.untrusted_text import without_credentials
 
 if TYPE_CHECKING:
     from airflow.sdk import Connection
@@ -76,14 +77,18 @@ def page_address(value: object, where: str) -> str:
     return found.rstrip("/")
 
 
-def extras(connection: "Connection") -> dict[str, Any]:
+def extras(connection: "Connection", known: Collection[str]) -> dict[str, Any]:
     """Return a connection's extras.
 
-    :raises ValueError: when there is text in it that is no JSON object, which Airflow reads as no extra
+    :param known: names of those that it may have
+    :raises ValueError: when it has another one, or text that is no JSON object, which Airflow reads as no extra
     """
     found: dict[str, Any] = connection.extra_dejson
     if not found and (connection.extra or "").strip() not in ("", "{}", "null", "None"):
         raise ValueError(f"connection {connection.conn_id!r}: extra must be a JSON object")
+    if unknown := sorted(set(found) - set(known)):
+        names = f"{', '.join(unknown)}: known are {', '.join(sorted(known))}"
+        raise ValueError(f"connection {connection.conn_id!r} has unknown extras {names}")
     return found
 
 

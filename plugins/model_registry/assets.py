@@ -11,9 +11,9 @@ from typing import Any
 from airflow.sdk import Asset, AssetAlias, Context
 from pydantic import JsonValue
 
-from include.lifecycle.anchors import Anchor, sign
-from include.lifecycle.events import ARTIFACTS, Event
-from include.lifecycle.keys import Keyring
+from include.lifecycle.ledger.anchors import Anchor, sign
+from include.lifecycle.ledger.events import ARTIFACTS, Event
+from include.lifecycle.ledger.keys import Keyring
 from model_registry.witness import ANCHOR, asset_name, asset_uri, extras_of
 
 log = logging.getLogger(__name__)

@@ -5,9 +5,9 @@ from contextlib import contextmanager
 
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
-from include.lifecycle.decisions import Decision
-from include.lifecycle.errors import BadInputError, RetrainError
-from include.lifecycle.text import one_line
+from include.lifecycle.errors import BadInputError, ReportedError
+from include.lifecycle.rules.decisions import Decision
+from include.lifecycle.untrusted_text import one_line
 
 
 class StepFailedError(AirflowException):
@@ -59,7 +59,7 @@ def decided_otherwise(model: str, version: int, decision: Decision) -> str:
 
 
 @contextmanager
-def told_to_airflow() -> Iterator[None]:
+def as_airflow_errors() -> Iterator[None]:
     """Turn errors of the life cycle and of MLflow into those that tell Airflow whether to try again."""
     from mlflow.exceptions import MlflowException
 
@@ -67,9 +67,10 @@ def told_to_airflow() -> Iterator[None]:
         yield
     except BadInputError as error:
         raise LifecycleRefusedError(str(error)) from error
-    except RetrainError as error:
+    except ReportedError as error:
         raise RegistryFailedError(str(error)) from error
     except MlflowException as error:
+        said = f"MLflow: {' '.join(str(error).split())[:1000]}"
         if error.error_code == "INVALID_PARAMETER_VALUE":  # such as a name that no model can have
-            raise LifecycleRefusedError(f"MLflow: {' '.join(str(error).split())[:1000]}") from error
-        raise RegistryFailedError(f"MLflow: {' '.join(str(error).split())[:1000]}") from error
+            raise LifecycleRefusedError(said) from error
+        raise RegistryFailedError(said) from error

@@ -1,9 +1,9 @@
 """The hook: one Airflow connection of type ``http`` that leads to an MLflow server."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -14,15 +14,14 @@ from airflow.sdk.log import mask_secret
 
 from include.lifecycle.environment import OF_ANOTHER_RUN, shared_environment
 from model_registry.addresses import checked_path, extras, flag, http_address, page_address, text
-from model_registry.witness import TaskWitness
+from model_registry.witness import ServerWitness, task_witness
 
 if TYPE_CHECKING:
     from airflow.sdk import Connection
 
-    from include.lifecycle.config import PolicyConfig
-    from include.lifecycle.integrity import IntegrityMode
-    from include.lifecycle.ledger import Witness
-    from include.lifecycle.registry import ModelRegistry
+    from include.lifecycle.config.approval import PolicyConfig
+    from include.lifecycle.moves.integrity import IntegrityMode
+    from include.lifecycle.moves.model_registry import ModelRegistry
 
 API = "/api/2.0/mlflow"
 _EDITABLE = ("MetastoreBackend", "ExecutionAPISecretsBackend")
@@ -153,31 +152,41 @@ class MLflowRegistryHook(BaseHook):
         return self.server.environment()
 
     @contextmanager
-    def registry(
-        self,
-        *,
-        integrity: "IntegrityMode" = "when_recorded",
-        limits: Mapping[str, str] | None = None,
-        witness: "Witness | None" = None,
-    ) -> Iterator["ModelRegistry"]:
-        """Yield the model registry.
+    def registry(self, *, integrity: "IntegrityMode" = "when_recorded") -> Iterator["ModelRegistry"]:
+        """Yield the model registry to a task, whose process asks no other server meanwhile.
 
         MLflow's client reads its credentials and time limits from the environment at every call, so they
         stand there as long as the context lasts: the connection's login and no other, and time limits where the
         environment sets none.
 
         :param integrity: ``required`` promotes nothing whose artifacts have no recorded digests
-        :param limits: time limits, over those of the environment
-        :param witness: where Airflow keeps anchors of the ledger; by default where a task can read them
         """
-        from include.lifecycle.limits import bounded_requests
-        from include.lifecycle.registry import ModelRegistry
+        from include.lifecycle.ledger.limits import bounded_requests
+        from include.lifecycle.moves.model_registry import ModelRegistry
 
-        values = {**dict.fromkeys((*CONNECTION_VARIABLES, *OF_ANOTHER_RUN)), **self.environment(), **(limits or {})}
-        with shared_environment(values), bounded_requests():
-            yield ModelRegistry(
-                tracking_uri=self.tracking_uri, integrity=integrity, witness=witness or TaskWitness(self.mlflow_conn_id)
-            )
+        with shared_environment({**dict.fromkeys(OF_ANOTHER_RUN), **self._login()}), bounded_requests():
+            witness = partial(task_witness, self.mlflow_conn_id)
+            yield ModelRegistry(tracking_uri=self.tracking_uri, integrity=integrity, witness=witness)
+
+    @contextmanager
+    def registry_beside_others(self) -> Iterator["ModelRegistry"]:
+        """Yield the model registry to a thread of the API server, others of which ask other servers.
+
+        The client carries the connection's login, and no other, so that a server that is slow or away holds up nobody
+        who asks another one. Only for files they come one after the other: a request for one waits for those that
+        other servers have not answered, at most ``shared_environment``'s patience. The time limits are those of a
+        person who waits.
+        """
+        from include.lifecycle.moves.model_registry import ModelRegistry
+        from include.lifecycle.registry.server_client import ServerClient
+
+        client = ServerClient(self.tracking_uri, self._login())
+        with shared_environment({**dict.fromkeys(OF_ANOTHER_RUN), **LIMITS_OF_A_PERSON}):
+            yield ModelRegistry(client, witness=ServerWitness(self.mlflow_conn_id))
+
+    def _login(self) -> dict[str, str | None]:
+        """Return MLflow's variables as this connection sets them, None for those that it leaves out."""
+        return {**dict.fromkeys(CONNECTION_VARIABLES), **self.environment()}
 
     def version_url(self, model_name: str, version: int | str) -> str:
         """Return the address of a model version's page in MLflow's UI."""
@@ -197,12 +206,7 @@ class MLflowRegistryHook(BaseHook):
         return False, f"MLflow at {self.tracking_uri} answers with HTTP status {answer.status_code}"
 
     def _server(self, connection: "Connection") -> TrackingServer:
-        extra: Mapping[str, Any] = extras(connection)
-        where = f"connection {self.mlflow_conn_id!r}"
-        if unknown := sorted(set(extra) - self.allowed_extras):
-            raise ValueError(
-                f"{where} has unknown extras {', '.join(unknown)}: known are {', '.join(sorted(self.allowed_extras))}"
-            )
+        extra, where = extras(connection, self.allowed_extras), f"connection {self.mlflow_conn_id!r}"
         tls_verify = flag(extra.get("tls_verify", True), f"{where}: extra tls_verify")
         if not tls_verify and extra.get("ca_bundle"):
             raise ValueError(f"{where}: give either tls_verify: false or ca_bundle, not both")
@@ -214,7 +218,11 @@ class MLflowRegistryHook(BaseHook):
         for secret in (connection.password, token):
             if secret:
                 mask_secret(secret)
-        uri = base_url(connection)
+        ca_bundle = extra.get("ca_bundle")
+        if ca_bundle and not Path(str(ca_bundle)).is_file():  # a client would tell that in a traceback
+            raise ValueError(f"{where}: there is no file {ca_bundle!r} here, which ca_bundle names")
+        path = checked_path(f"{where}: extra path", text(extra.get("path"), f"{where}: extra path").strip("/"))
+        uri = f"{http_address(connection, 'http')}/{path}".rstrip("/")
         return TrackingServer(
             uri=uri,
             ui_url=page_address(extra.get("ui_url"), f"{where}: extra ui_url") or uri,
@@ -222,26 +230,5 @@ class MLflowRegistryHook(BaseHook):
             password=connection.password or None,
             token=token or None,
             tls_verify=tls_verify,
-            ca_bundle=ca_bundle(connection),
+            ca_bundle=str(ca_bundle) if ca_bundle else None,
         )
-
-
-def ca_bundle(connection: "Connection") -> str | None:
-    """Return the file of certificates that a connection's extra names, None when it names none.
-
-    :raises ValueError: when it is not there, which a client would tell in a traceback
-    """
-    file = connection.extra_dejson.get("ca_bundle")
-    if file and not Path(str(file)).is_file():
-        raise ValueError(f"connection {connection.conn_id!r}: there is no file {file!r} here, which ca_bundle names")
-    return str(file) if file else None
-
-
-def base_url(connection: "Connection") -> str:
-    """Return the base URL that a connection describes, without credentials; its extra may hold a path.
-
-    :raises ValueError: when it has no host, or a scheme other than http and https
-    """
-    where = f"connection {connection.conn_id!r}: extra path"
-    path = text(connection.extra_dejson.get("path"), where).strip("/")
-    return f"{http_address(connection, 'http')}/{checked_path(where, path)}".rstrip("/")

@@ -4,7 +4,6 @@ A notification is a courtesy: one that fails or hangs is logged, and neither fai
 than the time limit.
 """
 
-import functools
 import html
 import importlib
 import importlib.util
@@ -13,26 +12,23 @@ import re
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from airflow.sdk import Context
-from airflow.sdk.exceptions import AirflowFailException
 from airflow.sdk.log import mask_secret
 
-from include.lifecycle.config import NotificationConfig, Occasion
-from include.lifecycle.decisions import UNKNOWN, Door
-from include.lifecycle.stages import PRODUCTION
-from include.lifecycle.text import one_line
+from include.lifecycle.config.models import NotificationConfig, Occasion
+from include.lifecycle.rules.decisions import UNKNOWN
+from include.lifecycle.untrusted_text import one_line
 
 if TYPE_CHECKING:
     from airflow.sdk import BaseNotifier
 
 log = logging.getLogger(__name__)
 
-Method = TypeVar("Method", bound=Callable[..., Any])
 PATIENCE_SECONDS = 20.0
 SENTENCES: dict[Occasion, str] = {
     "gate_failed": "Version {version} of {model} failed its gate",
@@ -132,7 +128,10 @@ class Notifications:
             return
         try:
             notification = asdict(Notification.of(event, model, version, user=user, reason=reason, url=url))
-            threads = [_start(item, {**context, "notification": notification}) for item in wanted]
+            seen = [(item, {**context, "notification": notification}) for item in wanted]  # rendering adds to it
+            threads = [threading.Thread(target=_run, args=each, daemon=True) for each in seen]
+            for thread in threads:
+                thread.start()
         except Exception:
             log.exception("The notification %s of version %s of %s was not sent", event, version, model)
             return
@@ -141,61 +140,6 @@ class Notifications:
             thread.join(max(0.0, deadline - time.monotonic()))
             if thread.is_alive():
                 log.warning("%s did not end within %.0f s: the task goes on", item.notifier, PATIENCE_SECONDS)
-
-
-def promoted(result: Mapping[str, Any]) -> Occasion | None:
-    """Return the occasion of a move: only one that changed something, to Production, is one."""
-    return "promoted" if result.get("changed") and result.get("to") == PRODUCTION else None
-
-
-def rolled_back(result: Mapping[str, Any]) -> Occasion | None:
-    """Return the occasion of a rollback that changed something."""
-    return "rolled_back" if result.get("changed") else None
-
-
-def marked(result: Mapping[str, Any]) -> Occasion | None:
-    """Return the occasion of a recorded decision: of a mark, which runs no code of the task that is marked."""
-    return cast("Occasion", result["outcome"]) if result.get("door") == Door.MARK else None
-
-
-def nothing(result: Mapping[str, Any]) -> Occasion | None:  # noqa: ARG001
-    """Return no occasion, for a task of which only its refusal is worth telling."""
-    return None
-
-
-def tells(occasion: Callable[[Mapping[str, Any]], Occasion | None]) -> Callable[[Method], Method]:
-    """Decorate a method of an operator with ``notifications``: tell what its result says, and what it refused.
-
-    :param occasion: which notification a result is worth, None for none
-    """
-
-    def decorate(method: Method) -> Method:
-        @functools.wraps(method)
-        def told(self: Any, context: Context, *args: Any, **kwargs: Any) -> Any:
-            try:
-                result = method(self, context, *args, **kwargs)
-            except AirflowFailException as error:
-                if occasion is not marked and getattr(self, "stage", PRODUCTION) == PRODUCTION:
-                    self.notifications.send(
-                        context, "refused", str(self.model_name), self.version, reason=str(error), url=self.version_url
-                    )
-                raise
-            if isinstance(result, Mapping) and (event := occasion(result)):
-                known = {name: str(result[name]) for name in ("user", "reason") if result.get(name)}
-                self.notifications.send(
-                    context, event, result["model"], result["version"], url=self.version_url, **known
-                )
-            return result
-
-        return cast("Method", told)
-
-    return decorate
-
-
-def _start(item: NotificationConfig, context: dict[str, Any]) -> threading.Thread:
-    thread = threading.Thread(target=_run, args=(item, context), name=f"notify {item.notifier}", daemon=True)
-    thread.start()
-    return thread
 
 
 def _run(item: NotificationConfig, context: dict[str, Any]) -> None:

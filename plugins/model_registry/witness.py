@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 if TYPE_CHECKING:
-    from include.lifecycle.anchors import Anchor
+    from include.lifecycle.ledger.anchors import Anchor
 
 log = logging.getLogger(__name__)
 
 ANCHOR = "ledger_anchor"
 """Where an asset event's extra and a row of the audit log keep an anchor."""
+DECIDED = "approval_decided"
+"""Event of the audit log's rows that tell of a decision in a ledger."""
 _LOOKED_AT = 50
 """Newest events of an asset that are looked at."""
 _ROWS = 500
@@ -45,23 +47,17 @@ def extras_of(name: str, uri: str) -> Iterator[dict[str, Any]]:
         yield event.extra or {}
 
 
-class TaskWitness:
-    """The anchors that the events of a model's asset keep; none where there is no task that could read them.
+def task_witness(conn_id: str, model: str) -> "Iterator[Anchor]":
+    """Return the anchors that the events of a model's asset keep; none where there is no task that could read them.
 
     :param conn_id: connection of the MLflow server: another one may have a model of the same name
     """
-
-    def __init__(self, conn_id: str) -> None:
-        self.conn_id = conn_id
-
-    def __call__(self, model: str) -> "Iterator[Anchor]":
-        """Return the anchors of a model's ledger."""
-        try:
-            texts = [extra.get(ANCHOR) for extra in extras_of(asset_name(model), asset_uri(model))]
-        except Exception as error:  # noqa: BLE001 -- no asset, no task: the other anchors are compared
-            log.debug("Events of %s could not be read: %s", asset_name(model), type(error).__name__)
-            texts = []
-        return _signed(model, texts, self.conn_id)
+    try:
+        texts = [extra.get(ANCHOR) for extra in extras_of(asset_name(model), asset_uri(model))]
+    except Exception as error:  # noqa: BLE001 -- no asset, no task: the other anchors are compared
+        log.debug("Events of %s could not be read: %s", asset_name(model), type(error).__name__)
+        texts = []
+    return _signed(model, texts, conn_id)
 
 
 class ServerWitness:
@@ -86,8 +82,6 @@ class ServerWitness:
         from airflow.utils.session import create_session
         from sqlalchemy import select
 
-        from model_registry.outbox import DECIDED
-
         with create_session(scoped=False) as session:
             query = select(Log.extra).where(Log.event == DECIDED).order_by(Log.id.desc()).limit(_ROWS)
             return [_anchor(extra) for extra in session.scalars(query)]
@@ -106,8 +100,8 @@ class ServerWitness:
 
 
 def _signed(model: str, texts: list[object], conn_id: str) -> "Iterator[Anchor]":
-    from include.lifecycle.anchors import signed
-    from include.lifecycle.keys import Keyring
+    from include.lifecycle.ledger.anchors import signed
+    from include.lifecycle.ledger.keys import Keyring
 
     return signed(Keyring.from_environment(), model, texts, conn_id)
 

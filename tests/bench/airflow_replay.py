@@ -41,17 +41,18 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from include.lifecycle.environment import environment
-from include.lifecycle.keys import KEY_FILE_ENV
-from include.local_stack.airflow_api import WAITING
-from include.local_stack.credentials import ledger_key_file
-from include.local_stack.ports import free_port
-from include.local_stack.preparation import COMPLETE
-from include.local_stack.processes import Processes
-from include.local_stack.progress import Printer
-from include.local_stack.stack import APPROVAL_TASK, PROJECT, Settings, Stack, clean_environment
-from include.local_stack.stack import DAG_ID as RETRAIN
-from include.rossmann.data.registry import import_folder
-from include.rossmann.steps.monitor import ALARMS_TAG, ASKED_TAG, DAY_TAG
+from include.lifecycle.ledger.keys import KEY_FILE_ENV
+from include.models.rossmann.config import TABLES
+from include.retraining.data_source.publish import publish_data
+from include.retraining.steps.monitor import ALARMS_TAG, ASKED_TAG, DAY_TAG
+from local_stack.airflow_api import WAITING
+from local_stack.credentials import ledger_key_file
+from local_stack.ports import free_port
+from local_stack.preparation import DEFAULT_MODEL, complete_file, registry_folder
+from local_stack.processes import Processes
+from local_stack.progress import Printer
+from local_stack.stack import APPROVAL_TASK, PROJECT, Settings, Stack, clean_environment
+from local_stack.stack import DAG_ID as RETRAIN
 from tests.bench.false_alarms import FAULTS
 from tests.bench.sales_weeks import HORIZON, ONE_DAY, Chain
 from tests.bench.tables import table
@@ -201,7 +202,7 @@ class Servers:
     def deliver(self, weeks: Weeks, night: int) -> None:
         """Bring the data registry to what is known in a night."""
         weeks.write(night, self.data)
-        import_folder(self.state / "data_registry", self.data, message=f"{weeks.day(night):%Y-%m-%d}")
+        publish_data(TABLES, self.state / "data_registry", self.data, message=f"{weeks.day(night):%Y-%m-%d}")
 
     @contextmanager
     def started(self) -> Iterator[Stack]:
@@ -219,7 +220,7 @@ class Servers:
         shutil.rmtree(self.state, ignore_errors=True)
         self.state.mkdir()
         self.deliver(weeks, 0)
-        (self.state / COMPLETE).touch()
+        complete_file(registry_folder(self.state, DEFAULT_MODEL)).touch()
         with self.started() as stack:
             approve_first(stack)
             for dag_id in (PREDICT, MONITOR):

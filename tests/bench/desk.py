@@ -25,7 +25,7 @@ def main() -> None:
     from airflow.models.variable import Variable
     from airflow.utils.db import initdb
 
-    from model_registry import middleware
+    from model_registry.api_server import middleware
     from tests.plugins.api_server import Run, api_client
 
     initdb()
@@ -48,7 +48,7 @@ def main() -> None:
 
         seconds: dict[bool, list[float]] = {True: [], False: []}
         without = mock.patch.object(middleware, "_READING", frozenset({"PATCH"}))
-        with mock.patch("model_registry.desk._Ledgers.of", read):
+        with mock.patch("model_registry.api_server.desk._Ledgers.of", read):
             for number in range(-20, wanted.requests):
                 for looked in (True, False) if number % 2 else (False, True):
                     if looked:

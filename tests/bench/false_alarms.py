@@ -26,9 +26,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from include.retraining.monitor.simulate import Replay, rate_per_year, replay
 from tests.bench.sales_weeks import CONFIG, ONE_DAY, START, Chain, Watch, completed, forecasts, make_watch, resampled
 from tests.bench.tables import table
+from tests.monitor_replay import Replay, rate_per_year, replay
 
 FAULT_DAYS = (
     "2014-08-25",

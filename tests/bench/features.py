@@ -14,9 +14,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute
 
-from include.rossmann.data.sample import generate
-from include.rossmann.forecaster import Panel
-from include.rossmann.forecaster.tables import cell_statistics
+from include.models.rossmann.data.sample import generate
+from include.models.rossmann.forecaster import Panel
+from include.models.rossmann.forecaster.tables import cell_statistics
 
 STORES, MONTHS, ORIGINS, DAYS, ROUNDS = 500, 30, 8, 364, 3
 

@@ -28,8 +28,8 @@ import psutil
 import requests
 from docker.errors import DockerException
 
-from include.local_stack.airflow_api import AirflowApi
-from include.local_stack.errors import ApiError
+from local_stack.airflow_api import AirflowApi
+from local_stack.errors import ApiError
 from tests.bench.clients import REQUEST_SECONDS, Target, latencies, put_load
 from tests.bench.meter import Meter, Peak, Stack
 from tests.bench.tables import print_limits, table

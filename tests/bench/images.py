@@ -22,7 +22,7 @@ sys.path[:0] = [str(PROJECT)]
 
 from tests import image_contents
 
-IMAGES = ("rossmann-trainer", "retrain-mlflow", "retrain-engine", "retrain-airflow")
+IMAGES = ("retrain-trainer", "retrain-mlflow", "retrain-engine", "retrain-airflow")
 REVISION = "org.opencontainers.image.revision"
 BASE = "org.opencontainers.image.base.name"
 KINDS = ("runs as root", *image_contents.KINDS, "not locked")

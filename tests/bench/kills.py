@@ -32,10 +32,10 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from include.lifecycle import tags as tag
-from include.lifecycle.errors import RetrainError
-from include.lifecycle.limits import CLIENT_LIMITS
-from include.lifecycle.registry import ModelRegistry
-from include.lifecycle.versions import in_production
+from include.lifecycle.errors import ReportedError
+from include.lifecycle.ledger.limits import CLIENT_LIMITS
+from include.lifecycle.moves.model_registry import ModelRegistry
+from include.lifecycle.registry.versions import in_production
 from tests.bench.mortal import RUN_ENTRIES, Counted, decision, move, move_and_die
 from tests.bench.proxy import DroppingProxy
 from tests.bench.servers import mlflow_server, read_only
@@ -162,9 +162,9 @@ def readonly(case: Case, url: str, folder: Path) -> Iterator[str]:
             client: Any = Counted(MlflowClient(tracking_uri=url), before)
             try:
                 move(ModelRegistry(client, run_entries=RUN_ENTRIES), case.what, case.model, case.version, run_id)
-            except (RetrainError, MlflowException) as found:
+            except (ReportedError, MlflowException) as found:
                 error = type(found).__name__
-            if error not in ("", "RetrainError", "MlflowException"):
+            if error not in ("", "ReportedError", "MlflowException"):
                 raise SystemExit(f"a read-only database must be worth another try, found {error}")
             yield report(case, at, name, run_id, lambda run_id=run_id: case.again(run_id))
 
@@ -181,7 +181,7 @@ def lost(case: Case, url: str, folder: Path) -> Iterator[str]:
             again: Callable[[], None] | None = None
             try:
                 move(registry, case.what, case.model, case.version, run_id)
-            except (RetrainError, MlflowException):
+            except (ReportedError, MlflowException):
                 again = lambda run_id=run_id: case.again(run_id)  # noqa: E731
             if proxy.dropped is None:
                 return

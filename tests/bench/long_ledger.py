@@ -34,14 +34,14 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 from mlflow import MlflowClient
 from mlflow.entities import Param
 
-from include.lifecycle.decisions import Decision, Door, Outcome
-from include.lifecycle.entries import BEGIN, END, NEXT, NEXT_SCHEMA, SCHEMA, Intent, canonical
-from include.lifecycle.events import Event
-from include.lifecycle.ledger import RUN_ENTRIES
-from include.lifecycle.overview import overview
-from include.lifecycle.registry import ModelRegistry
-from include.lifecycle.statements import ASKED, DECIDED, STATEMENTS, VALIDATED, Ask, Decided, Place
-from include.lifecycle.text import text_digest
+from include.lifecycle.ledger.entries import BEGIN, END, NEXT, SCHEMAS, Intent, canonical
+from include.lifecycle.ledger.events import Event
+from include.lifecycle.ledger.promotion_ledger import RUN_ENTRIES
+from include.lifecycle.ledger.statements import ASKED, DECIDED, STATEMENTS, VALIDATED, Ask, Decided, Place
+from include.lifecycle.moves.model_registry import ModelRegistry
+from include.lifecycle.rules.decisions import Channel, Decision, Outcome
+from include.lifecycle.untrusted_text import text_digest
+from include.lifecycle.views.overview import overview
 from tests.bench.servers import mlflow_server
 from tests.bench.tables import table
 from tests.validations import validation
@@ -146,7 +146,7 @@ def ask(model: str, version: int, at: datetime) -> Ask:
 
 
 def approval(user: str) -> Decision:
-    return Decision(Outcome.APPROVED, user, "required_actions", "better in the last weeks", Door.REQUIRED_ACTIONS)
+    return Decision(Outcome.APPROVED, user, "required_actions", "better in the last weeks", Channel.REQUIRED_ACTIONS)
 
 
 EVIDENCE = {"outcome": "passed", "metric": "rmspe", "value": "0.0957", "threshold": "0.1", "data_version": "3f" * 20}
@@ -161,7 +161,7 @@ def write(registry: ModelRegistry, model: str, entries: int, database: Path) -> 
     while number < entries or held:
         if number - first >= RUN_ENTRIES and not held:
             successor = ledger.runs.create(number + 1)
-            content: dict[str, Any] = {"schema": NEXT_SCHEMA, "type": NEXT, "time": "", "run": successor}
+            content: dict[str, Any] = {"schema": SCHEMAS[NEXT], "type": NEXT, "time": "", "run": successor}
         else:
             content = next(said)
         content |= {"prev": head, "nonce": f"{number:016x}"}
@@ -227,13 +227,13 @@ def move(
 ) -> Iterator[dict[str, Any]]:
     intent = Intent(version, *stages, "rossmann_retrain", f"scheduled__{version}")
     begin = {"type": BEGIN, "owner": "worker:1", "time": at.isoformat(), "ttl": 60.0, "over": None}
-    yield {"schema": SCHEMA, **begin, "intent": intent.to_dict()}
+    yield {"schema": SCHEMAS[BEGIN], **begin, "intent": intent.to_dict()}
     decision = Decision(Outcome.APPROVED, "ana", "required_actions", "better in the last weeks", at=at)
     event = replace(Event.of(model, version, *stages, decision), time=at, evidence=EVIDENCE, ask=asked)
     if asked:
         event, live = replace(event, archived=() if live is None else (live,)), version
     end = {"type": END, "time": at.isoformat(), "production": live, "events": [event.to_dict()]}
-    yield {"schema": SCHEMA, **end, "repairs": [], "repairs_left_out": 0}
+    yield {"schema": SCHEMAS[END], **end, "repairs": [], "repairs_left_out": 0}
 
 
 if __name__ == "__main__":

@@ -10,10 +10,10 @@ from typing import Any
 
 from mlflow import MlflowClient
 
-from include.lifecycle.decisions import Decision, Door, Outcome
-from include.lifecycle.promotion import Transition
-from include.lifecycle.registry import ModelRegistry
-from include.lifecycle.statements import Ask, Decided, Place, as_reason
+from include.lifecycle.ledger.statements import Ask, Decided, Place, as_reason
+from include.lifecycle.moves.model_registry import ModelRegistry
+from include.lifecycle.moves.promotion import Transition
+from include.lifecycle.rules.decisions import Channel, Decision, Outcome
 
 RUN_ENTRIES = 2
 """So few that every move goes over the border between two runs of the ledger as well."""
@@ -64,7 +64,7 @@ def _named(name: str, args: tuple[Any, ...]) -> str:
 
 def decision(run_id: str, what: str = "promote") -> Decision:
     reason = as_reason(REASON) if what == "decide" else REASON
-    return Decision(Outcome.APPROVED, "ana", "benchmark", reason, Door.CLI, at=AT, dag_id="kills", run_id=run_id)
+    return Decision(Outcome.APPROVED, "ana", "benchmark", reason, Channel.CLI, at=AT, dag_id="kills", run_id=run_id)
 
 
 def move(registry: ModelRegistry, what: str, model: str, version: int, run_id: str) -> Transition:

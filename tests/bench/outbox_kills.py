@@ -118,7 +118,7 @@ def mark(run_id: str, state: str, at: int) -> str | None:
     from sqlalchemy import event
     from sqlalchemy.engine import Engine
 
-    from model_registry import outbox
+    from model_registry.api_server import outbox
     from tests.plugins.api_server import Run, api_client
 
     steps = 0
@@ -160,7 +160,7 @@ def recover(run_id: str) -> tuple[str, list[str], int]:
     from airflow.models.taskinstance import TaskInstance
     from airflow.utils.session import create_session
 
-    from model_registry import outbox
+    from model_registry.api_server import outbox
     from tests.plugins.api_server import said
 
     outbox._deliver()

@@ -18,7 +18,7 @@ started = time.process_time()
 import runpy
 runpy.run_path(sys.argv[1])
 spent = time.process_time() - started
-heavy = ("mlflow", "pandas", "numpy", "sklearn", "lightgbm", "xgboost", "catboost", "dvc", "include.rossmann")
+heavy = ("mlflow", "pandas", "numpy", "sklearn", "lightgbm", "xgboost", "catboost", "dvc", "include.models.rossmann")
 print(json.dumps([spent, [name for name in heavy if name in sys.modules]]))
 """
 

@@ -1,12 +1,13 @@
 """What the steps of a retrain take, beside what they cannot do without: ratios measured in one run.
 
     python -m tests.bench.pipeline [DATA] [--stores 1115] [--months 31] [--repeats 5] [--quick] [--json FILE]
-    python -m tests.bench.pipeline --growth 0.25 1 4 16 [--stores 1115] [--json FILE]
+    python -m tests.bench.pipeline --growth 0.25 1 4 16 [--stores 1115] [--row-share 0.1] [--json FILE]
 
 DATA is a folder with the Kaggle files train.csv, store.csv and future.csv (or .csv.xz); without it data of that size is
 generated. Each step is a process of its own, as a task is, on a MLflow of this run; time and peak memory are those of
 the process. Prints Markdown. ``--growth`` runs the steps with more and more stores, boosters with few rounds: what of
-time and memory grows with the rows is the same for all rounds.
+time and memory grows with the rows is the same for all rounds. Where a step fails, a machine too small for it, the
+steps before it are told.
 """
 
 import argparse
@@ -20,6 +21,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -28,17 +30,17 @@ import pandas as pd
 import yaml
 
 from include.lifecycle.environment import environment
-from include.rossmann.config import load_config
-from include.rossmann.data.load import read_future, read_store, read_train
-from include.rossmann.data.publish import publish_folder, publish_sample
-from include.rossmann.data.sample import generate
-from include.rossmann.data.schema import check_data
-from include.rossmann.dataset import with_types
-from include.rossmann.forecaster import BOOSTERS, Panel
-from include.rossmann.forecaster.forecast import Forecaster
-from include.rossmann.forecaster.schema import checked_rows
-from include.rossmann.matrix import build_matrix
-from include.rossmann.model import SCHEDULE
+from include.models.rossmann.config import TABLES, load_config
+from include.models.rossmann.data.load import read_future, read_store, read_train
+from include.models.rossmann.data.sample import generate
+from include.models.rossmann.data.schema import check_data
+from include.models.rossmann.dataset import with_types
+from include.models.rossmann.forecaster import BOOSTERS, Panel
+from include.models.rossmann.forecaster.forecast import Forecaster
+from include.models.rossmann.forecaster.schema import checked_rows
+from include.models.rossmann.matrix import join, training_blocks
+from include.models.rossmann.model import SCHEDULE
+from include.retraining.data_source.publish import publish_data
 from tests.bench.tables import table
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -83,20 +85,22 @@ class Retrain:
 
     :param folder: where MLflow, the data registry and the configuration are
     :param rounds: of each booster, by default the configured ones
+    :param row_share: of the training rows that each booster draws, by default the configured one
     """
 
-    def __init__(self, folder: Path, rounds: int | None = None) -> None:
+    def __init__(self, folder: Path, rounds: int | None = None, row_share: float | None = None) -> None:
         self.folder = folder
         self.taken: dict[str, Taken] = {}
         config = yaml.safe_load((PROJECT / "include/config/rossmann.yaml").read_text(encoding="utf-8"))
         for settings in config["boosters"].values():
             settings["rounds"] = rounds or settings["rounds"]
-        (folder / "config.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
+            settings["row_share"] = row_share or settings["row_share"]
+        (folder / "rossmann.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
         self.environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "RETRAIN_"))},
             "MLFLOW_TRACKING_URI": f"sqlite:///{folder / 'mlflow.db'}",
             "RETRAIN_DATA_REGISTRY": str(folder / "registry"),
-            "RETRAIN_CONFIG": str(folder / "config.yaml"),
+            "RETRAIN_CONFIG": str(folder / "rossmann.yaml"),
             "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
             "PYTHONPATH": str(PROJECT),
         }
@@ -104,7 +108,7 @@ class Retrain:
     @staticmethod
     def command(*arguments: str) -> list[str]:
         """Return a call of the command line, to be run in ``folder`` with ``environment``."""
-        return [sys.executable, "-m", "include.rossmann", *arguments]
+        return [sys.executable, "-m", "include.models.rossmann", *arguments]
 
     def step(self, name: str, *arguments: str) -> dict[str, Any]:
         """Run a step and return what it printed."""
@@ -115,25 +119,36 @@ class Retrain:
         with printed.open("wb") as out, said.open("wb") as err:
             command = self.command(name, *arguments)
             process = subprocess.Popen(command, cwd=self.folder, env=self.environment, stdout=out, stderr=err)
-            _, status, usage = os.wait4(process.pid, 0)
+            peak = 0
+            while process.poll() is None:
+                peak = max(peak, peak_memory(process.pid))
+                time.sleep(0.02)
         seconds = time.perf_counter() - started
-        process.returncode = os.waitstatus_to_exitcode(status)
         if process.returncode not in (0, 3):  # 3: the gate
             raise SystemExit(f"{label} failed:\n{said.read_text(errors='replace')[-3000:]}")
         result: dict[str, Any] = json.loads(printed.read_text(encoding="utf-8").splitlines()[-1])
-        self.taken[label] = Taken(seconds, usage.ru_maxrss * 1024)
+        self.taken[label] = Taken(seconds, peak)
         return result
 
     def all(self, *, quick: bool = False) -> str:
         """Run them one after the other and return the version's address."""
         run_id = self.step("pull", *(["--quick"] if quick else []))["run_id"]
-        self.step("features", "--run-id", run_id)
+        self.step("prepare", "--run-id", run_id)
         for booster in BOOSTERS:
-            self.step("train", "--booster", booster, "--run-id", run_id)
-        self.step("ensemble", "--run-id", run_id)
+            self.step("train", "--member", booster, "--run-id", run_id)
+        self.step("combine", "--run-id", run_id)
         registered = self.step("register", "--run-id", run_id)
         self.step("validate", "--run-id", run_id)
         return f"models:/{registered['model']}/{registered['version']}"
+
+
+def peak_memory(pid: int) -> int:
+    """Return a process's peak of memory so far in bytes; what wait4 tells is at least that of this process."""
+    with suppress(OSError):
+        for line in Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    return 0
 
 
 def main() -> int:
@@ -151,6 +166,7 @@ def arguments() -> argparse.Namespace:
     parser = data_parser(__doc__, stores=1115, months=31)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--growth", nargs="*", type=float)
+    parser.add_argument("--row-share", type=float, help="of growth; by default as configured")
     parser.add_argument("--json", type=Path)
     return parser.parse_args()
 
@@ -176,7 +192,7 @@ def figures(scratch: Path, given: argparse.Namespace) -> dict[str, Any]:
     """Measure data, features, prediction and the way to the first one; print and return them."""
     retrain = Retrain(scratch)
     data = plain_files(scratch, given)
-    publish_folder(scratch / "registry", data)
+    publish_data(TABLES, scratch / "registry", data)
     version = retrain.all(quick=given.quick)
     with environment(retrain.environment):
         import mlflow.artifacts
@@ -230,9 +246,8 @@ def data_and_features(data: Path, repeats: int) -> Figure:
         frame, stores = read_train(train), read_store(data / "store.csv")
         check_data(frame, stores, None, freshness_days=None, horizon_days=42)
         settings = load_config().forecast
-        build_matrix(
-            Panel.from_frames(frame, stores), horizon=42, step=settings.block_step_days, anchor=settings.fold_end
-        )
+        panel = Panel.from_frames(frame, stores)
+        join(training_blocks(panel, horizon=42, step=settings.block_step_days, anchor=settings.fold_end))
 
     return compare("data and features", ours, "pyarrow reads the CSV", lambda: pyarrow.csv.read_csv(train), repeats)
 
@@ -287,24 +302,29 @@ def growth(scratch: Path, given: argparse.Namespace) -> dict[str, Any]:
         stores = max(4, round(given.stores * factor))
         folder = scratch / str(stores)
         folder.mkdir()
-        retrain = Retrain(folder, GROWTH_ROUNDS)
+        retrain = Retrain(folder, GROWTH_ROUNDS, given.row_share)
         sys.stderr.write(f"{stores} stores\n")
-        publish_sample(folder / "registry", stores=stores, months=given.months, extra_days=0, spoil=False)
-        retrain.all()
+        publish_data(TABLES, folder / "registry", generate(stores=stores, months=given.months, extra_days=0))
+        try:
+            retrain.all()
+        except SystemExit as error:
+            sys.stderr.write(f"{error}\n")
         found[stores] = retrain.taken
+        shutil.rmtree(folder)
     sizes = list(found)
     least = found[sizes[0]]
     sys.stdout.write(f"## Growth: seconds, and peak MB, with {', '.join(map(str, sizes))} stores\n\n")
     head = ("step", *(f"{size} s" for size in sizes), *(f"{size} MB" for size in sizes), "times as long", "rows")
     rows = []
     for step in least:
-        taken = [found[size][step] for size in sizes]
+        taken = [found[size].get(step) for size in sizes]
+        newest = taken[-1]
         rows.append(
             (
                 step,
-                *(f"{item.seconds:.1f}" for item in taken),
-                *(f"{item.peak / 1e6:.0f}" for item in taken),
-                f"{taken[-1].seconds / taken[0].seconds:.1f}",
+                *(f"{item.seconds:.1f}" if item else "-" for item in taken),
+                *(f"{item.peak / 1e6:.0f}" if item else "-" for item in taken),
+                f"{newest.seconds / least[step].seconds:.1f}" if newest else "-",
                 f"{sizes[-1] / sizes[0]:.0f} x",
             )
         )

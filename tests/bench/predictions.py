@@ -22,13 +22,13 @@ from pathlib import Path
 import pandas as pd
 from mlflow import MlflowClient
 
-from include.lifecycle.decisions import Decision, Outcome
 from include.lifecycle.environment import environment
-from include.lifecycle.registry import ModelRegistry
-from include.retraining.predict.destination import temporary_prefix
+from include.lifecycle.moves.model_registry import ModelRegistry
+from include.lifecycle.rules.decisions import Decision, Outcome
+from include.models.rossmann.config import TABLES, load_config
+from include.retraining.data_source.publish import publish_data
+from include.retraining.files.destination import temporary_prefix
 from include.retraining.predict.formats import sha256
-from include.rossmann.config import load_config
-from include.rossmann.data.publish import publish_folder
 from tests.bench.pipeline import Retrain, data_parser, plain_files
 from tests.bench.tables import table
 
@@ -103,13 +103,13 @@ def two_versions(retrain: Retrain, given: argparse.Namespace) -> None:
     before.mkdir()
     whole[days <= days.max() - pd.Timedelta(days=given.behind)].to_csv(before / "train.csv", index=False)
     (before / "store.csv").write_bytes((data / "store.csv").read_bytes())
-    publish_folder(retrain.folder / "registry", before)
+    publish_data(TABLES, retrain.folder / "registry", before)
     for number in (1, 2):
         retrain.all(quick=given.quick)
         registry.stage(model, number)
         if number == 1:
             registry.promote(model, number, Decision(Outcome.APPROVED, reason="first"))
-            publish_folder(retrain.folder / "registry", data)
+            publish_data(TABLES, retrain.folder / "registry", data)
 
 
 def both(predictions: Predictions) -> Path:

@@ -29,11 +29,11 @@ sys.path[:0] = [str(Path(__file__).parents[2]), str(Path(__file__).parents[2] / 
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
-from include.lifecycle.decisions import Decision, Door, Outcome
-from include.lifecycle.errors import RetrainError
-from include.lifecycle.registry import ModelRegistry
+from include.lifecycle.errors import ReportedError
+from include.lifecycle.moves.model_registry import ModelRegistry
+from include.lifecycle.registry.versions import VersionCatalog, in_production
+from include.lifecycle.rules.decisions import Channel, Decision, Outcome
 from include.lifecycle.stages import PRODUCTION
-from include.lifecycle.versions import VersionCatalog, in_production
 from tests.validations import validation
 
 TRIALS_PER_MODEL = 10
@@ -159,7 +159,7 @@ def one_in_production(registry: ModelRegistry, model: str) -> int:
 
 
 def decision(user: str, run_id: str) -> Decision:
-    return Decision(Outcome.APPROVED, user, "benchmark", "race", Door.CLI, dag_id="races", run_id=run_id)
+    return Decision(Outcome.APPROVED, user, "benchmark", "race", Channel.CLI, dag_id="races", run_id=run_id)
 
 
 class Racers:
@@ -226,7 +226,7 @@ def move(url: str, user: str, locked: bool, barrier: Any, pipe: Connection) -> N
             else:
                 registry.promote(model, version, decision(user, f"{what}-{version}"))
             pipe.send(time.perf_counter() - started)
-        except (RetrainError, MlflowException) as error:
+        except (ReportedError, MlflowException) as error:
             pipe.send(f"{type(error).__name__}: {str(error)[:200]}")
 
 

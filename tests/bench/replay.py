@@ -25,19 +25,19 @@ PROJECT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(PROJECT), str(PROJECT / "plugins")]
 
 from include.lifecycle import tags as tag
-from include.lifecycle.decisions import Decision, Door, Outcome
-from include.lifecycle.events import Event
-from include.lifecycle.registry import ModelRegistry
+from include.lifecycle.ledger.events import Event
+from include.lifecycle.moves.model_registry import ModelRegistry
+from include.lifecycle.rules.decisions import Channel, Decision, Outcome
 from tests.validations import validation
 
 MODEL, DAG_ID, GATE = "rossmann-ensemble", "rossmann_retrain", 0.10
 WEIGHTS = {"approve": 40, "reject": 14, "leave": 18, "expire": 6, "gate": 12, "by hand": 6, "empty by hand": 4}
 ROLLBACK_SHARE = 0.18
 PEOPLE = (
-    ("anna", "required_actions", Door.REQUIRED_ACTIONS),
-    ("ben", "audit", Door.MARK),
-    ("mira", "required_actions", Door.REQUIRED_ACTIONS),
-    ("deploy", "operating system, unverified", Door.CLI),
+    ("anna", "required_actions", Channel.REQUIRED_ACTIONS),
+    ("ben", "audit", Channel.MARK),
+    ("mira", "required_actions", Channel.REQUIRED_ACTIONS),
+    ("deploy", "operating system, unverified", Channel.CLI),
 )
 APPROVALS = (
     "Below the gate on every fold, weights plausible",
@@ -155,7 +155,7 @@ class Replay:
             self.stays(version, "rejected", person[0])
         elif what == "expire":
             self.clock.now += timedelta(hours=8)
-            nobody = ("unknown", "unknown", Door.EXPIRY)
+            nobody = ("unknown", "unknown", Channel.EXPIRY)
             decision = self.decision(Outcome.EXPIRED, nobody, "nobody decided in time")
             self.registry.record_decision(MODEL, version, decision)
             self.stays(version, "expired", "unknown")
@@ -203,7 +203,7 @@ class Replay:
         return version
 
     def stage(self, version: int) -> None:
-        gate = ("unknown", "unknown", Door.AUTOMATIC)
+        gate = ("unknown", "unknown", Channel.AUTOMATIC)
         self.registry.stage(MODEL, version, self.decision(Outcome.APPROVED, gate, "gate passed"))
         self.record.moves.append((version, "None", "Staging", "approved", "unknown", ()))
         for older in self.staged:
@@ -232,9 +232,9 @@ class Replay:
                 MODEL, str(version), stage, archive_existing_versions=stage == "Production"
             )
 
-    def decision(self, outcome: Outcome, who: tuple[str, str, Door], reason: str) -> Decision:
+    def decision(self, outcome: Outcome, who: tuple[str, str, Channel], reason: str) -> Decision:
         user, source, door = who
-        run_id = None if door is Door.CLI else self.run_id()
+        run_id = None if door is Channel.CLI else self.run_id()
         return Decision(outcome, user, source, reason, door, self.clock(), DAG_ID if run_id else None, run_id)
 
     def run_id(self) -> str:

@@ -14,8 +14,8 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 
+from include.retraining.config.monitor import HolidayConfig, MonitorConfig
 from include.retraining.monitor.calendar import holidays, odd_days
-from include.retraining.monitor.config import HolidayConfig, MonitorConfig
 from include.retraining.monitor.drift import watch_inputs, watch_predictions
 from include.retraining.monitor.rows import DAY, MADE, ORIGIN, PREDICTION, VERSION, Publication
 from include.retraining.monitor.signals import Signal

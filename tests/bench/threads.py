@@ -11,12 +11,12 @@ import sys
 
 import numpy as np
 
-from include.rossmann.config import load_config
-from include.rossmann.data.sample import generate
-from include.rossmann.forecaster import Panel
-from include.rossmann.matrix import build_matrix
-from include.rossmann.metrics import rmspe
-from include.rossmann.training import Trainer
+from include.models.rossmann.config import load_config
+from include.models.rossmann.data.sample import generate
+from include.models.rossmann.forecaster import Panel
+from include.models.rossmann.matrix import join, training_blocks
+from include.models.rossmann.metrics import rmspe
+from include.models.rossmann.training import Trainer
 from tests.bench.tables import table
 
 
@@ -29,7 +29,7 @@ def main() -> None:
     given = parser.parse_args()
     config = load_config()
     data = generate(stores=given.stores, months=given.months)
-    matrix = build_matrix(Panel.from_frames(data.train, data.store))
+    matrix = join(training_blocks(Panel.from_frames(data.train, data.store)))
     end = matrix.block_ends[-1]
     train, block = matrix.until(end - np.timedelta64(config.forecast.horizon_days, "D")), matrix.block(end)
     rows = []

@@ -1,4 +1,4 @@
-"""An approval waits, the package is upgraded, and it is answered; then the ledger of before is sealed with a key.
+"""An approval waits, the package is upgraded, and it is answered; a ledger that had no key is sealed with one.
 
     python tests/bench/upgrade.py --from COMMIT [--mark success|failed]
 
@@ -23,12 +23,13 @@ from typing import TypeVar
 PROJECT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(PROJECT)]
 
-from include.lifecycle.registry import ModelRegistry
-from include.local_stack.airflow_api import AirflowApi
-from include.local_stack.credentials import load_or_create
-from include.local_stack.errors import ApiError
-from include.local_stack.ports import free_port
-from include.local_stack.stack import APPROVAL_TASK, DAG_ID, clean_environment
+from include.lifecycle.ledger.keys import KEY_ENV, KEY_FILE_ENV
+from include.lifecycle.moves.model_registry import ModelRegistry
+from local_stack.airflow_api import AirflowApi
+from local_stack.credentials import ledger_key_file, load_or_create
+from local_stack.errors import ApiError
+from local_stack.ports import free_port
+from local_stack.stack import APPROVAL_TASK, DAG_ID, clean_environment
 
 MODEL = "rossmann-ensemble"
 PATIENCE_SECONDS = 900.0
@@ -66,9 +67,10 @@ def main() -> int:
             print(f"in Production: {live.version if live else 'none'}; wrong with the ledger: {registry.verify(MODEL)}")
             good = (live is not None) == (given.mark == "success") and not registry.verify(MODEL)
             good = good and (last.user, last.reason) == ("admin", "asked before the upgrade")
-            os.environ["RETRAIN_LEDGER_KEY"] = secrets.token_hex(32)
-            for arguments in (["seal-ledger"], ["history", "--verify"]):
-                command = [sys.executable, "-m", "include.rossmann", *arguments]
+            file = ledger_key_file(state)  # where that commit made one already, nothing is to be sealed
+            os.environ |= {KEY_FILE_ENV: str(file)} if file.exists() else {KEY_ENV: secrets.token_hex(32)}
+            for arguments in ([] if file.exists() else [["seal-ledger"]]) + [["history", "--verify"]]:
+                command = [sys.executable, "-m", "include.models.rossmann", *arguments]
                 uri = f"http://127.0.0.1:{ports[1]}"
                 environment = {**clean_environment(os.environ), "MLFLOW_TRACKING_URI": uri, "PYTHONPATH": str(code)}
                 done = subprocess.run(command, cwd=code, env=environment, text=True, check=False, capture_output=True)
@@ -82,7 +84,8 @@ def main() -> int:
 def stack(code: Path, state: Path, ports: tuple[int, int]) -> Iterator[AirflowApi]:
     """Run the local stack of a checkout, and stop it as Ctrl-C does."""
     options = ["--state-dir", str(state), "--airflow-port", str(ports[0]), "--mlflow-port", str(ports[1]), "--quick"]
-    command = [sys.executable, "-m", "include.local_stack", "run", *options]
+    module = "local_stack" if (code / "local_stack").is_dir() else "include.local_stack"  # where it was once
+    command = [sys.executable, "-m", module, "run", *options]
     environment = {**clean_environment(os.environ), "PYTHONPATH": str(code)}
     log = code.parent / "stack.log"
     with log.open("ab") as out:

@@ -3,8 +3,7 @@
 import pendulum
 from airflow.sdk import DAG, Param
 
-from model_registry.operators import ModelStageOperator
-from model_registry.recording import RecordDecisionOperator
+from model_registry.operators import ModelStageOperator, RecordDecisionOperator
 from model_registry.sensors import ModelApprovalSensor
 
 MODEL = {"model_name": "churn-classifier"}

@@ -14,8 +14,8 @@ prepare()
 PRODUCER = """
 import pendulum
 from airflow.sdk import DAG, Param
-from model_registry.operators import ModelStageOperator
-from model_registry.rollback import ModelRollbackOperator
+from model_registry.operators.stage import ModelStageOperator
+from model_registry.operators.rollback import ModelRollbackOperator
 
 with DAG(dag_id="asset_producer", schedule=None, start_date=pendulum.datetime(2026, 1, 1),
          params={"version": Param(1, type="integer"), "reason": Param("bad figures", type="string")}):
@@ -110,9 +110,9 @@ def run(dag: Any, version: int) -> str:
 def test_a_promotion_and_a_rollback_make_one_event_each_and_start_who_waits_for_it(
     mlflow: str, dags: dict[str, Any], sigterm: None
 ) -> None:
-    from include.lifecycle.anchors import Anchor, sign
-    from include.lifecycle.keys import Keyring
-    from include.lifecycle.registry import ModelRegistry
+    from include.lifecycle.ledger.anchors import Anchor, sign
+    from include.lifecycle.ledger.keys import Keyring
+    from include.lifecycle.moves.model_registry import ModelRegistry
     from tests.registry_server import add_version, stage_of
 
     first, second = (add_version(mlflow, MODEL, stage="Staging") for _ in range(2))

@@ -34,8 +34,8 @@ def sigterm() -> Iterator[None]:
 def test_the_example_stages_waits_and_promotes(mlflow: str, sigterm: None) -> None:
     from airflow.utils.db import initdb
 
-    from include.lifecycle.decisions import Decision, Door, Outcome
-    from include.lifecycle.registry import ModelRegistry
+    from include.lifecycle.moves.model_registry import ModelRegistry
+    from include.lifecycle.rules.decisions import Channel, Decision, Outcome
     from tests.registry_server import add_version, stage_of, tags_of
 
     initdb()
@@ -47,7 +47,7 @@ def test_the_example_stages_waits_and_promotes(mlflow: str, sigterm: None) -> No
         registry = ModelRegistry(tracking_uri=mlflow)
         while version not in {ask.version for ask in registry.ledger(MODEL).read().statements.asks.values()}:
             time.sleep(0.2)
-        registry.promote(MODEL, version, Decision(Outcome.APPROVED, user="carl", reason="by hand", door=Door.CLI))
+        registry.promote(MODEL, version, Decision(Outcome.APPROVED, user="carl", reason="by hand", door=Channel.CLI))
 
     person = threading.Thread(target=approve_from_the_command_line, daemon=True)
     person.start()

@@ -11,20 +11,22 @@ from airflow.sdk.exceptions import ParamValidationError
 from tests.hostile import HOSTILE, MEGABYTE
 
 TEXTS = [text for name, text in HOSTILE.items() if name != "surrogate"]  # half a character: no JSON, no form
-FIELDS = {
-    "rossmann_maintenance": {"delete": "boolean"},
-    "rossmann_monitor": {"data_revision": "text", "day": "day"},
-    "rossmann_predict": {
+FORMS = {
+    "maintenance": {"delete": "boolean"},
+    "monitor": {"data_revision": "text", "day": "day"},
+    "predict": {
         "stage": "stage", "version": "integer", "data_revision": "text", "input": "name", "output": "name",
     },
-    "rossmann_retrain": {"data_revision": "text", "note": "text", "quick": "boolean", "origins": "integer"},
-    "rossmann_rollback": {"version": "integer", "reason": "reason"},
+    "retrain": {"data_revision": "text", "note": "text", "quick": "boolean"},
+    "rollback": {"version": "integer", "reason": "reason"},
 }  # fmt: skip
+FIELDS = {f"{model}_{kind}": fields for model in ("churn", "rossmann") for kind, fields in FORMS.items()}
+FIELDS["rossmann_retrain"] = {**FORMS["retrain"], "origins": "integer"}
 EACH = pytest.mark.parametrize(
     ("dag_id", "name", "kind"),
     [(dag_id, name, kind) for dag_id, fields in FIELDS.items() for name, kind in fields.items()],
 )
-USUAL = {"rossmann_rollback": {"reason": "because"}}
+USUAL = {f"{model}_rollback": {"reason": "because"} for model in ("churn", "rossmann")}
 
 
 @lru_cache

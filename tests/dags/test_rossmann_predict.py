@@ -16,13 +16,14 @@ import pytest
 import yaml
 from airflow.sdk.exceptions import ParamValidationError
 
-from include.lifecycle.config import DEFAULT_CONFIG, load_lifecycle_config, load_section
-from include.retraining.predict.config import PredictionConfig
+from include.lifecycle.config.files import SHIPPED
+from include.lifecycle.config.load import load_lifecycle_config, load_section
+from include.retraining.config.prediction import PredictionConfig
 from tests.airflow_home import PROJECT
 from tests.bench.parsing import parse
 
-CONFIG = load_lifecycle_config()
-PREDICTION = load_section(PredictionConfig, "prediction")
+CONFIG = load_lifecycle_config("rossmann")
+PREDICTION = load_section(PredictionConfig, "prediction", "rossmann")
 FILE = PROJECT / "dags" / "rossmann_predict.py"
 SCRIPT = """
 import json
@@ -121,16 +122,16 @@ def sigterm() -> Iterator[None]:
 def test_a_run_in_airflow_gives_the_step_the_form_and_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sigterm: None
 ) -> None:
-    """With a package in place of ``include.rossmann`` that only says what it was given."""
+    """With a package in place of ``include.models.rossmann`` that only says what it was given."""
     from airflow.dag_processing.dagbag import DagBag
     from airflow.utils.db import initdb
 
-    package = tmp_path / "include" / "rossmann"
+    package = tmp_path / "include" / "models" / "rossmann"
     package.mkdir(parents=True)
     (package / "__main__.py").write_text(ECHO, encoding="utf-8")
-    for folder in (package, package.parent):
+    for folder in (package, package.parent, package.parents[1]):
         (folder / "__init__.py").touch()
-    monkeypatch.setattr("model_registry.steps.PROJECT_ROOT", tmp_path)
+    monkeypatch.setattr("model_registry.steps.local.PROJECT_ROOT", tmp_path)
     monkeypatch.setenv("AIRFLOW_CONN_MLFLOW_DEFAULT", json.dumps({"conn_type": "http", "host": "h", "port": 1}))
     monkeypatch.setenv("RETRAIN_LEDGER_KEY", "a key that no step may see")
     initdb()
@@ -165,7 +166,7 @@ def test_a_version_takes_the_place_of_the_stage(dag: Any) -> None:
 
 def test_the_step_reads_what_it_is_given(dag: Any) -> None:
     """Every variable of the task is one of the command's, so that none is silently ignored."""
-    from include.rossmann.cli import app
+    from include.models.rossmann.cli import app
 
     command = next(item for item in app.registered_commands if item.callback.__name__ == "predict")
     known = {
@@ -211,10 +212,10 @@ def test_the_form(dag: Any, form: dict[str, Any], taken: bool) -> None:
 
 def contained(tmp_path: Path, **prediction: object) -> list[Any]:
     """Errors, steps, environments and mounts of the same DAG file under ``runner: docker``, in a process of its own."""
-    content = yaml.safe_load(DEFAULT_CONFIG.read_text(encoding="utf-8"))
+    content = yaml.safe_load((SHIPPED / "rossmann.yaml").read_text(encoding="utf-8"))
     content["prediction"] |= prediction
-    (tmp_path / "config.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
-    environment = {**os.environ, "RETRAIN_RUNNER": "docker", "RETRAIN_CONFIG": str(tmp_path / "config.yaml")}
+    (tmp_path / "rossmann.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
+    environment = {**os.environ, "RETRAIN_RUNNER": "docker", "RETRAIN_CONFIG": str(tmp_path / "rossmann.yaml")}
     environment["PYTHONPATH"] = os.pathsep.join([str(PROJECT), str(PROJECT / "plugins")])
     command = [sys.executable, "-c", SCRIPT]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=PROJECT, check=False)

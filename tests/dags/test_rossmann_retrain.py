@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
-from include.lifecycle.config import load_lifecycle_config
+from include.lifecycle.config.files import SHIPPED
+from include.lifecycle.config.load import load_lifecycle_config
 from tests.airflow_home import PROJECT
 from tests.bench.parsing import parse
 
-CONFIG = load_lifecycle_config()
+CONFIG = load_lifecycle_config("rossmann")
 BOOSTERS = {"train_lightgbm", "train_xgboost", "train_catboost"}
 GRAPH = {
     "pull": {"features"},
@@ -46,14 +47,15 @@ def test_in_containers_nothing_else_differs(dag: Any) -> None:
         "from airflow.dag_processing.dagbag import DagBag;"
         "found = DagBag(dag_folder=str(PROJECT / 'dags' / 'rossmann_retrain.py')).dags['rossmann_retrain'];"
         "print(json.dumps([[t.task_id, type(t).__name__, sorted(t.downstream_task_ids), getattr(t, 'step', None),"
-        " getattr(t, 'env', None), getattr(t, 'image', None), t.retries] for t in found.tasks]))"
+        " getattr(t, 'env', None), getattr(t, 'image', None), t.retries, getattr(t, 'environment', None)]"
+        " for t in found.tasks]))"
     )
     environment = {**os.environ, "RETRAIN_RUNNER": "docker", "RETRAIN_IMAGE": "trainer@sha256:1"}
     environment["PYTHONPATH"] = os.pathsep.join([str(PROJECT), str(PROJECT / "plugins")])
     command = [sys.executable, "-c", script]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=PROJECT, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
-    for task_id, kind, downstream, step, env, image, retries in json.loads(done.stdout.splitlines()[-1]):
+    for task_id, kind, downstream, step, env, image, retries, fixed in json.loads(done.stdout.splitlines()[-1]):
         here = dag.get_task(task_id)
         assert (set(downstream), step, env, retries) == (
             set(here.downstream_task_ids),
@@ -64,17 +66,19 @@ def test_in_containers_nothing_else_differs(dag: Any) -> None:
         if step is not None:
             assert (kind, image) == ("ContainerStepOperator", "trainer@sha256:1")
             assert type(here).__name__ == "PipelineStepOperator"
+            text = (SHIPPED / "rossmann.yaml").read_text(encoding="utf-8")
+            assert fixed == {"RETRAIN_CONFIG_TEXT_ROSSMANN": text}, "of this model, and of no other"
 
 
 def test_the_steps_are_constants(dag: Any) -> None:
     steps = {task.task_id: task.step for task in dag.tasks if hasattr(task, "step")}
     assert steps == {
         "pull": ["pull"],
-        "features": ["features"],
-        "train_lightgbm": ["train", "--booster", "lightgbm"],
-        "train_xgboost": ["train", "--booster", "xgboost"],
-        "train_catboost": ["train", "--booster", "catboost"],
-        "ensemble": ["ensemble"],
+        "features": ["prepare"],
+        "train_lightgbm": ["train", "--member", "lightgbm"],
+        "train_xgboost": ["train", "--member", "xgboost"],
+        "train_catboost": ["train", "--member", "catboost"],
+        "ensemble": ["combine"],
         "register": ["register"],
         "validate": ["validate"],
         "review": ["review"],

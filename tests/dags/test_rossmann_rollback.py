@@ -7,7 +7,9 @@ import pytest
 import yaml
 from airflow.sdk.exceptions import ParamValidationError
 
-from include.lifecycle.config import DEFAULT_CONFIG, RollbackConfig, load_lifecycle_config
+from include.lifecycle.config.approval import RollbackConfig
+from include.lifecycle.config.files import SHIPPED
+from include.lifecycle.config.load import load_lifecycle_config
 from tests.airflow_home import PROJECT
 
 
@@ -30,9 +32,9 @@ def test_one_person_is_enough_by_default(dag: Any) -> None:
 def test_a_second_person_can_be_required(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from airflow.dag_processing.dagbag import DagBag
 
-    content = yaml.safe_load(DEFAULT_CONFIG.read_text(encoding="utf-8"))
+    content = yaml.safe_load((SHIPPED / "rossmann.yaml").read_text(encoding="utf-8"))
     content["lifecycle"]["rollback"] |= {"require_second_person": True, "expires_after_hours": 2}
-    file = tmp_path / "config.yaml"
+    file = tmp_path / "rossmann.yaml"
     file.write_text(yaml.safe_dump(content), encoding="utf-8")
     monkeypatch.setenv("RETRAIN_CONFIG", str(file))
     bag = DagBag(dag_folder=str(PROJECT / "dags" / "rossmann_rollback.py"))
@@ -49,7 +51,7 @@ def test_a_second_person_can_be_required(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_a_policy_that_nobody_could_meet_is_refused() -> None:
-    with pytest.raises(ValueError, match="needs require_second_person: true"):
+    with pytest.raises(ValueError, match="require_second_person"):
         RollbackConfig.model_validate({"policy": {"four_eyes": True}})
     for possible in ({"approvers": ["role:Admin"]}, {"approvers": ["user:ana"]}, {}):
         assert RollbackConfig.model_validate({"policy": possible})
@@ -90,4 +92,4 @@ def test_the_upkeep_deletes_only_when_told(bag: Any) -> None:
         "retention": set(),
     }
     assert dag.params["delete"] is False
-    assert dag.get_task("retention").config == load_lifecycle_config().retention
+    assert dag.get_task("retention").config == load_lifecycle_config("rossmann").retention

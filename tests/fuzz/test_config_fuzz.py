@@ -10,23 +10,24 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from include.lifecycle.config import DEFAULT_CONFIG, load_lifecycle_config, load_section
+from include.lifecycle.config.files import SHIPPED
+from include.lifecycle.config.load import load_lifecycle_config, load_section
 from include.lifecycle.errors import BadInputError
-from include.retraining.monitor.config import MonitorConfig
-from include.retraining.predict.config import PredictionConfig
-from include.retraining.review.config import ReviewConfig
-from include.rossmann.config import load_config
+from include.models.rossmann.config import load_config
+from include.retraining.config.monitor import MonitorConfig
+from include.retraining.config.prediction import PredictionConfig
+from include.retraining.config.review import ReviewConfig
 from tests.fuzz.corpus import assert_one_sentence, files, keep
 
-TEXT = DEFAULT_CONFIG.read_text(encoding="utf-8")
+TEXT = (SHIPPED / "rossmann.yaml").read_text(encoding="utf-8")
 SHIPPED: dict[str, Any] = yaml.safe_load(TEXT)
 FILLED: dict[str, Any] = load_config().model_dump(mode="json")
 LOADERS: dict[str, Callable[[Path], object]] = {
     "all": load_config,
-    "lifecycle": load_lifecycle_config,
-    "prediction": lambda path: load_section(PredictionConfig, "prediction", path),
-    "monitor": lambda path: load_section(MonitorConfig, "monitor", path),
-    "review": lambda path: load_section(ReviewConfig, "review", path),
+    "lifecycle": lambda path: load_lifecycle_config("rossmann", path),
+    "prediction": lambda path: load_section(PredictionConfig, "prediction", "rossmann", path),
+    "monitor": lambda path: load_section(MonitorConfig, "monitor", "rossmann", path),
+    "review": lambda path: load_section(ReviewConfig, "review", "rossmann", path),
 }
 WORDS = [
     "", " ", "~", "null", "yes", "no", "on", "1", "0", "-1", "1e400", ".inf", "-.inf", ".nan", "0x10", "0o7",

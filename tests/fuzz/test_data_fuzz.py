@@ -17,14 +17,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from include.lifecycle.errors import BadInputError
+from include.models.rossmann.data.load import FUTURE, FUTURE_OPTIONAL, STORE, TRAIN, read_future, read_store, read_train
+from include.models.rossmann.data.sample import generate
+from include.models.rossmann.data.schema import check_data, check_future
+from include.models.rossmann.forecaster import ForecastInputError
+from include.models.rossmann.forecaster.schema import checked_rows
+from include.models.rossmann.model import MODEL, with_newer_history
 from include.retraining.predict.formats import Facts, render, stamped
-from include.rossmann.data.load import FUTURE, FUTURE_OPTIONAL, STORE, TRAIN, read_future, read_store, read_train
-from include.rossmann.data.sample import generate
-from include.rossmann.data.schema import check_data, check_future
-from include.rossmann.forecaster import ForecastInputError
-from include.rossmann.forecaster.schema import checked_rows
-from include.rossmann.model import with_newer_history
-from include.rossmann.steps.predict import prediction_table
+from include.retraining.steps.predict import parted, prediction_table
 from tests.fuzz.corpus import assert_one_sentence, files, keep
 
 READ = {"train": read_train, "store": read_store, "future": read_future}
@@ -62,11 +62,9 @@ def use(kind: str, table: pd.DataFrame) -> None:
         assert_one_sentence(error)
     if kind == "future":
         check_future(table)
-        rows = with_newer_history(table, SMALL.train, pd.Timestamp(SMALL.train["Date"].min()))
-        checked = checked_rows(rows, np.array([1, 2]))
-        asked = table[table["Sales"].isna()] if "Sales" in table else table
-        forecast = checked.tail(len(table)).loc[lambda found: found["Sales"].isna()].assign(Sales=1.0)
-        written = stamped(prediction_table(asked, forecast, 1), FACTS)
+        asked, known = parted(table, SMALL.train, "Sales")
+        checked_rows(with_newer_history(asked, known, pd.Timestamp(SMALL.train["Date"].min())), np.array([1, 2]))
+        written = stamped(prediction_table(asked, np.ones(len(asked)), MODEL, 1), FACTS)
         for name in ("csv", "parquet"):
             assert render(written, name, FACTS)  # type: ignore[arg-type]
 

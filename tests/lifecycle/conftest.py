@@ -7,9 +7,9 @@ import pytest
 from sqlalchemy import create_engine, text
 
 from include.lifecycle import tags as tag
-from include.lifecycle.entries import canonical
-from include.lifecycle.keys import KEY_ENV, KEY_FILE_ENV
-from include.lifecycle.registry import ModelRegistry
+from include.lifecycle.ledger.entries import canonical
+from include.lifecycle.ledger.keys import KEY_ENV, KEY_FILE_ENV
+from include.lifecycle.moves.model_registry import ModelRegistry
 from tests.mlflow_database import Database, Prepared
 from tests.validations import validation
 

@@ -3,10 +3,10 @@
 import time
 from typing import Any
 
-from include.lifecycle.decisions import Decision, Door, Outcome
-from include.lifecycle.keys import Keyring
-from include.lifecycle.ledger import PromotionLedger
-from include.lifecycle.registry import ModelRegistry
+from include.lifecycle.ledger.keys import Keyring
+from include.lifecycle.ledger.promotion_ledger import PromotionLedger
+from include.lifecycle.moves.model_registry import ModelRegistry
+from include.lifecycle.rules.decisions import Channel, Decision, Outcome
 
 MODEL = "demand"
 OLD = "ab" * 32
@@ -14,7 +14,7 @@ OLD = "ab" * 32
 
 
 def approved(user: str = "ana", reason: str = "looks right", run_id: str | None = None, **more: Any) -> Decision:
-    return Decision(Outcome.APPROVED, user, "test", reason, Door.MARK, dag_id="retrain", run_id=run_id, **more)
+    return Decision(Outcome.APPROVED, user, "test", reason, Channel.MARK, dag_id="retrain", run_id=run_id, **more)
 
 
 def stages(registry: ModelRegistry) -> dict[int, str]:

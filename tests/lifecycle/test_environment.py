@@ -44,3 +44,31 @@ def test_it_is_put_back_after_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(RuntimeError), shared_environment({"SHARED": "x"}):
         raise RuntimeError
     assert "SHARED" not in os.environ
+
+
+def test_threads_that_want_other_variables_do_not_wait_for_one_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("SHARED", "OURS", "THEIRS"):
+        monkeypatch.delenv(name, raising=False)
+    with shared_environment({"SHARED": "1", "OURS": "a"}):
+        thread = threading.Thread(target=_look, args=({"SHARED": "1", "THEIRS": "b"}, seen := []))
+        thread.start()
+        thread.join(10)
+        assert seen == [("1", "a", "b")]
+        assert "THEIRS" not in os.environ
+        assert os.environ["SHARED"] == "1", "it is still wanted"
+    assert not {"SHARED", "OURS", "THEIRS"} & set(os.environ)
+
+
+def _look(wanted: dict[str, str | None], seen: list[tuple[str | None, ...]]) -> None:
+    with shared_environment(wanted):
+        seen.append(tuple(os.environ.get(name) for name in ("SHARED", "OURS", "THEIRS")))
+
+
+def test_what_no_variable_can_hold_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SHARED", raising=False)
+    with pytest.raises(ValueError, match="null byte"), shared_environment({"SHARED": "x", "OTHER": "pass\0word"}):
+        pass
+    assert "SHARED" not in os.environ
+    with shared_environment({"SHARED": "y"}):
+        assert os.environ["SHARED"] == "y", "it is free"
+    assert "SHARED" not in os.environ

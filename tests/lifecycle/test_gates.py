@@ -1,10 +1,10 @@
 import json
 import math
-from datetime import date
 
 import pytest
 
-from include.lifecycle.gates import evaluate_gate, record_gate
+from include.lifecycle.moves.gate_record import record_gate
+from include.lifecycle.rules.gates import evaluate_gate
 
 from .support import MODEL
 
@@ -14,9 +14,10 @@ GOOD = {
     "threshold": 0.10,
     "rows": 1000,
     "expected_rows": 1000,
-    "training_end": date(2015, 5, 8),
-    "holdout_start": date(2015, 5, 9),
+    "seen_rows": 0,
 }
+HIGHER = GOOD | {"metric": "auc", "value": 0.97, "threshold": 0.8, "direction": "above", "bounds": (0.0, 1.0)}
+"""A metric that is better the higher it is."""
 
 
 def test_a_good_candidate_passes():
@@ -35,16 +36,13 @@ def test_a_good_candidate_passes():
         ({"value": math.nan}, "rmspe is nan"),
         ({"value": math.inf}, "rmspe is inf"),
         ({"value": -math.inf}, "rmspe is -inf"),
-        ({"value": -0.01}, "no error metric can be"),
+        ({"value": -0.01}, "not between 0 and inf"),
         ({"threshold": math.nan}, "the threshold nan"),
         ({"threshold": math.inf}, "the threshold inf"),
         ({"rows": 0, "expected_rows": 0}, "the holdout is empty"),
         ({"rows": 999}, "999 of the holdout's 1000 rows were scored"),
         ({"rows": 1001}, "1001 of the holdout's 1000 rows were scored"),
-        ({"training_end": date(2015, 5, 9)}, "the training ends on 2015-05-09, not before the holdout"),
-        ({"training_end": date(2015, 6, 19)}, "the training ends on 2015-06-19, not before the holdout"),
-        ({"training_end": None}, "is not recorded"),
-        ({"holdout_start": None}, "is not recorded"),
+        ({"seen_rows": 1}, "may have been trained on 1 rows of the holdout"),
     ],
 )
 def test_the_gate_is_strict(change, check):
@@ -53,12 +51,20 @@ def test_the_gate_is_strict(change, check):
     assert [failed for failed in result.failed_checks if check in failed] == result.failed_checks
 
 
+def test_a_metric_that_is_better_the_higher_it_is():
+    assert evaluate_gate(**HIGHER).passed
+    assert evaluate_gate(**HIGHER | {"value": math.nextafter(0.8, 1)}).passed
+    for value in (0.8, 0.5, 0.0, 1.01, -0.1, math.nan):
+        assert len(evaluate_gate(**HIGHER | {"value": value}).failed_checks) == 1
+    assert evaluate_gate(**HIGHER | {"value": 0.5}).failed_checks == ["auc 0.5000 is not above 0.8"]
+
+
 def test_the_largest_value_below_the_threshold_passes():
     assert evaluate_gate(**{**GOOD, "value": math.nextafter(0.10, 0)}).passed
 
 
 def test_every_failed_check_is_named():
-    result = evaluate_gate(**{**GOOD, "value": math.nan, "rows": 0, "training_end": date(2015, 5, 9)})
+    result = evaluate_gate(**{**GOOD, "value": math.nan, "rows": 0, "seen_rows": 4})
     assert len(result.failed_checks) == 3
 
 

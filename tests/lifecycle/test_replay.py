@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from include.lifecycle import decisions
-from include.lifecycle.registry import ModelRegistry
+from include.lifecycle.moves.model_registry import ModelRegistry
+from include.lifecycle.rules import decisions
 from tests.bench import replay
 
 PLAN = ["approve", "gate", "approve", "leave", "reject", "expire", "by hand", "approve", "empty by hand", "leave"]

@@ -1,9 +1,9 @@
 import pytest
 
-from include.lifecycle.links import base_url, run_url, version_url
-from include.lifecycle.review import QUICK_WORDS, render_review
-from include.lifecycle.reviewed import Reviewed
-from include.lifecycle.text import markdown, one_line, shorten, storable
+from include.lifecycle.ledger.reviewed import Reviewed
+from include.lifecycle.registry.links import base_url, version_url
+from include.lifecycle.untrusted_text import markdown, one_line, shorten, storable
+from include.lifecycle.views.review import QUICK_WORDS, render_review
 
 from .support import MODEL, approved
 
@@ -118,4 +118,3 @@ def test_links_carry_no_password(uri, expected):
     assert base_url(uri) == expected
     link = version_url(uri, "a b/c", 7)
     assert link == (f"{expected}/#/models/a%20b%2Fc/versions/7" if expected else None)
-    assert (run_url(uri, "1", "r") is None) is (expected is None)

@@ -6,13 +6,13 @@ from collections.abc import Callable
 import pytest
 
 from include.lifecycle import tags as tag
-from include.lifecycle.chain import Trust, read_part
-from include.lifecycle.decisions import Door, Outcome
 from include.lifecycle.errors import TransitionRefusedError
-from include.lifecycle.registry import ModelRegistry
-from include.lifecycle.review import render_review, verdict_line
-from include.lifecycle.reviewed import MAX_ITEMS, Reviewed, ReviewedItem
-from include.lifecycle.statements import ASKED, STATEMENTS, Ask, Place
+from include.lifecycle.ledger.chain import Trust, read_part
+from include.lifecycle.ledger.reviewed import MAX_ITEMS, Reviewed, ReviewedItem
+from include.lifecycle.ledger.statements import ASKED, STATEMENTS, Ask, Place
+from include.lifecycle.moves.model_registry import ModelRegistry
+from include.lifecycle.rules.decisions import Channel, Outcome
+from include.lifecycle.views.review import render_review, verdict_line
 
 from .support import MODEL, approved, stages
 
@@ -61,7 +61,7 @@ def test_a_review_that_holds_back_brings_the_version_back_to_none(
     moved = registry.reviewed(reviewed(version, "fail"))
     assert moved is not None
     assert (moved.from_stage, moved.to_stage) == ("Staging", "None")
-    assert (moved.event.outcome, moved.event.door) == (Outcome.REJECTED, Door.AUTOMATIC)
+    assert (moved.event.outcome, moved.event.door) == (Outcome.REJECTED, Channel.AUTOMATIC)
     assert moved.event.reason == "held back by its review: Bias overall"
     tags = registry.version(MODEL, version).tags
     assert (tags[tag.REVIEW_OUTCOME], tags[tag.RETRAIN_REQUIRED]) == ("fail", "true")
@@ -90,12 +90,12 @@ def test_only_a_rule_brings_a_version_back(registry: ModelRegistry, add: Callabl
     from dataclasses import replace
 
     version = add(stage="Staging")
-    by_rule = replace(approved(), outcome=Outcome.REJECTED, door=Door.AUTOMATIC)
+    by_rule = replace(approved(), outcome=Outcome.REJECTED, door=Channel.AUTOMATIC)
     with pytest.raises(TransitionRefusedError):
         registry.transition(MODEL, version, "None", by_rule)
     registry.ledger(MODEL).state("reviewed", reviewed(version, "fail").to_dict())
     with pytest.raises(TransitionRefusedError):
-        registry.transition(MODEL, version, "None", replace(by_rule, door=Door.CLI))
+        registry.transition(MODEL, version, "None", replace(by_rule, door=Channel.CLI))
 
 
 def test_a_promotion_that_needs_a_review(registry: ModelRegistry, add: Callable[..., int]) -> None:
@@ -103,7 +103,7 @@ def test_a_promotion_that_needs_a_review(registry: ModelRegistry, add: Callable[
     with pytest.raises(TransitionRefusedError, match="was not reviewed"):
         registry.promote(MODEL, version, approved(), require_review=True)
     registry.reviewed(reviewed(version, digest="d" * 64))
-    with pytest.raises(TransitionRefusedError, match="is not what was reviewed"):
+    with pytest.raises(TransitionRefusedError, match="not what was reviewed"):
         registry.promote(MODEL, version, approved(), require_review=True)
     registry.reviewed(reviewed(version))
     registry.promote(MODEL, version, approved(), require_review=True)
@@ -154,8 +154,8 @@ def test_what_an_approver_reads_first(registry: ModelRegistry, add: Callable[...
 
 
 def test_a_forged_review_is_foreign(registry: ModelRegistry, add: Callable[..., int]) -> None:
-    from include.lifecycle.entries import canonical
-    from include.lifecycle.keys import Keyring
+    from include.lifecycle.ledger.entries import canonical
+    from include.lifecycle.ledger.keys import Keyring
 
     content = {"schema": 5, "type": "reviewed", "prev": "0", "nonce": "x", "what": reviewed(1).to_dict()}
     part = read_part("run", {"00000000": canonical(content)}, Trust(MODEL, Keyring((b"k" * 32,))))

@@ -8,20 +8,21 @@ from typing import Any
 
 import pytest
 
-from include.lifecycle.config import PolicyConfig
-from include.lifecycle.decisions import AIRFLOW_LOGIN, Decision, Door, Outcome, utc_now
-from include.lifecycle.entries import canonical
+from include.lifecycle.config.approval import PolicyConfig
 from include.lifecycle.errors import LedgerDamagedError, TransitionRefusedError
-from include.lifecycle.keys import MAC
-from include.lifecycle.registry import ModelRegistry
-from include.lifecycle.reviewed import Reviewed
-from include.lifecycle.statements import STATEMENTS, Ask, Decided, Place, Statements, Validation
+from include.lifecycle.ledger.entries import canonical
+from include.lifecycle.ledger.keys import MAC
+from include.lifecycle.ledger.lock import FencedError
+from include.lifecycle.ledger.reviewed import Reviewed
+from include.lifecycle.ledger.statements import STATEMENTS, Ask, Decided, Place, Statements, Validation
+from include.lifecycle.moves.model_registry import ModelRegistry
+from include.lifecycle.rules.decisions import AIRFLOW_LOGIN, Channel, Decision, Outcome, utc_now
 from tests.validations import validation
 
 from .support import MODEL, again, approved, forged, stages
 
 PLACE = Place(dag_id="retrain", run_id="night", task_id="approve")
-CLI = Decision(Outcome.APPROVED, "eve", "test", "at the command line", Door.CLI)
+CLI = Decision(Outcome.APPROVED, "eve", "test", "at the command line", Channel.CLI)
 
 
 def question(version: int, instance: str = "try 1", series: str = "1", **fields: Any) -> Ask:
@@ -30,7 +31,9 @@ def question(version: int, instance: str = "try 1", series: str = "1", **fields:
 
 def answer(ask: str, outcome: Outcome = Outcome.APPROVED, user: str = "ana", **fields: Any) -> Decided:
     reason = fields.pop("reason", "because")
-    decision = Decision(outcome, user, AIRFLOW_LOGIN, reason, Door.REQUIRED_ACTIONS, dag_id="retrain", run_id="night")
+    decision = Decision(
+        outcome, user, AIRFLOW_LOGIN, reason, Channel.REQUIRED_ACTIONS, dag_id="retrain", run_id="night"
+    )
     return Decided(ask=ask, decision=decision, **fields)
 
 
@@ -142,12 +145,12 @@ def test_what_was_decided_against_in_airflow_is_promoted_by_nobody(registry, ask
     for ask in (asked.id, ""):
         with pytest.raises(TransitionRefusedError):
             registry.promote(MODEL, 1, CLI, ask=ask)
-    with pytest.raises(TransitionRefusedError, match=rf"was {outcome} on .* by bob .* the first decision holds"):
+    with pytest.raises(TransitionRefusedError, match=rf"was {outcome} on .* by bob"):
         registry.promote(MODEL, 1, CLI)
     assert stages(registry) == {1: "Staging"}
     found = [(event.outcome, event.user, event.reason, event.late) for event in registry.history(MODEL)[1:]]
     assert found == [(outcome, "bob", "because", False), (Outcome.APPROVED, "eve", "at the command line", True)]
-    holds = registry.reject(MODEL, 1, Decision(Outcome.REJECTED, "carl", "test", "no", Door.CLI))
+    holds = registry.reject(MODEL, 1, Decision(Outcome.REJECTED, "carl", "test", "no", Channel.CLI))
     assert (holds.outcome, holds.user) == (outcome, "bob")
     anew = registry.ask(question(1, "try 2", series="2"))
     registry.decide(MODEL, answer(anew.id))
@@ -179,7 +182,7 @@ def test_an_approval_is_used_once(registry, add, asked, by_hand):
     add(stage="Production")
     for stage in ("Archived", "Staging"):
         by_hand(1, stage)
-        with pytest.raises(TransitionRefusedError, match=f"its approval was used in entry {done.event.entry}"):
+        with pytest.raises(TransitionRefusedError, match=f"used in entry {done.event.entry}"):
             registry.promote(MODEL, 1, approved(), ask=asked.id)
     assert registry.ledger(MODEL).read().production == 2
     assert registry.verify(MODEL) == []
@@ -188,11 +191,11 @@ def test_an_approval_is_used_once(registry, add, asked, by_hand):
 @pytest.mark.parametrize(
     ("outcome", "version", "named", "sentence"),
     [
-        (None, 1, None, "Version 1 of 'demand' was not approved where approve asked about it"),
-        (Outcome.REJECTED, 1, None, "Version 1 of 'demand' was not approved where approve asked about it"),
-        (Outcome.EXPIRED, 1, None, "Version 1 of 'demand' was not approved where approve asked about it"),
-        (Outcome.APPROVED, 2, None, "No promotion of version 2 of 'demand' was asked for in"),
-        (Outcome.APPROVED, 1, "f" * 16, "No promotion of version 1 of 'demand' was asked for in 'f"),
+        (None, 1, None, "was not approved where"),
+        (Outcome.REJECTED, 1, None, "was not approved where"),
+        (Outcome.EXPIRED, 1, None, "was not approved where"),
+        (Outcome.APPROVED, 2, None, "No promotion of version 2 "),
+        (Outcome.APPROVED, 1, "f" * 16, "No promotion of version 1 .*'f{16}'"),
     ],
 )
 def test_only_what_somebody_approved_is_promoted(registry, asked, add, outcome, version, named, sentence):
@@ -213,7 +216,7 @@ def test_other_artifacts_than_those_that_were_approved_are_not_promoted(registry
         registry.client.set_model_version_tag(MODEL, "1", "artifacts.digest", now)
     else:
         registry.client.delete_model_version_tag(MODEL, "1", "artifacts.digest")
-    with pytest.raises(TransitionRefusedError, match="is not what was approved: its artifacts were aaaaaaaaaaaa then"):
+    with pytest.raises(TransitionRefusedError, match="were aaaaaaaaaaaa then"):
         registry.promote(MODEL, 1, approved(), ask=ask.id)
     assert stages(registry) == {1: "Staging"}
 
@@ -229,7 +232,7 @@ def test_a_rollback_that_was_approved_is_made_once(registry, add):
     for _ in range(2):
         add(stage="Production")
     ask = registry.ask(question(1, purpose="rollback"))
-    with pytest.raises(TransitionRefusedError, match="was not approved where approve asked about it"):
+    with pytest.raises(TransitionRefusedError, match="was not approved where"):
         registry.rollback(MODEL, 1, approved(), ask=ask.id)
     registry.decide(MODEL, answer(ask.id))
     assert registry.rollback(MODEL, 1, approved(), ask=ask.id).event.ask == ask.id
@@ -265,7 +268,7 @@ def test_a_version_of_a_ledger_that_knew_no_validations_can_be_promoted(registry
         registry.transition(MODEL, version, "Staging", Decision(Outcome.APPROVED), require_validation=False)
     assert said(registry).validations == {}
     registry.client.set_model_version_tag(MODEL, "2", "validation.outcome", "passed")
-    with pytest.raises(TransitionRefusedError, match="knows no validation of it"):
+    with pytest.raises(TransitionRefusedError, match="knows no validation"):
         registry.promote(MODEL, 2, approved())
     registry.client.set_model_version_tag(MODEL, "1", "validation.outcome", "failed")
     assert registry.promote(MODEL, 1, approved()).changed, "its move to Staging showed what counted then"
@@ -299,7 +302,7 @@ def test_a_holder_that_was_taken_over_cannot_end_behind_a_statement(registry, as
     hasty.validated(validation(MODEL, 9))
     with hasty.ledger(MODEL).lock() as second:
         hasty.validated(validation(MODEL, 9))
-        with pytest.raises(Exception, match="took over"):
+        with pytest.raises(FencedError):
             held.end(1)
         second.end(2)
     assert registry.ledger(MODEL).read().production == 2
@@ -437,7 +440,7 @@ def test_a_statement_that_cannot_be_read_is_named_and_nothing_is_promoted(regist
     numbers = range(state.next_number, state.next_number + 3)
     assert registry.verify(MODEL)[:1] == [f"entry {numbers[0]} cannot be read"]
     assert {f"entry {number} cannot be read" for number in numbers} <= set(registry.verify(MODEL))
-    with pytest.raises(LedgerDamagedError, match="cannot be read"):
+    with pytest.raises(LedgerDamagedError):
         registry.promote(MODEL, 1, CLI)
 
 

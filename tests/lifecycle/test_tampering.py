@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 
 from include.lifecycle import tags as tag
-from include.lifecycle.anchors import ANCHORS_ENV, Anchor, append, head_of, sign, signed
-from include.lifecycle.entries import ACCEPTED, canonical
-from include.lifecycle.errors import BadInputError, LedgerDamagedError, LedgerGoneError, RetrainError
-from include.lifecycle.keys import Keyring
-from include.lifecycle.ledger import PromotionLedger
-from include.lifecycle.overview import overview
-from include.lifecycle.registry import ModelRegistry
-from include.lifecycle.runs import EXPERIMENT, RUN_TAG, LedgerRuns
+from include.lifecycle.errors import BadInputError, LedgerDamagedError, LedgerGoneError, ReportedError
+from include.lifecycle.ledger.anchors import ANCHORS_ENV, Anchor, append, head_of, sign, signed
+from include.lifecycle.ledger.entries import ACCEPTED, canonical
+from include.lifecycle.ledger.keys import Keyring
+from include.lifecycle.ledger.promotion_ledger import PromotionLedger
+from include.lifecycle.ledger.runs import EXPERIMENT, RUN_TAG, LedgerRuns
+from include.lifecycle.moves.model_registry import ModelRegistry
+from include.lifecycle.views.overview import overview
 from tests.validations import validation
 
 from .support import MODEL, OLD, again, approved, impatient, stages
@@ -250,7 +250,7 @@ def test_anchors_outside_mlflow_are_compared_without_being_named(
         append(tmp_path / "anchors", MODEL, "x", head)
     registry = ModelRegistry(live.client, lock_ttl=300, witness=witness)
     assert any("was cut" in problem for problem in registry.verify(MODEL))
-    with pytest.raises(RetrainError, match="was cut"):
+    with pytest.raises(ReportedError, match="was cut"):
         registry.promote(MODEL, 3, approved())
 
 

@@ -6,10 +6,10 @@ from typing import Any
 
 from mlflow import MlflowClient
 
-from include.lifecycle.decisions import Decision, Door, Outcome
-from include.lifecycle.errors import RetrainError
-from include.lifecycle.ledger import PromotionLedger
-from include.lifecycle.registry import ModelRegistry
+from include.lifecycle.errors import ReportedError
+from include.lifecycle.ledger.promotion_ledger import PromotionLedger
+from include.lifecycle.moves.model_registry import ModelRegistry
+from include.lifecycle.rules.decisions import Channel, Decision, Outcome
 
 from .support import MODEL, approved
 
@@ -29,10 +29,10 @@ def decide_all(uri: str, user: str, versions: list[int], barrier: Any) -> None:
         barrier.wait(120)
         try:
             if user == "bob":
-                registry.reject(MODEL, version, Decision(Outcome.REJECTED, user, "test", "no", Door.CLI))
+                registry.reject(MODEL, version, Decision(Outcome.REJECTED, user, "test", "no", Channel.CLI))
             else:
                 registry.promote(MODEL, version, approved(user))
-        except RetrainError as error:
+        except ReportedError as error:
             sys.stderr.write(f"{error}\n")
 
 
@@ -67,7 +67,7 @@ def promote_with_a_pause(uri: str, version: int, when: str, pipe: Connection) ->
     try:
         registry.promote(MODEL, version, approved("frozen", run_id=f"frozen-{version}"))
         pipe.send("promoted")
-    except RetrainError as error:
+    except ReportedError as error:
         pipe.send(f"{type(error).__name__}: {error}")
 
 

@@ -6,8 +6,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from include.local_stack.airflow_api import AirflowApi
-from include.local_stack.errors import ApiError
+from local_stack.airflow_api import AirflowApi
+from local_stack.errors import ApiError
 
 RUN = "manual__2026-01-01T00:00:00+00:00"
 RUN_PATH = "/api/v2/dags/d/dagRuns/manual__2026-01-01T00%3A00%3A00%2B00%3A00"
@@ -67,7 +67,7 @@ def server():
 
 @pytest.fixture
 def api(server, monkeypatch):
-    monkeypatch.setattr("include.local_stack.airflow_api.time.sleep", lambda _: None)
+    monkeypatch.setattr("local_stack.airflow_api.time.sleep", lambda _: None)
     return AirflowApi(f"http://127.0.0.1:{server.server_port}", "admin", "right")
 
 

@@ -3,8 +3,8 @@ import stat
 
 import pytest
 
-from include.local_stack.credentials import load_or_create, password_file
-from include.local_stack.errors import StackError
+from local_stack.credentials import load_or_create, password_file
+from local_stack.errors import StackError
 
 
 def test_made_once_and_kept(tmp_path):
@@ -38,3 +38,7 @@ def test_a_broken_file_is_named(tmp_path):
     (tmp_path / "credentials.json").write_text("{")
     with pytest.raises(StackError, match=r"credentials\.json"):
         load_or_create(tmp_path)
+
+
+def test_the_key_of_airflows_tokens_is_as_long_as_it_wants(tmp_path):
+    assert len(load_or_create(tmp_path).jwt_secret.encode()) >= 64

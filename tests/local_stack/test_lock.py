@@ -7,16 +7,16 @@ from pathlib import Path
 import psutil
 import pytest
 
-from include.local_stack.errors import StackError
-from include.local_stack.guardian import write_leaders
-from include.local_stack.lock import only_one, stop
-from include.local_stack.sweep import Leader
+from local_stack.errors import StackError
+from local_stack.guardian import write_leaders
+from local_stack.lock import only_one, stop
+from local_stack.sweep import Leader
 
 PROJECT = Path(__file__).resolve().parents[2]
 HOLDER = """
 import sys, time
 from pathlib import Path
-from include.local_stack.lock import only_one
+from local_stack.lock import only_one
 with only_one(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(600)
@@ -35,7 +35,7 @@ def holder(tmp_path):
 
 
 def test_a_second_stack_is_refused_with_the_way_out(tmp_path, holder):
-    with pytest.raises(StackError, match=rf"process {holder.pid}.*make stop.*STATE_DIR"), only_one(tmp_path):
+    with pytest.raises(StackError, match=rf"{holder.pid}.*make stop.*STATE_DIR"), only_one(tmp_path):
         pass
 
 

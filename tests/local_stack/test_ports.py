@@ -2,8 +2,8 @@ import socket
 
 import pytest
 
-from include.local_stack.errors import PortTakenError
-from include.local_stack.ports import HOST, NamedPort, free_port, is_free, require_free
+from local_stack.errors import PortTakenError
+from local_stack.ports import HOST, NamedPort, free_port, is_free, require_free
 
 
 @pytest.fixture

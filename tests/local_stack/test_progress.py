@@ -3,8 +3,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from include.local_stack.airflow_api import RunState, TaskState
-from include.local_stack.progress import Outcome, Printer, RunProgress, duration
+from local_stack.airflow_api import RunState, TaskState
+from local_stack.progress import Outcome, Printer, RunProgress, duration
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -20,7 +20,7 @@ class FakeApi:
         self.now = []
 
     def run(self, dag_id, run_id):
-        return RunState(run_id, self.state, "manual", START, {})
+        return RunState(run_id, self.state, {})
 
     def tasks(self, dag_id, run_id):
         return self.now

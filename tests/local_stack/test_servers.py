@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from include.local_stack import preparation
-from include.local_stack.airflow_server import AirflowServer
-from include.local_stack.credentials import Credentials
-from include.local_stack.errors import StackError
-from include.local_stack.session import how_to_approve
-from include.local_stack.stack import PROJECT, clean_environment
+from local_stack import preparation
+from local_stack.airflow_server import AirflowServer
+from local_stack.credentials import Credentials
+from local_stack.errors import StackError
+from local_stack.session import how_to_approve
+from local_stack.stack import PROJECT, clean_environment
 
 
 @pytest.fixture
@@ -77,7 +77,7 @@ def test_the_boosters_load_here():
 )
 def test_a_missing_openmp_says_how_to_get_it(monkeypatch, library):
     monkeypatch.setattr(preparation.ctypes, "CDLL", cannot_load(library))
-    with pytest.raises(StackError, match=r"apt-get install libgomp1[\s\S]*brew install libomp"):
+    with pytest.raises(StackError, match=r"install libgomp1[\s\S]*install libomp"):
         preparation.require_boosters()
 
 
@@ -89,9 +89,9 @@ def test_another_reason_is_passed_on(monkeypatch):
 
 def test_a_data_folder_that_is_not_there_is_said(tmp_path):
     with pytest.raises(StackError, match="there is no folder"):
-        preparation.data_registry(None, tmp_path, tmp_path / "missing")
+        preparation.data_registry(None, "rossmann", tmp_path, tmp_path / "missing")
 
 
 def test_how_to_approve_names_the_very_task():
-    text = "\n".join(how_to_approve("http://127.0.0.1:8080", "manual__2026-01-01T00:00:00+00:00"))
+    text = "\n".join(how_to_approve("http://127.0.0.1:8080", "rossmann_retrain", "manual__2026-01-01T00:00:00+00:00"))
     assert "/runs/manual__2026-01-01T00%3A00%3A00%2B00%3A00/tasks/await_approval" in text

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from include.lifecycle.config import PolicyConfig
-from include.lifecycle.statements import Ask, Place, Statements
+from include.lifecycle.config.approval import PolicyConfig
+from include.lifecycle.ledger.statements import Ask, Place, Statements
 from tests.airflow_home import PASSWORD, example_bag
 from tests.plugins.asking import registry
 

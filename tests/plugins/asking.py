@@ -3,10 +3,10 @@
 import uuid
 from typing import Any
 
-from include.lifecycle.decisions import AIRFLOW_LOGIN, Decision, Door, Outcome
-from include.lifecycle.registry import ModelRegistry
-from include.lifecycle.state import LedgerState
-from include.lifecycle.statements import Ask, Decided, Place
+from include.lifecycle.ledger.state import LedgerState
+from include.lifecycle.ledger.statements import Ask, Decided, Place
+from include.lifecycle.moves.model_registry import ModelRegistry
+from include.lifecycle.rules.decisions import AIRFLOW_LOGIN, Channel, Decision, Outcome
 from model_registry.hooks import MLflowRegistryHook
 from tests.registry_server import store_of
 
@@ -31,7 +31,7 @@ def decide(
     *,
     user: str = "anna",
     reason: str = "good",
-    door: Door = Door.REQUIRED_ACTIONS,
+    door: Channel = Channel.REQUIRED_ACTIONS,
     requested_by: str | None = "",
     **fields: Any,
 ) -> Decision:

@@ -3,6 +3,7 @@
 import json
 import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 
 from tests.airflow_home import prepare
 from tests.mlflow_database import Database, Prepared
+from tests.plugins.gates import Gate, gate_before
 
 prepare()
 
@@ -53,6 +55,31 @@ def mlflow(mlflow_url: str, mlflow_database: Database, mlflow_template: Path, mo
 
     mlflow_database.fill(mlflow_template)
     return lead_to(monkeypatch, mlflow_url)
+
+
+@pytest.fixture
+def gate(mlflow: str, mlflow_url: str, connect: Callable[..., None]) -> Iterator[Gate]:
+    """The gate before the server that ``mlflow_b`` leads to: the same server, with the same models, by another way."""
+    with gate_before(mlflow_url) as gate:
+        host, port = gate.address
+        connect("mlflow_b", host=host, port=port, login="bob", password="pw-of-b")
+        yield gate
+
+
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A request of the API server to MLflow waits longer than a test: who waits for it is never done."""
+    from model_registry import hooks
+
+    monkeypatch.setitem(hooks.LIMITS_OF_A_PERSON, "MLFLOW_HTTP_REQUEST_TIMEOUT", "60")
+
+
+@pytest.fixture
+def beside(gate: Gate) -> Iterator[Callable[..., Future[Any]]]:
+    """Call something in another thread; at the end the gate is opened, for who still waits before it."""
+    with ThreadPoolExecutor(4) as threads:
+        yield threads.submit
+        gate.open()
 
 
 @pytest.fixture(scope="session")
@@ -141,7 +168,7 @@ def no_anchors(airflow_db: None) -> None:
     from airflow.utils.session import create_session
     from sqlalchemy import delete
 
-    from model_registry.outbox import DECIDED
+    from model_registry.witness import DECIDED
 
     with create_session(scoped=False) as session:
         session.execute(delete(Log).where(Log.event == DECIDED))

@@ -6,10 +6,10 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from include.lifecycle.decisions import AIRFLOW_RUN, Decision, Door, Outcome
-from include.lifecycle.registry import ModelRegistry
-from include.lifecycle.statements import Ask
-from model_registry.rollback import ModelRollbackOperator
+from include.lifecycle.ledger.statements import Ask
+from include.lifecycle.moves.model_registry import ModelRegistry
+from include.lifecycle.rules.decisions import AIRFLOW_RUN, Channel, Decision, Outcome
+from model_registry.operators.rollback import ModelRollbackOperator
 from tests.plugins.api_server import Run
 from tests.plugins.asking import ask, decide
 from tests.registry_server import add_version
@@ -57,7 +57,9 @@ def triggered(task: Any, model: str, version: int = 1, user: str = "anna", reaso
     task.task_id = ROLLBACK
     instance = f"run:{uuid.uuid4()}"
     asked = ask(task, model, version, ROLLBACK, purpose="rollback", reason=reason, instance=instance)
-    decide(asked, user=user, reason=reason, door=Door.FORM, requested_by=user, **{"user_source": AIRFLOW_RUN, **fields})
+    decide(
+        asked, user=user, reason=reason, door=Channel.FORM, requested_by=user, **{"user_source": AIRFLOW_RUN, **fields}
+    )
     return asked
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from model_registry.processes import ChildProcess
+from model_registry.steps.processes import ChildProcess
 
 FAMILY = """
 import subprocess, sys, time
@@ -88,7 +88,7 @@ def test_the_family_dies_with_a_task_that_is_killed(tmp_path: Path) -> None:
     task = f"""
 import os, sys
 from pathlib import Path
-from model_registry.processes import ChildProcess
+from model_registry.steps.processes import ChildProcess
 child = ChildProcess([sys.executable, "-c", {FAMILY!r}], environment=dict(os.environ), cwd=Path("."))
 child.run(lambda line: print(line, flush=True), lambda line: None)
 """

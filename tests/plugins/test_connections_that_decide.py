@@ -10,15 +10,15 @@ import pytest
 from airflow.models.connection import Connection
 from airflow.sdk.exceptions import TaskDeferred
 
-from include.lifecycle.config import PolicyConfig
-from include.lifecycle.keys import KEY_ENV, Keyring
-from model_registry import sensors
-from model_registry.approvals import desk_objection
+from include.lifecycle.config.approval import PolicyConfig
+from include.lifecycle.ledger.keys import KEY_ENV, Keyring
+from model_registry.approval import sensors
+from model_registry.approval.asking import desk_objection
+from model_registry.approval.sensors import ModelApprovalSensor
 from model_registry.exceptions import LifecycleRefusedError, PolicyRefusedError
 from model_registry.hooks import MLflowRegistryHook
-from model_registry.operators import ModelStageOperator
-from model_registry.rollback import ModelRollbackOperator
-from model_registry.sensors import ModelApprovalSensor
+from model_registry.operators.rollback import ModelRollbackOperator
+from model_registry.operators.stage import ModelStageOperator
 from tests.plugins.asking import approve
 from tests.registry_server import add_version, stage_of
 

@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
-from model_registry import outbox
+from model_registry.api_server import outbox
+from model_registry.hooks import MLflowRegistryHook
 from tests.plugins.api_server import APPROVAL, MODEL, Run, said
+from tests.plugins.gates import Gate
 
 SUCCESS = {"new_state": "success", "note": "because"}
 ONLY_ANNA = {"approvers": ["user:anna"]}
@@ -310,7 +312,7 @@ def test_what_mlflow_did_not_take_is_delivered_later(
     run.ask()
     monkeypatch.setattr(outbox, "LOOK_SECONDS", 3600)
     deliver = outbox.deliver_now
-    monkeypatch.setattr(outbox, "deliver_now", lambda: (mlflow_away(gone=True), deliver()))
+    monkeypatch.setattr(outbox, "deliver_now", lambda conn_ids: (mlflow_away(gone=True), deliver(conn_ids)))
     assert run.mark("ben", SUCCESS) == 200
     assert [row[0] for row in run.rows()] == ["approval_pending"]
     mlflow_away(gone=False)
@@ -320,3 +322,54 @@ def test_what_mlflow_did_not_take_is_delivered_later(
     assert run.decided() == ("approved", "ben", "because", "mark")
     assert [row[0] for row in run.rows()] == ["approval_decided"]
     assert said().late == []
+
+
+# ---- another server that does not answer ----
+
+
+def test_a_decision_does_not_wait_for_another_server(gate: Gate, run: Run, beside: Any, patient: None) -> None:
+    run.ask()
+    gate.close()
+    held_up = beside(_look, "mlflow_b")
+    assert gate.came.wait(30)
+    assert run.mark("ben", SUCCESS) == 200
+    assert run.decided() == ("approved", "ben", "because", "mark")
+    assert not held_up.done()
+
+
+def _look(conn_id: str) -> None:
+    with MLflowRegistryHook(conn_id).registry_beside_others() as registry:
+        registry.ledger(MODEL).read()
+
+
+def test_a_decision_is_delivered_while_those_for_another_server_wait(
+    gate: Gate, run: Run, beside: Any, patient: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outbox, "start", lambda: None)
+    run.ask()
+    with monkeypatch.context() as patched:
+        patched.setattr(outbox, "deliver_now", lambda *_: None)
+        assert run.mark("ben", SUCCESS) == 200
+    lead_elsewhere(run, "mlflow_b")
+    gate.close()
+    held_up = beside(outbox.deliver_now)
+    assert gate.came.wait(30)
+    other = Run(run.client)
+    other.ask()
+    assert other.mark("ben", SUCCESS) == 200
+    assert other.decided() == ("approved", "ben", "because", "mark")
+    assert [row[0] for row in other.rows()] == ["approval_decided"]
+    assert not held_up.done()
+    gate.open()
+    held_up.result(60)
+    assert [row[0] for row in run.rows()] == ["approval_decided"]
+
+
+def lead_elsewhere(run: Run, conn_id: str) -> None:
+    """Let the letter of a run lead to another server; no key is set in these tests, which would not let it."""
+    from airflow.models import Log
+    from airflow.utils.session import create_session
+
+    with create_session(scoped=False) as session:
+        letter = session.query(Log).filter_by(event=outbox.PENDING, run_id=run.run_id).one()
+        letter.extra = json.dumps({**json.loads(letter.extra), "conn_id": conn_id})

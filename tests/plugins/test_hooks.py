@@ -1,14 +1,20 @@
 """The hook: which server a connection describes, and that no credential shows."""
 
+import base64
 import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from include.lifecycle.limits import CLIENT_LIMITS
+from include.lifecycle.environment import OF_ANOTHER_RUN
+from include.lifecycle.errors import ReportedError
+from include.lifecycle.ledger.limits import CLIENT_LIMITS
+from include.lifecycle.moves.model_registry import ModelRegistry
 from model_registry.hooks import MLflowRegistryHook
+from tests.plugins.gates import Gate, gate_before
 from tests.registry_server import add_version
 
 Connect = Callable[..., None]
@@ -43,32 +49,32 @@ def test_the_tracking_uri_is_what_the_connection_says(connect: Connect, fields: 
     [
         ({"host": "mlflow", "extra": {"tokn": "x", "verify": True}}, "unknown extras tokn, verify"),
         ({}, "has no host"),
-        ({"host": "ftp://mlflow"}, "must be http or https"),
-        ({"host": "mlflow", "schema": "htps"}, "must be http or https, found 'htps'"),
+        ({"host": "ftp://mlflow"}, "https, found 'ftp'"),
+        ({"host": "mlflow", "schema": "htps"}, "https, found 'htps'"),
         ({"host": "me:secret@mlflow"}, "into their own fields"),
-        ({"host": "mlflow", "extra": {"tls_verify": 1}}, "tls_verify must be true or false"),
+        ({"host": "mlflow", "extra": {"tls_verify": 1}}, "tls_verify must be"),
         ({"host": "http://me:secret@mlflow"}, "into their own fields"),
-        ({"host": "mlflow", "extra": {"tls_verify": "no"}}, "tls_verify must be true or false"),
+        ({"host": "mlflow", "extra": {"tls_verify": "no"}}, "tls_verify must be"),
         ({"host": "mlflow", "extra": {"tls_verify": False, "ca_bundle": "/ca.pem"}}, "not both"),
-        ({"host": "mlflow", "extra": {"ca_bundle": "/nowhere/ca.pem"}}, "no file '/nowhere/ca.pem' here"),
-        ({"host": "http://mlflow", "schema": "https"}, "one part of it says http, another https"),
-        ({"host": "http://mlflow", "conn_type": "https"}, "one part of it says http, another https"),
-        ({"host": "mlflow", "schema": "http", "conn_type": "https"}, "one part of it says http, another https"),
-        ({"host": "mlflow", "schema": "https/path"}, "must be http or https, found 'https/path'"),
+        ({"host": "mlflow", "extra": {"ca_bundle": "/nowhere/ca.pem"}}, "'/nowhere/ca.pem' here"),
+        ({"host": "http://mlflow", "schema": "https"}, "says http, another https"),
+        ({"host": "http://mlflow", "conn_type": "https"}, "says http, another https"),
+        ({"host": "mlflow", "schema": "http", "conn_type": "https"}, "says http, another https"),
+        ({"host": "mlflow", "schema": "https/path"}, "https, found 'https/path'"),
         ({"host": "https:/mlflow"}, "host 'https:' is none"),
         ({"host": "//mlflow"}, "host '' is none"),
-        ({"host": "ml flow"}, "host 'ml flow' is none"),
+        ({"host": "ml flow"}, "'ml flow' is none"),
         ({"host": "mlflow#x"}, "host 'mlflow#x' is none"),
         ({"host": "mlflow/a?b"}, "must hold no '\\?'"),
         ({"host": "mlflow", "extra": {"path": "a b"}}, "must hold no ' '"),
-        ({"host": "mlflow", "extra": {"path": ["a"]}}, "extra path must be text"),
+        ({"host": "mlflow", "extra": {"path": ["a"]}}, "path must be text"),
         ({"host": "mlflow:5000", "port": 6000}, "from 1 to 65535, found 5000 and 6000"),
         ({"host": "mlflow", "port": 70000}, "from 1 to 65535, found 70000"),
         ({"host": "mlflow:0"}, "from 1 to 65535, found 0"),
-        ({"host": "mlflow", "extra": "nonsense"}, "extra must be a JSON object"),
-        ({"host": "mlflow", "extra": {"ui_url": "javascript:alert(1)"}}, "ui_url must be an address"),
-        ({"host": "mlflow", "extra": {"ui_url": "mlflow.example.com"}}, "ui_url must be an address"),
-        ({"host": "mlflow", "extra": {"ui_url": "https://me:secret@mlflow"}}, "ui_url must be an address"),
+        ({"host": "mlflow", "extra": "nonsense"}, "must be a JSON object"),
+        ({"host": "mlflow", "extra": {"ui_url": "javascript:alert(1)"}}, "ui_url must be"),
+        ({"host": "mlflow", "extra": {"ui_url": "mlflow.example.com"}}, "ui_url must be"),
+        ({"host": "mlflow", "extra": {"ui_url": "https://me:secret@mlflow"}}, "ui_url must be"),
         ({"host": "mlflow", "login": "me", "password": "secret", "extra": {"token": "secret"}}, "not both"),
         ({"host": "mlflow", "password": "secret"}, "a password and no login"),
     ],
@@ -104,7 +110,7 @@ def test_a_uri_means_what_it_says(monkeypatch: pytest.MonkeyPatch, uri: str, exp
 @pytest.mark.parametrize("uri", ["https://me:pw@ml.example.com/http", "http://me:pw@http%3A%2F%2Fml.example.com/https"])
 def test_a_uri_that_says_both_goes_nowhere_in_clear(monkeypatch: pytest.MonkeyPatch, uri: str) -> None:
     monkeypatch.setenv("AIRFLOW_CONN_MLFLOW_DEFAULT", uri)
-    with pytest.raises(ValueError, match="one part of it says http, another https"):
+    with pytest.raises(ValueError, match="says http, another https"):
         _ = MLflowRegistryHook().tracking_uri
 
 
@@ -150,17 +156,29 @@ def test_the_registry_takes_its_credentials_from_the_connection_and_leaves_none_
     assert os.environ["MLFLOW_TRACKING_URI"] == "http://somewhere.else"
 
 
-def test_a_login_of_the_worker_is_not_sent_to_the_server_of_a_connection(
-    mlflow_url: str, connect: Connect, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("door", ["registry", "registry_beside_others"])
+def test_a_login_of_the_process_is_not_sent_to_the_server_of_a_connection(
+    mlflow_url: str, connect: Connect, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, door: str
 ) -> None:
     for name, value in (("USERNAME", "worker"), ("PASSWORD", "pw-of-the-worker"), ("INSECURE_TLS", "true")):
         monkeypatch.setenv(f"MLFLOW_TRACKING_{name}", value)
-    connect("mlflow_default", host=mlflow_url, extra={"token": "t0ken-of-mlflow"})
-    with MLflowRegistryHook().registry() as registry:
-        credentials = registry.client._tracking_client.store.get_host_creds()
-        assert (credentials.username, credentials.password, credentials.token) == (None, None, "t0ken-of-mlflow")
-        assert not credentials.ignore_tls_verification
+    bundle = tmp_path / "ca.pem"
+    bundle.touch()
+    connect("mlflow_default", host=mlflow_url, extra={"token": "t0ken-of-mlflow", "ca_bundle": str(bundle)})
+    with getattr(MLflowRegistryHook(), door)() as registry:
+        for client in (registry.client._tracking_client, registry.client._get_registry_client()):
+            found = client.store.get_host_creds()
+            assert (found.username, found.password, found.token) == (None, None, "t0ken-of-mlflow")
+            assert (found.ignore_tls_verification, found.verify) == (False, str(bundle))
     assert os.environ["MLFLOW_TRACKING_PASSWORD"] == "pw-of-the-worker"
+
+
+def test_the_login_and_the_trust_of_a_connection_reach_its_client(connect: Connect) -> None:
+    connect("mlflow_default", host="https://mlflow", login="me", password="pw-of-mlflow", extra={"tls_verify": False})
+    with MLflowRegistryHook().registry_beside_others() as registry:
+        found = registry.client._tracking_client.store.get_host_creds()
+    assert (found.host, found.username, found.password) == ("https://mlflow", "me", "pw-of-mlflow")
+    assert found.verify is False
 
 
 def test_time_limits_that_an_operator_set_hold(
@@ -174,6 +192,63 @@ def test_time_limits_that_an_operator_set_hold(
         assert os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] == CLIENT_LIMITS["MLFLOW_HTTP_REQUEST_MAX_RETRIES"]
     assert os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] == "77"
     assert "MLFLOW_HTTP_REQUEST_MAX_RETRIES" not in os.environ
+
+
+def test_each_server_is_sent_its_own_login(
+    gate: Gate,
+    connect: Connect,
+    mlflow: str,
+    mlflow_url: str,
+    model: str,
+    beside: Any,
+    patient: None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("USERNAME", "PASSWORD", "TOKEN"):
+        monkeypatch.setenv(f"MLFLOW_TRACKING_{name}", "of-the-process")
+    ModelRegistry(tracking_uri=mlflow).stage(model, add_version(mlflow, model))
+
+    def read(conn_id: str) -> None:
+        for number in range(2):
+            with MLflowRegistryHook(conn_id).registry_beside_others() as registry:
+                state = registry.ledger(model).read()
+                registry.ledger(model).texts.keep(f"a long reason {number}")
+                registry.client.log_text(state.run_id, "some text", f"{conn_id}.txt")
+                registry.client.download_artifacts(state.run_id, f"{conn_id}.txt")
+                assert f"{conn_id}.txt" in {item.path for item in registry.client.list_artifacts(state.run_id)}
+                assert registry.versions(model)
+
+    with gate_before(mlflow_url) as first:
+        host, port = first.address
+        connect("mlflow_a", host=host, port=port, extra={"token": "t0ken-of-a"})
+        for read_by in [beside(read, conn_id) for conn_id in ("mlflow_a", "mlflow_b")]:
+            read_by.result(120)
+        assert first.logins == {"Bearer t0ken-of-a"}
+    assert gate.logins == {f"Basic {base64.b64encode(b'bob:pw-of-b').decode()}"}
+    assert os.environ["MLFLOW_TRACKING_USERNAME"] == "of-the-process"
+
+
+def test_only_files_wait_for_files_of_another_server(
+    gate: Gate, mlflow: str, model: str, beside: Any, patient: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("include.lifecycle.environment.PATIENCE_SECONDS", 0.2)
+    ModelRegistry(tracking_uri=mlflow).stage(model, add_version(mlflow, model))
+    run_id = ModelRegistry(tracking_uri=mlflow).ledger(model).read().run_id
+
+    def files(conn_id: str) -> Any:
+        with MLflowRegistryHook(conn_id).registry_beside_others() as registry:
+            return registry.client.list_artifacts(run_id)
+
+    gate.close()
+    held_up = beside(files, "mlflow_b")
+    assert gate.came.wait(30)
+    with MLflowRegistryHook().registry_beside_others() as registry:
+        assert registry.ledger(model).read().entries
+        with pytest.raises(ReportedError, match="Other threads"):
+            registry.client.list_artifacts(run_id)
+        gate.open()
+        held_up.result(60)
+        assert registry.client.list_artifacts(run_id) == []
 
 
 def test_test_connection_tells_in_a_sentence(
@@ -194,3 +269,13 @@ def test_the_page_of_a_version(connect: Connect) -> None:
     assert (
         MLflowRegistryHook().version_url("a model/1", 7) == "https://ml.example.com/#/models/a%20model%2F1/versions/7"
     )
+
+
+@pytest.mark.parametrize("door", ["registry", "registry_beside_others"])
+def test_a_run_of_another_program_does_not_lead(connect: Connect, monkeypatch: pytest.MonkeyPatch, door: str) -> None:
+    for name in OF_ANOTHER_RUN:
+        monkeypatch.setenv(name, "stale")
+    connect("mlflow_default", host="mlflow", port=5000)
+    with getattr(MLflowRegistryHook(), door)():
+        assert not set(OF_ANOTHER_RUN) & set(os.environ)
+    assert {os.environ[name] for name in OF_ANOTHER_RUN} == {"stale"}

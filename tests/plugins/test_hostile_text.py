@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from include.lifecycle.registry import ModelRegistry
-from include.lifecycle.statements import as_reason
-from include.lifecycle.text import storable
+from include.lifecycle.ledger.statements import as_reason
+from include.lifecycle.moves.model_registry import ModelRegistry
+from include.lifecycle.untrusted_text import storable
 from model_registry.exceptions import LifecycleRefusedError, StepRefusedError
-from model_registry.operators import ModelStageOperator
-from model_registry.steps import PipelineStepOperator
+from model_registry.operators.stage import ModelStageOperator
+from model_registry.steps.local import PipelineStepOperator
 from tests.hostile import HOSTILE, MARKUP, MEGABYTE
 from tests.plugins.api_server import Run
 from tests.plugins.asking import approve
@@ -46,7 +46,7 @@ def test_a_step_is_given_no_megabyte(tmp_path: Path, connect: Any) -> None:
     step = PipelineStepOperator(
         task_id="echo", step=["echo"], module="echo_step", cwd=str(tmp_path), env={"RETRAIN_NOTE": MEGABYTE}
     )
-    with pytest.raises(StepRefusedError, match="RETRAIN_NOTE is longer than 100000 bytes") as raised:
+    with pytest.raises(StepRefusedError, match=r"RETRAIN_NOTE .*100000") as raised:
         step.execute({})  # type: ignore[typeddict-item]
     assert len(str(raised.value)) < 200
 

@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 
-from include.lifecycle import retention
-from include.lifecycle.config import RetentionConfig
-from include.lifecycle.decisions import Decision, Outcome
-from include.lifecycle.registry import ModelRegistry
+from include.lifecycle.config.models import RetentionConfig
+from include.lifecycle.moves import retention
+from include.lifecycle.moves.model_registry import ModelRegistry
+from include.lifecycle.rules.decisions import Decision, Outcome
 from model_registry.exceptions import LifecycleRefusedError
-from model_registry.maintenance import ModelReconcileOperator, ModelRetentionOperator
+from model_registry.operators.maintenance import ModelReconcileOperator, ModelRetentionOperator
 from tests.registry_server import add_version, stage_of
 
 

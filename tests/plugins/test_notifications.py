@@ -17,17 +17,22 @@ from typing import Any
 import pytest
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException, TaskDeferred
 
-from include.lifecycle import decisions
-from include.lifecycle.config import LifecycleConfig, NotificationConfig, validate_section
-from include.lifecycle.decisions import Door, Outcome, shown_state
+from include.lifecycle.config.load import validate_section
+from include.lifecycle.config.models import LifecycleConfig, NotificationConfig
 from include.lifecycle.errors import BadInputError
-from include.lifecycle.registry import ModelRegistry
-from model_registry import notifications, sensors
-from model_registry.confirmations import ConfirmPromotionOperator
-from model_registry.notifications import Notifications, rolled_back, tells
-from model_registry.operators import ModelStageOperator
-from model_registry.recording import RecordDecisionOperator
-from model_registry.sensors import ModelApprovalSensor
+from include.lifecycle.ledger.events import Event
+from include.lifecycle.moves.model_registry import ModelRegistry
+from include.lifecycle.moves.promotion import Transition
+from include.lifecycle.rules import decisions
+from include.lifecycle.rules.decisions import Channel, Decision, Outcome, shown_state
+from model_registry import notifications
+from model_registry.approval import sensors
+from model_registry.approval.sensors import ModelApprovalSensor
+from model_registry.exceptions import RegistryFailedError
+from model_registry.notifications import Notifications
+from model_registry.operators.after_approval import ConfirmPromotionOperator, RecordDecisionOperator
+from model_registry.operators.rollback import ModelRollbackOperator
+from model_registry.operators.stage import ModelStageOperator
 from tests.plugins import notifiers
 from tests.plugins.asking import approve, ask, decide, ledger, reject
 from tests.registry_server import add_version, tags_of
@@ -55,7 +60,7 @@ def events(told: list[dict[str, Any]]) -> list[tuple[str, str, str, str]]:
 
 def send(*items: NotificationConfig, event: Any = "promoted", **more: Any) -> float:
     started = time.monotonic()
-    Notifications(items).send({"ti": None}, event, "m", 3, **more)  # type: ignore[typeddict-item]
+    Notifications(items).send({"ti": None}, event, "m", 3, **more)
     return time.monotonic() - started
 
 
@@ -130,7 +135,7 @@ def test_one_that_hangs_is_left_behind(
 
 def test_a_process_ends_with_a_notifier_that_hangs() -> None:
     code = f"""
-from include.lifecycle.config import NotificationConfig
+from include.lifecycle.config.models import NotificationConfig
 from model_registry import notifications
 notifications.PATIENCE_SECONDS = 0.2
 item = NotificationConfig(notifier="{HERE}.Hanging")
@@ -158,7 +163,7 @@ def test_an_unknown_path_is_an_error_at_parse_that_names_the_field(path: str, pr
         lambda: ModelApprovalSensor(task_id="wait", model_name="m", version=1, notifications=wrong),
         lambda: ModelStageOperator(task_id="promote", model_name="m", version=1, stage="None", notifications=wrong),
     ):
-        with pytest.raises(ValueError, match=f"lifecycle.notifications.1.notifier: '{path}' is unknown") as raised:
+        with pytest.raises(ValueError, match=f"notifications.1.notifier: '{path}' is unknown") as raised:
             make()
         assert problem in str(raised.value)
 
@@ -173,7 +178,7 @@ def test_the_configuration_is_checked(item: dict[str, Any]) -> None:
 def test_parsing_does_not_import_the_notifier() -> None:
     code = """
 import sys
-from include.lifecycle.config import NotificationConfig
+from include.lifecycle.config.models import NotificationConfig
 from model_registry.notifications import Notifications
 Notifications([NotificationConfig(notifier="airflow.providers.smtp.notifications.smtp.SmtpNotifier")])
 print([name for name in ("smtplib", "airflow.providers.smtp.notifications.smtp") if name in sys.modules])
@@ -347,14 +352,14 @@ def test_a_promotion_that_was_marked_green_by_hand(
 
 def test_mlflow_being_away_is_no_refusal(task: Any, connect: Any, told: list[dict[str, Any]]) -> None:
     connect("mlflow_default", host="127.0.0.1", port=9)
-    with pytest.raises(Exception, match="MLflow"):
+    with pytest.raises(RegistryFailedError):
         promotion("m", 1).execute(task.context)
     assert told == []
 
 
-@pytest.mark.parametrize(("door", "expected"), [(Door.MARK, ["rejected"]), (Door.REQUIRED_ACTIONS, [])])
+@pytest.mark.parametrize(("door", "expected"), [(Channel.MARK, ["rejected"]), (Channel.REQUIRED_ACTIONS, [])])
 def test_a_mark_is_told_where_it_is_recorded_and_nothing_twice(
-    mlflow: str, model: str, task: Any, told: list[dict[str, Any]], door: Door, expected: list[str]
+    mlflow: str, model: str, task: Any, told: list[dict[str, Any]], door: Channel, expected: list[str]
 ) -> None:
     version = add_version(mlflow, model, stage="Staging")
     reject(task, model, version, door=door)
@@ -375,16 +380,14 @@ def test_what_was_not_decided_is_not_told(mlflow: str, model: str, task: Any, to
     assert told == []
 
 
-def test_an_operator_of_a_rollback_needs_one_line(told: list[dict[str, Any]]) -> None:
-    class Rollback:
-        notifications = Notifications([configured()])
-        model_name, version, version_url = "m", "2", ""
-
-        @tells(rolled_back)
-        def execute(self, context: Any) -> dict[str, Any]:
-            return {"model": "m", "version": 2, "changed": True, "user": "rob", "reason": "3 is bad"}
-
-    Rollback().execute({"ti": None})
+def test_a_rollback_is_told_and_one_that_changed_nothing_is_not(told: list[dict[str, Any]]) -> None:
+    nobody: Any = {"ti": None}
+    back = Decision(Outcome.APPROVED, user="rob", reason="3 is bad")
+    event = Event.of("m", 2, "Archived", "Production", back)
+    operator = ModelRollbackOperator(task_id="rollback", model_name="m", version=2, notifications=[configured()])
+    operator.moved(nobody, "rolled_back", [Transition.of(event, changed=False)])
+    assert told == []
+    operator.moved(nobody, "rolled_back", [Transition.of(event)])
     assert events(told) == [("rolled_back", "2", "rob", "3 is bad")]
 
 
@@ -451,7 +454,7 @@ def test_mail_through_the_smtp_provider(connect: Any, monkeypatch: pytest.Monkey
 def test_the_trigger_comes_back_when_it_is_time_to_remind_and_when_it_expires(mlflow: str, model: str) -> None:
     import asyncio
 
-    from model_registry.triggers import ModelApprovalTrigger
+    from model_registry.approval.triggers import ModelApprovalTrigger
 
     version = add_version(mlflow, model, stage="Staging")
     tags = tags_of(mlflow, model, version)

@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 from airflow.sdk.exceptions import AirflowFailException, TaskDeferred
 
-from include.lifecycle.registry import ModelRegistry
-from model_registry import sensors
+from include.lifecycle.moves.model_registry import ModelRegistry
+from model_registry.approval import sensors
+from model_registry.approval.sensors import ModelApprovalSensor
 from model_registry.exceptions import LifecycleRefusedError
-from model_registry.sensors import ModelApprovalSensor
 from tests.plugins.asking import APPROVAL, ledger
 from tests.registry_server import add_version
 from tests.validations import validation
@@ -41,8 +41,7 @@ def test_an_edited_xcom_asks_about_nothing(
 ) -> None:
     other, own = versions
     validated(mlflow, model, own, task.dag_id, task.run_id, passed=passed)
-    message = f"validated version {own} of '{model}', and was told to ask about version {other}: somebody edited"
-    with pytest.raises(LifecycleRefusedError, match=message) as raised:
+    with pytest.raises(LifecycleRefusedError, match=f"validated version {own} .* version {other}: ") as raised:
         asks(model, task, other, deferrable=deferrable)
     assert isinstance(raised.value, AirflowFailException)
     assert ledger(model).statements.asks == {}

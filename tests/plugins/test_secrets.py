@@ -28,10 +28,10 @@ DAG = """
 import json, pathlib
 import pendulum
 from airflow.sdk import DAG, Param
-from include.lifecycle.config import NotificationConfig
-from model_registry.operators import ModelStageOperator
-from model_registry.rollback import ModelRollbackOperator
-from model_registry.steps import PipelineStepOperator
+from include.lifecycle.config.models import NotificationConfig
+from model_registry.operators.stage import ModelStageOperator
+from model_registry.operators.rollback import ModelRollbackOperator
+from model_registry.steps.local import PipelineStepOperator
 
 TOLD = [NotificationConfig(**json.loads(pathlib.Path("CWD/told.json").read_text()))]  # Airflow keeps a DAG's source
 with DAG(dag_id="secret_dag", schedule=None, start_date=pendulum.datetime(2026, 1, 1),
@@ -73,8 +73,8 @@ def test_a_fake_password_is_found_nowhere(
     from airflow.sdk.log import mask_secret
     from mlflow import MlflowClient
 
-    from include.lifecycle.decisions import Decision, Outcome
-    from include.lifecycle.registry import ModelRegistry
+    from include.lifecycle.moves.model_registry import ModelRegistry
+    from include.lifecycle.rules.decisions import Decision, Outcome
     from tests.registry_server import add_version
 
     mask_secret("https://hooks.example.com")  # a secret with which another one begins

@@ -9,11 +9,12 @@ from typing import Any
 
 import httpx
 import pytest
+from airflow.sdk.module_loading import import_string
 from mlflow import MlflowClient
 
-from include.lifecycle.decisions import shown_state
-from model_registry import triggers
-from model_registry.triggers import ModelApprovalTrigger
+from include.lifecycle.rules.decisions import shown_state
+from model_registry.approval import triggers
+from model_registry.approval.triggers import ModelApprovalTrigger
 from tests.registry_server import add_version, stage_of, tags_of
 
 LOOK = {"look": True}
@@ -57,12 +58,27 @@ def run(waiting: Coroutine[Any, Any, dict[str, Any]]) -> dict[str, Any]:
 def test_it_can_be_made_again_from_what_is_stored() -> None:
     made = trigger("a model", 3, remind_at=after(30))
     path, arguments = made.serialize()
-    assert path == "model_registry.triggers.ModelApprovalTrigger"
+    assert path == "model_registry.approval.triggers.ModelApprovalTrigger"
     assert ModelApprovalTrigger(**arguments).serialize() == (path, arguments)
     assert set(arguments) == {
         "model_name", "version", "ti_id", "mlflow_conn_id", "poll_seconds", "expires_at", "remind_at", "seen",
     }  # fmt: skip
     assert all(arguments.values()), "none of them got lost"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "model_registry.triggers.ModelApprovalTrigger",  # of triggers that waited before there were rooms
+        "model_registry.sensors.ModelApprovalSensor",
+        "model_registry.operators.ModelStageOperator",
+        "model_registry.operators.RecordDecisionOperator",
+        "model_registry.operators.ModelRollbackOperator",
+        "model_registry.hooks.MLflowRegistryHook",
+    ],
+)
+def test_what_was_stored_or_imported_under_earlier_paths_is_found(path: str) -> None:
+    assert import_string(path).__name__ == path.rpartition(".")[2]
 
 
 def test_one_of_the_release_before_makes_the_task_look_at_once() -> None:
@@ -211,7 +227,7 @@ def test_a_response_that_the_ledger_never_gets_does_not_keep_the_task_running(
 def test_the_triggerer_does_not_import_mlflow() -> None:
     import subprocess
 
-    code = "import model_registry.triggers, sys; print([m for m in ('mlflow', 'pandas') if m in sys.modules])"
+    code = "import model_registry.approval.triggers, sys; print([m for m in ('mlflow', 'pandas') if m in sys.modules])"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=_environment())
     assert found.stdout.strip().splitlines()[-1] == "[]"
 

@@ -12,14 +12,15 @@ import pytest
 from mlflow import MlflowClient
 
 from include.lifecycle import tags as tag
-from include.lifecycle.anchors import Anchor, head_of, sign
-from include.lifecycle.config import load_lifecycle_config
-from include.lifecycle.decisions import Decision, Door, Outcome
-from include.lifecycle.keys import Keyring
-from include.lifecycle.registry import ModelRegistry
-from include.lifecycle.review import QUICK_WORDS
-from include.lifecycle.reviewed import Reviewed
-from model_registry.web.source import PageError, Source
+from include.lifecycle.config.load import load_lifecycle_config
+from include.lifecycle.ledger.anchors import Anchor, head_of, sign
+from include.lifecycle.ledger.keys import Keyring
+from include.lifecycle.ledger.reviewed import Reviewed
+from include.lifecycle.moves.model_registry import ModelRegistry
+from include.lifecycle.rules.decisions import Channel, Decision, Outcome
+from include.lifecycle.views.review import QUICK_WORDS
+from model_registry.web.problems import PageError
+from model_registry.web.source import Source
 from tests.airflow_home import PASSWORD, example_bag
 from tests.mlflow_database import Prepared
 from tests.registry_server import add_version
@@ -49,7 +50,7 @@ def token(client: Any, user: str) -> str:
 
 @pytest.fixture(autouse=True)
 def forgetful(no_anchors: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("model_registry.web.source.REMEMBERED_SECONDS", 0.0)
+    monkeypatch.setattr("model_registry.web.lane.REMEMBERED_SECONDS", 0.0)
 
 
 @pytest.fixture
@@ -70,7 +71,7 @@ def registry(mlflow: str) -> ModelRegistry:
 
 
 def approval(user: str = "eve", reason: str = "looks right", dag_id: str = DAG) -> Decision:
-    return Decision(Outcome.APPROVED, user, "audit", reason, Door.MARK, dag_id=dag_id, run_id="night 1/2")
+    return Decision(Outcome.APPROVED, user, "audit", reason, Channel.MARK, dag_id=dag_id, run_id="night 1/2")
 
 
 def add(mlflow: str, model: str, dag_id: str | None = DAG, **tags: str) -> int:
@@ -152,13 +153,14 @@ def test_a_review_that_somebody_changed_is_not_shown(
 
 
 def test_a_page_that_is_not_there_hides_no_other(shown: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("model_registry.web.source.REMEMBERED_SECONDS", 60.0)
+    monkeypatch.setattr("model_registry.web.lane.REMEMBERED_SECONDS", 60.0)
 
     async def ask(source: Source) -> str:
         with pytest.raises(PageError) as raised:
-            await source.model(f"review 2 {shown}")
+            await source.find(f"review 2 {shown}")
         assert raised.value.status == 404
-        return await source.review(shown, 2)
+        conn_id, _ = await source.find(shown)
+        return await source.review(conn_id, shown, 2)
 
     assert asyncio.run(ask(Source())) == PAGE_OF_A_REVIEW
 
@@ -200,8 +202,8 @@ def test_the_page_says_that_nothing_is_promoted_through_a_connection_that_people
 
     monkeypatch.setenv("RETRAIN_APPROVERS", "user:anna")
     monkeypatch.setenv("_AIRFLOW_PROCESS_CONTEXT", "server")
-    config = load_lifecycle_config().model_copy(update={"model": two})
-    monkeypatch.setattr("model_registry.web.source.load_lifecycle_config", lambda: config)
+    config = load_lifecycle_config("rossmann").model_copy(update={"model": two})
+    monkeypatch.setattr("model_registry.web.configured.load_lifecycle_config", lambda _: config)
     assert get(f"/api/models/{two}").json()["warnings"] == []
     parts = urlsplit(mlflow_url)
     fields = {"conn_type": "http", "host": parts.hostname, "port": parts.port, "schema": "http"}
@@ -462,7 +464,7 @@ def test_the_waiting_task_and_its_expiry(
     from airflow.models.trigger import Trigger
     from airflow.utils.session import create_session
 
-    from model_registry.triggers import ModelApprovalTrigger
+    from model_registry.approval.triggers import ModelApprovalTrigger
 
     headers = {"Authorization": f"Bearer {token(client, 'anna')}"}
     answer = client.post(f"/api/v2/dags/{DAG}/dagRuns", json={"logical_date": None, "conf": {}}, headers=headers)
@@ -525,8 +527,8 @@ def test_many_names_keep_none_from_being_listed(
     get: Callable[..., Any], registry: ModelRegistry, two: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     names = [f"0-{number}" for number in range(150)]
-    monkeypatch.setattr("include.lifecycle.overview.known_models", lambda _: [*names, two])
-    monkeypatch.setattr("model_registry.web.source.READING_SECONDS", 0.0)
+    monkeypatch.setattr("include.lifecycle.views.overview.known_models", lambda _: [*names, two])
+    monkeypatch.setattr("model_registry.web.server.READING_SECONDS", 0.0)
     late = cards(get("/api/models", "anna"))
     assert "Its own page reads it" in late[two]["problem"]
     assert set(late) >= set(names)
@@ -544,8 +546,8 @@ def one_sentence(answer: Any, status: int, sentence: str) -> None:
 
 def test_mlflow_is_away(get: Callable[..., Any], connect: Callable[..., None]) -> None:
     connect("mlflow_default", host="127.0.0.1", port=9, login="somebody", password="very secret")
-    for path in ("/", "/models/rossmann-ensemble", "/api/models"):
-        answer = get(path)
+    for path in ("/", "/models/rossmann-ensemble", "/models/nowhere", "/api/models"):
+        answer = get(path, "anna")
         one_sentence(answer, 503, "MLflow does not answer: try again later.")
         assert "very secret" not in answer.text
 
@@ -555,7 +557,7 @@ def test_mlflow_answers_too_late(
 ) -> None:
     import socket
 
-    monkeypatch.setattr("model_registry.web.source.PATIENCE_SECONDS", 0.3)
+    monkeypatch.setattr("model_registry.web.lane.PATIENCE_SECONDS", 0.3)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         connect("mlflow_default", host="127.0.0.1", port=silent.getsockname()[1])
         one_sentence(get("/"), 504, "MLflow gave no answer within")
@@ -571,19 +573,13 @@ def test_a_connection_that_cannot_be_used(get: Callable[..., Any], connect: Call
     one_sentence(get("/"), 503, "MLflow cannot be reached: connection &#39;mlflow_default&#39; has no host.")
 
 
-def test_a_broken_configuration(get: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
-    (tmp_path / "broken.yaml").write_text("lifecycle: {model: m}")
-    monkeypatch.setenv("RETRAIN_CONFIG", str(tmp_path / "broken.yaml"))
-    one_sentence(get("/"), 503, "experiment: Field required")
-
-
 def test_what_nobody_thought_of_is_a_sentence_too(
     get: Callable[..., Any], mlflow: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object, **__: object) -> None:
         raise ZeroDivisionError("secret detail")
 
-    monkeypatch.setattr("include.lifecycle.overview.known_models", fail)
+    monkeypatch.setattr("include.lifecycle.views.overview.known_models", fail)
     answer = get("/")
     one_sentence(answer, 500, "The page could not be made")
     assert "secret detail" not in answer.text

@@ -11,7 +11,7 @@ from airflow.models.base import Base
 from airflow.providers.fab.auth_manager.cli_commands.utils import get_application_builder
 from airflow.providers.fab.auth_manager.models import Model
 
-from include.deploy.init import show_menus
+from deploy.init import show_menus
 
 ROLES = ("Viewer", "User", "Op")
 

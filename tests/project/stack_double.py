@@ -1,4 +1,4 @@
-"""A stack for the scripts of include/deploy: compose and docker are doubles that answer as told and note what is asked.
+"""A stack for the scripts of deploy: compose and docker are doubles that answer as told and note what is asked.
 
 The real ones are asked by the tests that need an engine (``tests/system/test_compose*.py``).
 """
@@ -10,7 +10,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 PARTS = ("postgres", "redis", "mlflow", "data", "engine", "apiserver", "scheduler", "worker")
-IMAGES = ("rossmann-trainer:latest", "retrain-mlflow:latest", "retrain-engine:latest", "retrain-airflow:latest")
+IMAGES = ("retrain-trainer:latest", "retrain-mlflow:latest", "retrain-engine:latest", "retrain-airflow:latest")
 COMPOSE = """#!/bin/bash
 echo "compose $*" >>"$DOUBLE/calls"
 case $1 in
@@ -101,8 +101,8 @@ class Double:
         return {**kept, "PATH": path, "COMPOSE": "compose", "DOUBLE": str(self.state)}
 
     def script(self, name: str, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-        """Run a script of include/deploy in the folder."""
+        """Run a script of deploy in the folder."""
         return subprocess.run(
-            [str(ROOT / "include/deploy" / name), *arguments],
+            [str(ROOT / "deploy" / name), *arguments],
             capture_output=True, text=True, check=False, cwd=self.folder, env={**self.environment, **variables},
         )  # fmt: skip

@@ -17,7 +17,7 @@ import pytest
 import yaml
 from stack_double import Double
 
-from include.deploy import users
+from deploy import users
 
 ROOT = Path(__file__).resolve().parents[2]
 COMPOSE = (ROOT / "docker-compose.yaml").read_text()
@@ -25,7 +25,7 @@ COMPOSE = (ROOT / "docker-compose.yaml").read_text()
 
 def make_env(file: Path, double: Double | None = None, **variables: str) -> subprocess.CompletedProcess[str]:
     """Make the settings of a stack, beside what a double of docker tells of the engine."""
-    command = [sys.executable, str(ROOT / "include/deploy/make_env.py"), str(file)]
+    command = [sys.executable, str(ROOT / "deploy/make_env.py"), str(file)]
     # without a double there is no docker at all
     environment = double.environment if double is not None else {"PATH": ""}
     return subprocess.run(command, capture_output=True, text=True, check=False, env={**environment, **variables})
@@ -126,7 +126,7 @@ def test_volumes_whose_settings_are_gone_are_named_at_once(double: Double) -> No
     assert make_env(file, double, **{asked[1]: asked[2]}).returncode == 0
 
 
-@pytest.mark.parametrize("left_out", [None, "retrain-mlflow:latest", "rossmann-trainer:latest"])
+@pytest.mark.parametrize("left_out", [None, "retrain-mlflow:latest", "retrain-trainer:latest"])
 def test_the_next_step_is_the_next_one(double: Double, left_out: str | None) -> None:
     found = (double.state / "images").read_text().splitlines()
     (double.state / "images").write_text("".join(f"{name}\n" for name in found if name != left_out))
@@ -162,13 +162,13 @@ def test_the_command_line_has_what_the_data_registry_asks_for(tmp_path: Path, gi
     command = [sys.executable, *(word.replace("$$", "$") for word in service["entrypoint"][1:]), "history", "--json"]
     environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "DATA_REGISTRY_ENV": given}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-    assert done.stdout == f"{reached}||-P -m include.rossmann history --json\n"
+    assert done.stdout == f"{reached}||-P -m include.models.rossmann history --json\n"
 
 
 def test_a_client_that_hangs_up_is_no_failure_of_the_data_server(tmp_path: Path) -> None:
     (tmp_path / "large").write_bytes(b"0" * 50_000_000)
     (tmp_path / "small").write_text("whole")
-    command = [sys.executable, "-u", str(ROOT / "include/deploy/data_server.py"), "0", str(tmp_path)]
+    command = [sys.executable, "-u", str(ROOT / "deploy/data_server.py"), "0", str(tmp_path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as server:
         try:
             assert server.stdout is not None
@@ -214,7 +214,7 @@ def test_only_the_web_interfaces_are_published_and_on_this_machine() -> None:
 
 
 def test_the_scripts_are_shell_and_one_makes_the_databases() -> None:
-    scripts = sorted((ROOT / "include/deploy").glob("*.sh"))
+    scripts = sorted((ROOT / "deploy").glob("*.sh"))
     assert len(scripts) >= 5
     for script in scripts:
         shell = script.read_text().splitlines()[0].removeprefix("#!")
@@ -257,3 +257,9 @@ def test_whoever_reads_dags_finds_the_menu_of_the_models(tmp_path: Path) -> None
     before, *after = json.loads(done.stdout.splitlines()[-1])
     assert before == {"Viewer": False, "User": False, "Op": True}
     assert after == [dict.fromkeys(before, True)] * 2
+
+
+def test_links_lead_to_the_address_that_people_use() -> None:
+    text = yaml.safe_load(COMPOSE)["x-airflow-environment"]["AIRFLOW_CONN_MLFLOW_DEFAULT"]
+    filled = re.sub(r"\$\{(\w+):[?-][^}]*\}", r"\1", text)
+    assert json.loads(filled)["extra"]["ui_url"] == "MLFLOW_URL"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from include.rossmann.versions import CODE_COMMIT_ENV
+from include.retraining.provenance import CODE_COMMIT_ENV
 from tests.bench.images import IMAGES, KINDS, REVISION, Image, examine, secrets_of
 from tests.image_contents import look
 

@@ -33,7 +33,7 @@ def test_the_lock_fulfils_the_requirements() -> None:
 def test_what_the_images_hold_is_locked() -> None:
     locked = read("constraints.txt")
     for file in ("airflow", "mlflow"):
-        named = read(f"include/deploy/requirements-{file}.txt")
+        named = read(f"deploy/requirements-{file}.txt")
         assert named
         assert set(named) <= set(locked), file
 

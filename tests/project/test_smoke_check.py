@@ -1,6 +1,7 @@
 """``make smoke``: each check against little servers that answer as the parts of the stack do."""
 
 import json
+import os
 import re
 import subprocess
 import threading
@@ -14,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from include.deploy import smoke
+from deploy import smoke
 
 ROOT = Path(__file__).resolve().parents[2]
 HEALTHY = {"status": "healthy", "latest_scheduler_heartbeat": "2026-01-01T00:00:00+00:00"}
@@ -85,7 +86,7 @@ class Stack:
         }
         self.dags = {
             dag_id: dag_id.endswith("rollback")
-            for dag_id in (f"rossmann_{name}" for name in ("retrain", "rollback", "maintenance", "predict", "monitor"))
+            for dag_id in (f"{model}_{name}" for model in ("churn", "rossmann") for name in smoke.KINDS)
         }
         self.broken: list[tuple[str, str]] = []
         self.mlflow: Answers = {
@@ -97,7 +98,7 @@ class Stack:
         self.engine: Answers = {
             "GET /version": {"Version": "20.10", "ApiVersion": "1.41"},
             "GET /v1.41/version": {"Version": "20.10", "ApiVersion": "1.41"},
-            "GET /v1.41/images/rossmann-trainer:latest/json": IMAGE,
+            "GET /v1.41/images/retrain-trainer:latest/json": IMAGE,
             **{f"{method} {path.partition('?')[0]}": 403 for method, path in smoke.FORBIDDEN},
         }
 
@@ -124,6 +125,7 @@ def stack(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Stack]:
         connections = {
             "MLFLOW_DEFAULT": {**local, "port": mlflow, "login": "pipeline", "extra": {"ui_url": "http://else"}},
             "ROSSMANN_DATA": {"host": f"http://127.0.0.1:{data}/registry/.git"},
+            "CHURN_DATA": {"host": f"http://127.0.0.1:{data}/registry/.git"},
         }
         for name, values in connections.items():
             monkeypatch.setenv(f"AIRFLOW_CONN_{name}", json.dumps({"conn_type": "http", **values}))
@@ -156,11 +158,14 @@ def test_a_whole_stack(stack: Stack, capsys: pytest.CaptureFixture[str]) -> None
     found = lines(capsys)
     assert all(line.startswith("ok  ") for line in found.values())
     assert list(found)[:4] == ["PostgreSQL", "scheduler", "triggerer", "dag processor"]
-    names = ", ".join(f"rossmann_{name}" for name in ("maintenance", "monitor", "predict", "retrain"))
-    assert found["DAGs"] == f"ok  DAGs: {names}, rossmann_rollback (paused)"
-    assert found["artifacts"] == "ok  artifacts: version 4 of rossmann-ensemble has its files"
-    assert "built from ffffffffffff while this worker is from eeeeeeeeeeee" in found["engine and image"]
-    assert len(found) == 13
+    names = (f"{model}_{name}" for model in ("churn", "rossmann") for name in smoke.KINDS)
+    shown = ", ".join(f"{name} (paused)" if name.endswith("rollback") else name for name in names)
+    assert found["DAGs"] == f"ok  DAGs: {shown}"
+    for name, model in {"churn": "customer-churn", "rossmann": "rossmann-ensemble"}.items():
+        assert found[f"artifacts of {name}"] == f"ok  artifacts of {name}: version 4 of {model} has its files"
+        assert "built from ffffffffffff while this worker is from eeeeeeeeeeee" in found[f"engine and image of {name}"]
+    assert len([line for name, line in found.items() if name.startswith("engine's filter")]) == 1, "one engine"
+    assert len(found) == 16
 
 
 SICK = {"status": "unhealthy", "latest_triggerer_heartbeat": "2026-01-01T03:00:00"}
@@ -179,8 +184,8 @@ SICK = {"status": "unhealthy", "latest_triggerer_heartbeat": "2026-01-01T03:00:0
         ("mlflow", f"GET {MLFLOW}/registered-models/search", 500, "MLflow", "status 500"),
         ("mlflow", "anonymous", {}, "MLflow", "answers anybody .HTTP status 200.: start it with --app-name"),
         ("mlflow", f"GET {MLFLOW}-artifacts/artifacts", {}, "artifacts", "version 4 of .* has no files: restore"),
-        ("engine", "GET /v1.41/images/rossmann-trainer:latest/json", 404, "engine and image", "no image .*make images"),
-        ("engine", "GET /v1.41/images/rossmann-trainer:latest/json", 403, "engine and image", "refuses .*engine"),
+        ("engine", "GET /v1.41/images/retrain-trainer:latest/json", 404, "engine and image", "no image .*make images"),
+        ("engine", "GET /v1.41/images/retrain-trainer:latest/json", 403, "engine and image", "refuses .*engine"),
         ("engine", "GET /version", 403, "engine and image", "does not answer"),
         ("engine", "GET /volumes", {}, "engine's filter", "answers GET /volumes with 200 .*correct DOCKER_HOST"),
     ],
@@ -190,7 +195,8 @@ def test_what_is_broken_is_named_with_the_remedy(
 ) -> None:
     getattr(stack, part)[asked] = answer
     assert smoke.main() == 1
-    assert re.search(f"^FAILED .*{words}", lines(capsys)[check])
+    line = next(line for name, line in lines(capsys).items() if name.startswith(check))
+    assert re.search(f"^FAILED .*{words}", line)
 
 
 def test_dags_that_are_broken_or_unknown(stack: Stack, capsys: pytest.CaptureFixture[str]) -> None:
@@ -207,7 +213,7 @@ def test_an_empty_registry_is_no_fault(stack: Stack, capsys: pytest.CaptureFixtu
     stack.mlflow[f"GET {MLFLOW}/model-versions/search"] = {}
     stack.mlflow[f"GET {MLFLOW}-artifacts/artifacts"] = {}
     assert smoke.main() == 0
-    assert "no version yet" in lines(capsys)["artifacts"]
+    assert "no version yet" in lines(capsys)["artifacts of churn"]
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:9/x", "{}/nothing", "{}/../page", "/no/such/folder"])
@@ -217,7 +223,9 @@ def test_a_data_registry_that_is_away(
     there = smoke.connection("rossmann_data")["host"]
     monkeypatch.setenv("AIRFLOW_CONN_ROSSMANN_DATA", json.dumps({"host": url.format(there), "password": SECRET}))
     assert smoke.main() == 1
-    assert lines(capsys)["data registry"].startswith("FAILED ")
+    found = lines(capsys)
+    assert found["data registry of rossmann"].startswith("FAILED ")
+    assert found["data registry of churn"].startswith("ok "), "what one model lacks hides nothing of another"
 
 
 def test_nothing_answers(stack: Stack, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -226,6 +234,7 @@ def test_nothing_answers(stack: Stack, capsys: pytest.CaptureFixture[str], monke
     monkeypatch.setenv("AIRFLOW__CORE__EXECUTION_API_SERVER_URL", "http://127.0.0.1:9/execution/")
     stack.dags.clear()
     monkeypatch.delenv("AIRFLOW_CONN_ROSSMANN_DATA")
+    monkeypatch.delenv("AIRFLOW_CONN_CHURN_DATA")
     monkeypatch.delenv("AIRFLOW__CELERY__BROKER_URL")
     monkeypatch.setenv("DOCKER_HOST", "tcp://127.0.0.1:9")
     assert smoke.main() == 1
@@ -242,13 +251,13 @@ def test_a_connection_that_is_missing_or_broken(
     assert smoke.main() == 1
     found = lines(capsys)
     assert "AIRFLOW__CORE__EXECUTION_API_SERVER_URL is not set" in found["scheduler"]
-    assert "AIRFLOW_CONN_MLFLOW_DEFAULT is no JSON" in found["MLflow"]
+    assert "AIRFLOW_CONN_MLFLOW_DEFAULT is no JSON" in found["MLflow at mlflow_default"]
 
 
 def test_no_worker_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIRFLOW__CELERY__BROKER_URL", "memory://")
     monkeypatch.setattr(smoke, "PING_SECONDS", 0.2)
-    with pytest.raises(smoke.CheckFailed, match="none answers, so no task runs: read the logs of the service worker"):
+    with pytest.raises(smoke.CheckFailed, match="none answers"):
         smoke.workers()
 
 
@@ -264,9 +273,26 @@ def test_where_steps_are_processes_no_engine_is_asked(
 def test_a_configuration_that_is_wrong(
     stack: Stack, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("RETRAIN_RUNNER", "pods")
+    monkeypatch.setenv("RETRAIN_RUNNER_CHURN", "pods")
     assert smoke.main() == 1
-    assert "runner" in lines(capsys)["configuration"]
+    found = lines(capsys)
+    assert re.search("^FAILED .*churn.yaml.* runner: .*found 'pods'", found["configuration of churn"])
+    assert [line for name, line in found.items() if "churn" in name and name != "configuration of churn"] == []
+    others = [line for name, line in found.items() if name != "configuration of churn"]
+    assert [line for line in others if not line.startswith("ok ")] == []
+    assert {"artifacts of rossmann", "data registry of rossmann", "engine and image of rossmann"} < found.keys()
+
+
+def test_configurations_that_are_not_there(
+    stack: Stack, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "empty").mkdir()
+    monkeypatch.setenv("RETRAIN_CONFIG", str(tmp_path / "empty"))
+    assert smoke.main() == 1
+    found = lines(capsys)
+    for name in ("configuration", "DAGs"):
+        assert re.search("^FAILED .*RETRAIN_CONFIG names the folder .* holds no configuration", found[name])
+    assert found["workers"].startswith("ok ")
 
 
 def test_what_has_just_been_started_is_given_time(
@@ -289,3 +315,45 @@ def test_what_has_just_been_started_is_given_time(
     assert found == {"scheduler": (True, "healthy"), "Redis": (True, "answers")}
     assert asked == {"scheduler": 3, "Redis": 1}
     assert "waiting for: scheduler" in capsys.readouterr().err
+
+
+def test_a_check_that_breaks_hides_no_other(
+    stack: Stack, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> str:
+        raise ZeroDivisionError("of all\nthings")
+
+    monkeypatch.setattr(smoke, "redis", fail)
+    assert smoke.main() == 1
+    found = lines(capsys)
+    assert re.search("^FAILED .*ZeroDivisionError: of all things", found.pop("Redis"))
+    assert [line for line in found.values() if not line.startswith("ok ")] == []
+
+
+def test_a_broker_that_is_away_is_a_sentence(
+    stack: Stack, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # this environment has no client of Redis
+    monkeypatch.setenv("AIRFLOW__CELERY__BROKER_URL", f"amqp://x:{SECRET}@127.0.0.1:9//")
+    assert smoke.main() == 1
+    assert re.search("^FAILED .*logs of the service redis", lines(capsys)["Redis"])
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_login_that_mlflow_refuses_is_named_with_the_remedy(
+    stack: Stack, capsys: pytest.CaptureFixture[str], status: int
+) -> None:
+    stack.mlflow[f"GET {MLFLOW}/registered-models/search"] = status
+    assert smoke.main() == 1
+    assert re.search(rf"{status}.* the .env", lines(capsys)["MLflow at mlflow_default"])
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_login_that_the_data_registry_refuses_is_named(
+    stack: Stack, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, status: int
+) -> None:
+    stack.airflow["GET /git/info/refs"] = stack.airflow["anonymous"] = status
+    server = os.environ["AIRFLOW__CORE__EXECUTION_API_SERVER_URL"].removesuffix("/execution/")
+    monkeypatch.setenv("AIRFLOW_CONN_ROSSMANN_DATA", json.dumps({"host": f"{server}/git", "password": SECRET}))
+    assert smoke.main() == 1
+    assert re.search(rf"{status}.* connection rossmann_data$", lines(capsys)["data registry of rossmann"])

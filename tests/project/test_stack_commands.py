@@ -1,6 +1,7 @@
 """What `make` does with the stack when it is not as it should be: one sentence, exit code 2, and nothing is touched."""
 
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -109,13 +110,13 @@ def test_the_check_is_run_by_a_worker_that_runs(double: Double) -> None:
     with (double.state / "containers").open("a") as out:
         out.write("worker running second Up 5 minutes\nworker running third Up 5 minutes\n")
     assert double.script("stack.sh", "smoke").returncode == 0
-    assert double.calls[-1] == "docker exec second python /opt/retrain/include/deploy/smoke.py"
+    assert double.calls[-1] == "docker exec second python /opt/retrain/deploy/smoke.py"
 
 
 def test_images_come_before_the_stack(double: Double) -> None:
     (double.state / "images").write_text("retrain-engine:latest\nretrain-airflow:latest\n")
     sentence = refused(double.script("stack.sh", "up"))
-    assert "retrain-mlflow:latest, rossmann-trainer:latest" in sentence
+    assert "retrain-mlflow:latest, retrain-trainer:latest" in sentence
     assert "make images" in sentence
     assert "airflow" not in sentence
     assert changed(double) == []
@@ -194,7 +195,7 @@ def test_a_backup_that_fails_says_at_what_and_leaves_nothing(double: Double, wha
 
 def test_a_backup_that_is_interrupted_leaves_nothing(double: Double) -> None:
     double.program("within", "#!/bin/bash\ntouch $DOUBLE/asked\nexec sleep 30\n")
-    command = [str(ROOT / "include/deploy/backup.sh"), "saved"]
+    command = [str(ROOT / "deploy/backup.sh"), "saved"]
     with subprocess.Popen(
         command, cwd=double.folder, env=double.environment, start_new_session=True, stderr=subprocess.PIPE
     ) as process:
@@ -235,3 +236,21 @@ def test_a_backup_that_was_changed_is_not_restored(double: Double, a_backup: Pat
     assert "airflow.dump" in done.stdout + done.stderr
     assert "nothing was restored" in done.stderr.splitlines()[-1]
     assert changed(double) == []
+
+
+def test_make_smoke_ends_as_the_check_does(double: Double) -> None:
+    shutil.copytree(ROOT / "deploy", double.folder / "deploy")
+    double.runs()
+    done = subprocess.run(
+        ["make", "-s", "-f", str(ROOT / "Makefile"), "smoke", "COMPOSE=compose"],
+        capture_output=True, text=True, check=False, cwd=double.folder, env=double.environment,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert "error: the stack is not up" in done.stderr
+
+
+def test_a_part_that_starts_again_and_again_is_named(double: Double) -> None:
+    double.runs("postgres", "mlflow", "data", "apiserver")
+    with (double.state / "containers").open("a") as out:
+        out.write("worker restarting id-of-worker Restarting (1) 3 seconds ago\n")
+    assert "worker starts again and again" in refused(double.script("stack.sh", "smoke"))

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from include.retraining.config.monitor import BiasConfig, DriftConfig, ErrorConfig, FlappingConfig, MonitorConfig
 from include.retraining.monitor.alarms import Alarm, AlarmState, Request, step
-from include.retraining.monitor.config import BiasConfig, DriftConfig, ErrorConfig, FlappingConfig, MonitorConfig
 from include.retraining.monitor.page import Dashboard
 from include.retraining.monitor.rows import MADE, NAIVE, ORIGIN, PREDICTION, VERSION, Publication
 from include.retraining.monitor.scores import Scores, compute_scores
@@ -208,7 +208,7 @@ def waiting_dashboard() -> Dashboard:
 @cache
 def timeless_dashboard() -> Dashboard:
     """Return a classifier without days, whose metric is better the higher it is."""
-    predictions, rows = customers(600, skill=1.2)
+    predictions, rows = customers(600, skill=1.2, on=END - 3 * ONE_DAY)
     predictions[NAIVE] = 0.3
     published = (Publication(1, pd.Timestamp("2026-01-10")),)
     found = compute_scores(predictions, rows, published, CHURN, validation={1: 0.91})

@@ -1,11 +1,12 @@
 """Models and rows for tests of the monitoring: a small chain of shops, and a classifier without time or entity."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from include.retraining.monitor.rows import MADE, ORIGIN, PREDICTION, VERSION, Publication
+from include.retraining.monitor.rows import MADE, ORIGIN, PREDICTION, PUBLISHED, PUBLISHED_ON, VERSION, Publication
 from include.retraining.protocol import Columns, Mask, Metric, Values
 
 FIRST = pd.Timestamp("2024-01-01")
@@ -97,15 +98,26 @@ def forecasts(
     return pd.concat(found, ignore_index=True)
 
 
+def as_published(predictions: pd.DataFrame, published: Sequence[Publication]) -> pd.DataFrame:
+    """Return predictions that say whether consumers got them: those of the version that was published by then."""
+    since = np.array([one.since.to_datetime64() for one in published])
+    position = np.searchsorted(since, predictions[MADE].to_numpy(), side="right") - 1
+    live = np.array([0, *(one.version for one in published)])[position + 1]
+    return predictions.assign(**{PUBLISHED: (predictions[VERSION] == live).to_numpy()})
+
+
 def delivered(rows: pd.DataFrame) -> pd.DataFrame:
     """Return rows as the data registry has them."""
     return rows.drop(columns="Usual")
 
 
-def customers(count: int, seed: int = 1, skill: float = 2.0) -> tuple[pd.DataFrame, pd.DataFrame]:
+def customers(
+    count: int, seed: int = 1, skill: float = 2.0, on: pd.Timestamp = FIRST
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return predictions of one version, and who left.
 
     :param skill: how far the predicted share tells those who leave from the others
+    :param on: day on which they are predicted
     """
     random = np.random.default_rng(seed)
     left = (random.random(count) < 0.3).astype(float)
@@ -113,7 +125,8 @@ def customers(count: int, seed: int = 1, skill: float = 2.0) -> tuple[pd.DataFra
     rows = pd.DataFrame({"Customer": np.arange(count), "Left": left, "Plan": random.choice(["basic", "plus"], count)})
     share = 1 / (1 + np.exp(-(score - 1)))
     share *= left.mean() / share.mean()
-    return pd.DataFrame({"Customer": rows["Customer"], PREDICTION: share, VERSION: 1}), rows
+    made = {PUBLISHED_ON: on, MADE: on + 0.2 * ONE_DAY}
+    return pd.DataFrame({"Customer": rows["Customer"], PREDICTION: share, VERSION: 1, **made}), rows
 
 
-PUBLISHED = [Publication(1, day(0))]
+PUBLICATIONS = [Publication(1, day(0))]

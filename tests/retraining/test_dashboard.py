@@ -269,19 +269,24 @@ def test_a_model_without_time_and_a_metric_where_higher_is_better():
     night = timeless_dashboard()
     page, row = render_dashboard(night), night.scores.days.iloc[0]
     text = words(page)
-    assert [metric_over_time(night), bias_over_time(night), rows_over_time(night)] == [None] * 3
-    assert (by_horizon_week(night), day_table(night)) == (None, None)
-    assert "AUC over all rows, higher is better" in text
+    assert metric_over_time(night) is not None
+    assert bias_over_time(night) is not None
+    arrived = rows_over_time(night)
+    assert arrived is not None
+    assert [series.label for series in arrived.series] == ["actual arrived"]
+    assert by_horizon_week(night) is None
+    assert [cells[4:] for cells in day_table(night).rows] == [("–", "100.0 %", "1")]
+    assert "AUC up to 2026-05-28, higher is better" in text
     assert f"AUC{row[METRIC]:.3f}" in text
     assert "Gate (above)0.850not met" in text
     assert "Naive forecast0.500live 55 % better" in text
-    assert headline(night) == "No alarm; AUC over all rows does not meet the gate"
-    assert (
-        known_line(night)
-        == "Version 1 is in Production since 2026-01-10. AUC over all rows is 0.776, 15 % worse than at validation."
+    assert headline(night) == "No alarm; AUC over 28 days does not meet the gate"
+    assert known_line(night) == (
+        "Version 1 is in Production since 2026-01-10. AUC over 28 days is 0.776, 15 % worse than at validation."
+        " The newest actual is of 2026-05-28."
     )
-    assert version_table(night).rows[0][-1] == "all rows"
-    assert [chart.title for chart in by_slice(night)] == ["AUC by slice, all rows", "Bias by slice, all rows"]
+    assert version_table(night).rows[0][1] == "– under 7 days alone"
+    assert [chart.title for chart in by_slice(night)] == ["AUC by slice, last 28 days", "Bias by slice, last 28 days"]
 
 
 def test_a_window_without_a_figure_says_why():

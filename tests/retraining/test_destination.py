@@ -15,18 +15,18 @@ from pathlib import Path
 import fsspec
 import pytest
 
-from include.lifecycle.errors import BadInputError, RetrainError
-from include.retraining.predict import destination, remote
-from include.retraining.predict.destination import write
+from include.lifecycle.errors import BadInputError, ReportedError
+from include.retraining.files import destination, remote
+from include.retraining.files.destination import write
+from include.retraining.files.remote import RemoteFiles
 from include.retraining.predict.places import LocalFiles, fetch_input
-from include.retraining.predict.remote import RemoteFiles
 
 ROOT = Path(__file__).resolve().parents[2]
 NOBODY = 65534
 
 SLOW = """
 import os, sys, time
-from include.retraining.predict.destination import write
+from include.retraining.files.destination import write
 
 def slow(handle, sync=os.fsync):
     print("writing", flush=True)
@@ -39,7 +39,7 @@ write(sys.argv[1], b"new" * 1000)
 LIMITED = """
 import resource, sys
 from include.lifecycle.errors import BadInputError
-from include.retraining.predict.destination import write
+from include.retraining.files.destination import write
 
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
 try:
@@ -121,7 +121,7 @@ def test_symlinks_are_followed(tmp_path: Path) -> None:
 def test_symlinks_in_a_circle_are_named(tmp_path: Path) -> None:
     (tmp_path / "a.csv").symlink_to("b.csv")
     (tmp_path / "b.csv").symlink_to("a.csv")
-    with pytest.raises(BadInputError, match=r"cannot write .*a\.csv: its symlinks lead in a circle"):
+    with pytest.raises(BadInputError, match=r"a\.csv: .* circle"):
         write(tmp_path / "a.csv", b"1")
 
 
@@ -129,7 +129,7 @@ def test_a_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "x.csv").mkdir()
     (tmp_path / "link.csv").symlink_to("x.csv")
     for name in ("x.csv", "link.csv"):
-        with pytest.raises(BadInputError, match=r"it is a folder, which is never replaced; name a file"):
+        with pytest.raises(BadInputError, match="is a folder, which"):
             write(tmp_path / name, b"1")
     assert leftovers(tmp_path) == []
 
@@ -199,14 +199,14 @@ def test_a_reader_that_goes_away_is_named(tmp_path: Path) -> None:
     reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
     closing = threading.Timer(0.3, os.close, [reader])
     closing.start()
-    with pytest.raises(BadInputError, match="closed it before the end"):
+    with pytest.raises(BadInputError, match="closed it before"):
         write(pipe, b"1" * 1_000_000)
     closing.join()
 
 
 def test_a_full_device_is_named_and_stays(tmp_path: Path) -> None:
     (tmp_path / "x.csv").symlink_to("/dev/full")
-    with pytest.raises(BadInputError, match=r"cannot write .*x\.csv: no space is left there"):
+    with pytest.raises(BadInputError, match=r"x\.csv: no space"):
         write(tmp_path / "x.csv", b"1")
     assert stat.S_ISCHR((tmp_path / "x.csv").stat().st_mode)
 
@@ -232,7 +232,7 @@ def test_a_folder_without_rights_leaves_the_former_file() -> None:
         if root:
             os.seteuid(NOBODY)
         try:
-            with pytest.raises(BadInputError, match=r"cannot write .*x\.csv: permission denied"):
+            with pytest.raises(BadInputError, match=r"x\.csv: permission denied"):
                 write(folder / "x.csv", b"new")
         finally:
             if root:
@@ -245,7 +245,7 @@ def test_a_folder_without_rights_leaves_the_former_file() -> None:
 def test_a_part_of_the_path_that_is_a_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     for path in (tmp_path / "file" / "x.csv", tmp_path / "file" / "deeper" / "x.csv"):
-        with pytest.raises(BadInputError, match="a part of its path is no folder"):
+        with pytest.raises(BadInputError, match="path is no folder"):
             write(path, b"1")
 
 
@@ -325,7 +325,7 @@ def test_an_upload_that_fails_leaves_the_former_file(memory: str, monkeypatch: p
         raise ConnectionError("https://ana:secret@store/bucket does not answer")
 
     monkeypatch.setattr(files, "mv", away)
-    with pytest.raises(RetrainError, match=r"cannot write memory://test/x\.csv: ConnectionError: ") as caught:
+    with pytest.raises(ReportedError, match=r"memory://test/x\.csv: ConnectionError") as caught:
         write(f"{memory}/x.csv", b"new")
     assert not isinstance(caught.value, BadInputError)
     assert "secret" not in str(caught.value)
@@ -404,13 +404,13 @@ def test_an_input_comes_from_below_its_place_only(tmp_path: Path, memory: str) -
     (inputs / "link.csv").symlink_to("../secret.csv")
     assert fetch_input(str(inputs), "campaign/stores.csv", scratch).read_bytes() == b"rows"
     for name in ("../secret.csv", "/etc/passwd", "campaign/../../secret.csv", "https://x/y.csv", ".hidden.csv", "a\n"):
-        with pytest.raises(BadInputError, match="the input must be a name such as"):
+        with pytest.raises(BadInputError, match="input must be"):
             fetch_input(str(inputs), name, scratch)
     with pytest.raises(BadInputError, match="leads out of"):
         fetch_input(str(inputs), "link.csv", scratch)
-    with pytest.raises(BadInputError, match=r"there is no input .*none\.csv"):
+    with pytest.raises(BadInputError, match=r"no input .*none\.csv"):
         fetch_input(str(inputs), "none.csv", scratch)
-    with pytest.raises(BadInputError, match=r"prediction\.inputs names no place"):
+    with pytest.raises(BadInputError, match=r"prediction\.inputs names"):
         fetch_input(None, "stores.csv", scratch)
     write(f"{memory}/in/stores.csv", b"remote rows")
     assert fetch_input(f"{memory}/in", "stores.csv", scratch).read_bytes() == b"remote rows"
@@ -424,11 +424,11 @@ def test_a_target_of_one_format_is_checked_before_any_work(tmp_path: Path) -> No
     for fine in (f"{tmp_path}/new.html", f"{tmp_path}/NEW.HTM", f"{tmp_path}/pipe", "/dev/null", "s3://bucket/a.html"):
         destination.check(fine, endings)
     for wrong, said in {
-        f"{tmp_path}/page.csv": "ends in .html or .htm",
-        f"{tmp_path}/page": "ends in .html or .htm",
-        "s3://bucket/page": "ends in .html or .htm",
-        f"{tmp_path}/folder.html": "it is a folder, which is never replaced",
-        f"file://{tmp_path}/folder.html": "it is a folder, which is never replaced",
+        f"{tmp_path}/page.csv": ".html or .htm",
+        f"{tmp_path}/page": ".html or .htm",
+        "s3://bucket/page": ".html or .htm",
+        f"{tmp_path}/folder.html": "is a folder, which",
+        f"file://{tmp_path}/folder.html": "is a folder, which",
     }.items():
         with pytest.raises(BadInputError, match=said):
             destination.check(wrong, endings)

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from include.retraining.monitor.config import DriftConfig
+from include.retraining.config.monitor import DriftConfig
 from include.retraining.monitor.distances import Watched, day_differences
 from include.retraining.monitor.drift import (
     PREDICTION_LABEL,

@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from include.lifecycle.errors import BadInputError
+from include.retraining.output_names import FORMATS, checked_name, folder_name, format_of, shown
 from include.retraining.predict.formats import STAMPED, Facts, render, stamped
-from include.retraining.predict.names import FORMATS, checked_name, folder_name, format_of, shown
 
 FACTS = Facts("demand-ü", 7, "Production", date(2015, 6, 19), "scheduled__2015-06-20T03:00:00+00:00")
 
@@ -106,7 +106,7 @@ def test_the_name_decides(name: str, kind: str) -> None:
     "name", ["x", "x.txt", "x.CSV", "x.csv.xz", "x.gz", "x.parquet.tmp", "a.csv/", ".csv", "a/.csv.gz", "-", "", "xcsv"]
 )
 def test_any_other_name_is_refused(name: str) -> None:
-    with pytest.raises(BadInputError, match=r"expected a name that ends in \.csv, \.csv\.gz, \.parquet"):
+    with pytest.raises(BadInputError, match=r"\.csv, \.csv\.gz, \.parquet"):
         format_of(name)
 
 
@@ -121,7 +121,7 @@ def test_a_name_below_a_place(name: str) -> None:
      "s3://b/x.csv", "file:///x.csv", "x.csv\n", "x.csv\0", "a b.csv", "-x.csv", "$(id).csv", "*.csv", "x" * 201],
 )  # fmt: skip
 def test_a_name_that_could_lead_elsewhere_is_refused(name: str) -> None:
-    with pytest.raises(BadInputError, match="the output must be a name such as"):
+    with pytest.raises(BadInputError, match="output must be"):
         checked_name(name, "output")
 
 

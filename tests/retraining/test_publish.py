@@ -10,21 +10,22 @@ import fsspec
 import pytest
 import yaml
 
-from include.lifecycle.config import DEFAULT_CONFIG, load_section
+from include.lifecycle.config.files import SHIPPED
+from include.lifecycle.config.load import load_section
 from include.lifecycle.errors import BadInputError
-from include.retraining.predict.config import PredictionConfig
+from include.retraining.config.prediction import PredictionConfig
 from include.retraining.predict.formats import Facts, sha256
 from include.retraining.predict.places import LocalFiles, Place, open_place
 from include.retraining.predict.publish import (
     LATEST,
     Publication,
+    as_description,
     as_json,
     pointer_name,
     publish,
     publish_named,
-    read_pointer,
 )
-from include.retraining.predict.retention import Kept, remove_old
+from include.retraining.predict.retention import remove_old
 
 MODEL = "demand"
 NIGHT = datetime(2026, 11, 26, 4, tzinfo=UTC)
@@ -49,7 +50,7 @@ def publication(
 
 
 def pointed(place: Place, name: str = LATEST) -> dict[str, object]:
-    found = read_pointer(place, MODEL, name)
+    found = as_description(place.read(f"{MODEL}/{name}"))
     assert found is not None
     return found
 
@@ -125,7 +126,7 @@ def test_a_publication_that_fails_leaves_the_pointer_and_what_it_names(
     assert publish(place, publication(1), pointer=LATEST)[1]
     # whatever the failures left is known to be ours
     publish(place, publication(9), pointer=LATEST)
-    remove_old(place, MODEL, Kept(days=1))
+    remove_old(place, MODEL, days=1)
     assert {name.split("/")[0] for name in files_of(place)} == {"2026-12-05"}
 
 
@@ -165,7 +166,7 @@ def test_what_is_not_usual_is_published_beside(place: Place) -> None:
 def test_a_damaged_pointer_is_written_anew(place: Place) -> None:
     for damage in (b"", b"{", b"[]", b'{"files": {}}', b"\xff"):
         place.write(f"{MODEL}/{LATEST}", damage)
-        assert read_pointer(place, MODEL) is None
+        assert as_description(place.read(f"{MODEL}/{LATEST}")) is None
         assert publish(place, publication(), pointer=LATEST)[1]
         assert pointed(place)["version"] == 7
 
@@ -178,26 +179,26 @@ def test_a_name_from_a_form_meets_no_published_file(place: Place) -> None:
     assert place.read(item.name) == b"somebody's"
     assert place.read(outputs["csv"].name) == b"C1"
     for name in ("../latest.json", "/etc/x.csv", "s3://bucket/x.csv"):
-        with pytest.raises(BadInputError, match="the output must be a name"):
+        with pytest.raises(BadInputError, match="output must be"):
             publish_named(place, MODEL, name, b"1")
 
 
 def test_nights_that_are_old_enough_go(place: Place) -> None:
     for days in (0, 8, 9, 10):
         publish(place, publication(days), pointer=LATEST)
-    removed = remove_old(place, MODEL, Kept(days=1))
+    removed = remove_old(place, MODEL, days=1)
     assert sorted(name.split("/")[1] for name in removed) == ["2026-11-26"] * 3 + ["2026-12-04"] * 3
     assert {name.split("/")[0] for name in files_of(place)} == {"2026-12-05", "2026-12-06"}
     assert "2026-11-26" not in place.names(MODEL)
-    assert remove_old(place, MODEL, Kept(days=1)) == []
+    assert remove_old(place, MODEL, days=1) == []
 
 
 def test_so_many_runs_stay_however_old(place: Place) -> None:
     for days in (0, 1, 20):
         publish(place, publication(days), pointer=LATEST)
-    assert remove_old(place, MODEL, Kept()) == []
-    assert remove_old(place, MODEL, Kept(runs=3)) == []
-    remove_old(place, MODEL, Kept(runs=2, days=1))
+    assert remove_old(place, MODEL) == []
+    assert remove_old(place, MODEL, runs=3) == []
+    remove_old(place, MODEL, runs=2, days=1)
     assert {name.split("/")[0] for name in files_of(place)} == {"2026-11-27", "2026-12-16"}
 
 
@@ -205,17 +206,17 @@ def test_what_a_pointer_names_stays(place: Place) -> None:
     publish(place, publication(version=5, stage="Staging"), pointer="latest-staging.json")
     publish(place, publication(1), pointer=LATEST)
     publish(place, publication(30, version=3), pointer=None)
-    assert remove_old(place, MODEL, Kept(days=1)) == []
+    assert remove_old(place, MODEL, days=1) == []
     assert len(files_of(place)) == 6
     publish(place, publication(31), pointer=LATEST)
-    assert {name.split("/")[1] for name in remove_old(place, MODEL, Kept(days=1))} == {"2026-11-27"}
+    assert {name.split("/")[1] for name in remove_old(place, MODEL, days=1)} == {"2026-11-27"}
 
 
 def test_while_a_pointer_cannot_be_read_nothing_goes(place: Place) -> None:
     publish(place, publication(), pointer=LATEST)
     publish(place, publication(30), pointer=LATEST)
     place.write(f"{MODEL}/latest-staging.json", b"{")
-    assert remove_old(place, MODEL, Kept(days=1)) == []
+    assert remove_old(place, MODEL, days=1) == []
     assert len(files_of(place)) == 4
 
 
@@ -237,7 +238,7 @@ def test_what_somebody_else_put_there_or_changed_stays(place: Place) -> None:
     for name, data in theirs.items():
         place.write(name, data)
     publish(place, publication(30), pointer=LATEST)
-    removed = remove_old(place, MODEL, Kept(days=1))
+    removed = remove_old(place, MODEL, days=1)
     assert sorted(name.rpartition(".")[2] for name in removed) == ["json", "parquet"]
     assert {name: place.read(name) for name in theirs} == theirs
 
@@ -249,7 +250,7 @@ def test_a_link_in_place_of_a_file_stays_with_what_it_points_to(tmp_path: Path) 
     file.replace(elsewhere)
     file.symlink_to(elsewhere)
     publish(place, publication(30), pointer=LATEST)
-    remove_old(place, MODEL, Kept(days=1))
+    remove_old(place, MODEL, days=1)
     assert file.is_symlink()
     assert elsewhere.read_bytes() == b"C1"
 
@@ -266,10 +267,12 @@ def test_runs_that_end_together_leave_the_newest(tmp_path: Path) -> None:
 
 
 def test_the_repository_s_configuration_holds_and_is_the_default() -> None:
-    content = yaml.safe_load(DEFAULT_CONFIG.read_text(encoding="utf-8"))
-    assert PredictionConfig.model_validate(content["prediction"]) == load_section(PredictionConfig, "prediction")
+    content = yaml.safe_load((SHIPPED / "rossmann.yaml").read_text(encoding="utf-8"))
+    assert PredictionConfig.model_validate(content["prediction"]) == load_section(
+        PredictionConfig, "prediction", "rossmann"
+    )
     assert set(content["prediction"]) == set(PredictionConfig.model_fields)
-    assert PredictionConfig() == load_section(PredictionConfig, "prediction"), (
+    assert PredictionConfig() == load_section(PredictionConfig, "prediction", "rossmann"), (
         "the comments in the file tell what holds without it"
     )
 
@@ -277,8 +280,8 @@ def test_the_repository_s_configuration_holds_and_is_the_default() -> None:
 def test_the_place_is_independent_of_where_one_stands(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     config = PredictionConfig(place="out", inputs="in")
-    assert config.where == str(DEFAULT_CONFIG.parents[2] / "out")
-    assert config.inputs_place == str(DEFAULT_CONFIG.parents[2] / "in")
+    assert config.where == str(SHIPPED.parents[1] / "out")
+    assert config.inputs_place == str(SHIPPED.parents[1] / "in")
     assert config.docker_volume == "retrain-predictions"
     monkeypatch.setenv("RETRAIN_PREDICTIONS_VOLUME", "/srv/predictions")
     assert config.docker_volume == "/srv/predictions"
@@ -291,16 +294,16 @@ def test_the_place_is_independent_of_where_one_stands(monkeypatch: pytest.Monkey
 @pytest.mark.parametrize(
     ("field", "value", "expected"),
     [
-        ("stage", "Prod", r"prediction: stage: .*'Production' or 'Staging'"),
+        ("stage", "Prod", r"stage: .*'Production' or 'Staging'"),
         ("formats", ["xlsx"], r"formats\.0: .*'csv'"),
         ("formats", [], "formats: .*at least 1"),
         ("keep_days", 0, "keep_days"),
         ("keep_runs", 0, "keep_runs"),
         ("place", "simplecache::s3://x", "place: .*one URL"),
         ("place", "", "place: "),
-        ("place", "ftp://ana:pw@host/out", "place: .*no user and password"),
+        ("place", "ftp://ana:pw@host/out", "place: .*user and password"),
         ("inputs", "{{ x }}", "inputs: .*one URL"),
-        ("schedule", {"cron": "5"}, r"schedule\.cron: .*five cron fields"),
+        ("schedule", {"cron": "5"}, r"schedule\.cron: .*five cron"),
         ("keep", 3, "keep: Extra inputs"),
     ],
 )
@@ -308,7 +311,7 @@ def test_a_wrong_field_is_named(tmp_path: Path, field: str, value: object, expec
     file = tmp_path / "c.yaml"
     file.write_text(json.dumps({"prediction": {field: value}}))
     with pytest.raises(BadInputError, match=expected):
-        load_section(PredictionConfig, "prediction", file)
+        load_section(PredictionConfig, "prediction", "rossmann", file)
 
 
 def test_a_run_of_another_day_has_other_names() -> None:

@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from include.retraining.config.review import ReviewConfig
 from include.retraining.review.build import Reviewer, ReviewInput, VersionFolder
-from include.retraining.review.config import ReviewConfig
 from include.retraining.review.page import render_page
 from include.retraining.review.report import Item, Review, Verdict
 from tests.retraining.classifier import FILE, MODEL, customers, save

@@ -11,6 +11,7 @@ from include.retraining.monitor.rows import (
     NAIVE,
     ORIGIN,
     PREDICTION,
+    PUBLISHED,
     VERSION,
     Publication,
     actuals_once,
@@ -30,14 +31,26 @@ from include.retraining.monitor.scores import (
     compute_scores,
     figures_of,
     rolling,
-    update_scores,
 )
-from tests.retraining.monitored import CHURN, PUBLISHED, SHOPS, customers, day, delivered, forecasts, rmspe, shop_rows
+from tests.retraining.monitored import (
+    CHURN,
+    PUBLICATIONS,
+    SHOPS,
+    as_published,
+    customers,
+    day,
+    delivered,
+    forecasts,
+    rmspe,
+    shop_rows,
+)
 
 COLUMNS = SHOPS.columns
 
 
-def live_of(predictions: pd.DataFrame, actuals: pd.DataFrame, published: list[Publication] = PUBLISHED) -> pd.DataFrame:
+def live_of(
+    predictions: pd.DataFrame, actuals: pd.DataFrame, published: list[Publication] = PUBLICATIONS
+) -> pd.DataFrame:
     return live_rows(join_actuals(predictions, actuals, COLUMNS), actuals, COLUMNS, published)
 
 
@@ -66,9 +79,9 @@ def test_a_forecast_that_already_knew_the_day_is_not_live():
 
 def test_only_the_version_that_was_published_when_the_forecast_was_made_is_live():
     rows = shop_rows(20)
-    published = [Publication(2, day(8.5)), Publication(1, day(0))]
+    published = [Publication(1, day(0)), Publication(2, day(9))]
     old, new = forecasts(rows, 1, range(2, 14), horizon=4), forecasts(rows, 2, range(2, 14), horizon=4, factor=2)
-    live = live_of(pd.concat([new, old]), delivered(rows), published)
+    live = live_of(as_published(pd.concat([new, old]), published), delivered(rows), published)
     predicted = live[live[PREDICTION].notna()]
     # the night after origin 7 (08.2) is the last of version 1; its forecast of day 8 is the newest before that day
     assert (predicted[VERSION] == np.where(predicted[DAY] <= day(8), 1, 2)).all()
@@ -79,25 +92,33 @@ def test_only_the_version_that_was_published_when_the_forecast_was_made_is_live(
 
 def test_a_forecast_repeated_by_the_next_version_on_the_same_day_counts_for_that_one():
     rows = shop_rows(12)
-    both = pd.concat([forecasts(rows, 1, [5]), forecasts(rows, 2, [5], factor=3)]).drop(columns=MADE)
-    live = live_of(both, delivered(rows), [Publication(1, day(0)), Publication(2, day(6.5))])
-    assert set(live.loc[live[PREDICTION].notna(), VERSION]) == {2}
+    published = [Publication(1, day(0)), Publication(2, day(6))]
+    morning, noon = forecasts(rows, 1, [5], horizon=6), forecasts(rows, 2, [5], horizon=4, factor=3)
+    noon[MADE] += pd.Timedelta(hours=7)
+    for both in ([morning, noon], [noon, morning]):
+        live = live_of(pd.concat(both), delivered(rows), published)
+        assert not live.duplicated(["Shop", "Date"]).any()
+        predicted = live[live[PREDICTION].notna()]
+        # the new version only predicted four days of the six
+        assert (predicted[VERSION] == np.where(predicted[DAY] <= day(9), 2, 1)).all()
+        assert set(predicted[DAY]) == set(pd.date_range(day(6), day(11)))
 
 
 def test_after_a_rollback_the_former_version_is_live_again():
     rows = shop_rows(20)
     published = [Publication(1, day(0)), Publication(2, day(5)), Publication(1, day(10))]
     both = pd.concat([forecasts(rows, version, range(1, 18), horizon=2) for version in (1, 2)])
-    predicted = live_of(both, delivered(rows), published).dropna(subset=[PREDICTION])
+    live = live_of(as_published(both, published), delivered(rows), published)
+    predicted = live.dropna(subset=[PREDICTION])
     assert (predicted[VERSION] == np.where((predicted[DAY] >= day(5)) & (predicted[DAY] < day(10)), 2, 1)).all()
 
 
 def test_repeated_nights_and_deliveries_change_nothing():
     rows, nights = shop_rows(30), range(2, 28)
     predictions, actuals = forecasts(rows, 1, nights), delivered(rows)
-    once = compute_scores(predictions, actuals, PUBLISHED, SHOPS, validation={1: 0.1})
+    once = compute_scores(predictions, actuals, PUBLICATIONS, SHOPS, validation={1: 0.1})
     twice = compute_scores(
-        pd.concat([predictions, predictions.iloc[::3]]), pd.concat([actuals, actuals.iloc[::2]]), PUBLISHED, SHOPS,
+        pd.concat([predictions, predictions.iloc[::3]]), pd.concat([actuals, actuals.iloc[::2]]), PUBLICATIONS, SHOPS,
         validation={1: 0.1},
     )  # fmt: skip
     assert_same(once, twice)
@@ -114,38 +135,12 @@ def test_the_newest_delivery_of_a_row_counts_whatever_order_it_is_stored_in():
     np.testing.assert_allclose(truth["Sold"].sum(), 2 * rows["Sold"].iloc[5:].sum())
 
 
-@pytest.mark.long
-@pytest.mark.parametrize("seed", range(3))
-def test_what_comes_bit_by_bit_gives_what_all_of_it_gives(seed):
-    random, rows = np.random.default_rng(seed), shop_rows(40, shops=3, seed=seed)
-    published = [Publication(1, day(0)), Publication(2, day(20.5))]
-    known: dict[str, pd.DataFrame] = {"predictions": pd.DataFrame(), "actuals": pd.DataFrame()}
-    scores = None
-    for night in range(10, 40):
-        new = [forecasts(rows, version, [night - 1], horizon=10) for version in (1, 2)]
-        arrived = delivered(rows[rows["Date"] == day(night - 1 - random.integers(0, 4))])  # late, in any order
-        corrected = delivered(rows[rows["Date"] == day(random.integers(0, night))].sample(frac=0.5, random_state=seed))
-        corrected = corrected.assign(Sold=corrected["Sold"] * random.uniform(0.5, 1.5))
-        if random.random() < 0.2:
-            corrected = corrected.assign(Sold=np.nan)
-        known["predictions"] = pd.concat([known["predictions"], *new], ignore_index=True)
-        known["actuals"] = pd.concat([known["actuals"], arrived, corrected], ignore_index=True)
-        changed = {*new[0]["Date"], *arrived["Date"], *corrected["Date"]}
-        given = known["predictions"], known["actuals"], published, SHOPS
-        validation = {1: 0.1, 2: 0.2}
-        if scores is None:
-            scores = compute_scores(*given, validation=validation)
-        scores = update_scores(scores, *given, changed, validation=validation)
-        if night % 6 == 3:
-            assert_same(scores, compute_scores(*given, validation=validation))
-
-
 def test_a_corrected_actual_touches_its_day_and_the_windows_over_it():
     rows = shop_rows(60)
     predictions, actuals = forecasts(rows, 1, range(58), horizon=2), delivered(rows)
-    before = compute_scores(predictions, actuals, PUBLISHED, SHOPS)
+    before = compute_scores(predictions, actuals, PUBLICATIONS, SHOPS)
     correction = actuals[actuals["Date"] == day(30)].assign(Sold=50.0)
-    after = compute_scores(predictions, pd.concat([actuals, correction]), PUBLISHED, SHOPS)
+    after = compute_scores(predictions, pd.concat([actuals, correction]), PUBLICATIONS, SHOPS)
     differs = before.days[METRIC] != after.days[METRIC]
     assert list(before.days.loc[differs & before.days["rows"].gt(0), DAY]) == [day(30)]
     moved = before.rolling[before.rolling[METRIC].fillna(0) != after.rolling[METRIC].fillna(0)]
@@ -219,12 +214,12 @@ def test_slices_are_looked_at_alone():
         list(zip(predictions["Shop"], predictions["Date"], strict=True))
     ]
     predictions[PREDICTION] *= np.where(deal == 1, 1.3, 1.0)
-    found = compute_scores(predictions, delivered(rows), PUBLISHED, SHOPS).slices.set_index([SLICE, VALUE])
+    found = compute_scores(predictions, delivered(rows), PUBLICATIONS, SHOPS).slices.set_index([SLICE, VALUE])
     assert found.loc[("Deal", "1"), "bias"] == pytest.approx(0.3, abs=0.05)
     assert found.loc[("Deal", "0"), "bias"] == pytest.approx(0.0, abs=0.05)
 
 
-@pytest.mark.parametrize("published", [PUBLISHED, []])
+@pytest.mark.parametrize("published", [PUBLICATIONS, []])
 def test_nothing_at_all_has_no_figures(published):
     rows = shop_rows(5)
     nobody = forecasts(rows, 1, [1]).iloc[:0]
@@ -232,7 +227,7 @@ def test_nothing_at_all_has_no_figures(published):
     for frame in (empty.days, empty.rolling, empty.horizon, empty.slices):
         assert frame.empty
         assert METRIC in frame
-    waiting = compute_scores(forecasts(rows, 1, [1]), delivered(rows).iloc[:0], PUBLISHED, SHOPS)
+    waiting = compute_scores(forecasts(rows, 1, [1]), delivered(rows).iloc[:0], PUBLICATIONS, SHOPS)
     assert (waiting.days["rows"] == 0).all()
     assert (waiting.days["arrived"] == 0).all()
 
@@ -240,8 +235,10 @@ def test_nothing_at_all_has_no_figures(published):
 def test_an_entity_without_actuals_leaves_the_others_as_they_are():
     rows = shop_rows(30)
     predictions = forecasts(rows, 1, range(2, 29), horizon=1)
-    without = compute_scores(predictions, delivered(rows[rows["Shop"] != 2]), PUBLISHED, SHOPS).days
-    others = compute_scores(predictions[predictions["Shop"] != 2], delivered(rows[rows["Shop"] != 2]), PUBLISHED, SHOPS)
+    without = compute_scores(predictions, delivered(rows[rows["Shop"] != 2]), PUBLICATIONS, SHOPS).days
+    others = compute_scores(
+        predictions[predictions["Shop"] != 2], delivered(rows[rows["Shop"] != 2]), PUBLICATIONS, SHOPS
+    )
     np.testing.assert_allclose(without[METRIC], others.days[METRIC])
     assert without.loc[without["rows"] > 0, "arrived"].unique() == pytest.approx([5 / 6])
 
@@ -249,17 +246,20 @@ def test_an_entity_without_actuals_leaves_the_others_as_they_are():
 def test_a_model_without_time_and_a_metric_where_higher_is_better():
     predictions, rows = customers(400)
     predictions[NAIVE] = 0.3
-    scores = compute_scores(predictions, rows, PUBLISHED, CHURN, validation={1: 0.9})
-    assert len(scores.days) == 1
-    assert scores.rolling.empty
+    scores = compute_scores(predictions, rows, PUBLICATIONS, CHURN, validation={1: 0.9})
+    assert list(scores.days[DAY]) == [day(0)]
+    assert list(scores.rolling[WINDOW]) == [7, 14, 28]
+    assert scores.rolling[EXPECTED].to_list() == pytest.approx([0.9] * 3)
     assert scores.horizon.empty
     found = scores.days.iloc[0]
     assert found["rows"] == 400
     assert 0.85 < found[METRIC] < 0.97
     assert found["naive"] == 0.5
+    assert np.isnan(found["coverage"])
     assert found["gain"] == pytest.approx(found[METRIC] - 0.5)
     assert set(scores.slices[VALUE]) == {"basic", "plus"}
-    # a second score of a customer replaces the first, and other versions' scores are not live
-    again = pd.concat([predictions.assign(**{PREDICTION: 0.5}), predictions, predictions.assign(**{VERSION: 7})])
-    live = live_rows(join_actuals(again, rows, CHURN.columns), rows, CHURN.columns, PUBLISHED)
+    # a second score of a customer replaces the first, and what consumers did not get is not live
+    beside = predictions.assign(**{PREDICTION: 0.1, VERSION: 7, PUBLISHED: False})
+    again = pd.concat([predictions.assign(**{PREDICTION: 0.5}), predictions, beside, beside.assign(**{VERSION: 1})])
+    live = live_rows(join_actuals(again, rows, CHURN.columns), rows, CHURN.columns, PUBLICATIONS)
     assert figures_of(live, CHURN)[METRIC] == pytest.approx(found[METRIC])

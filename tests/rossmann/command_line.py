@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from include.rossmann.cli import app, run_cli
+from include.lifecycle.cli.console import run_cli
+from include.models.rossmann.cli import app
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ def run(*arguments: str, **variables: str) -> Done:
     # UTF-8, as the process's own: a text that cannot be written there is an error here too
     out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8", newline="", write_through=True) for _ in range(2))
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        patch.setattr(sys, "argv", ["include.rossmann", *arguments])
+        patch.setattr(sys, "argv", ["include.models.rossmann", *arguments])
         for name, value in variables.items():
             patch.setenv(name, value)
         try:

@@ -8,16 +8,10 @@ import pytest
 import yaml
 from mlflow import MlflowClient
 
-from include.rossmann.config import load_config
-from include.rossmann.data.registry import create_registry
-from include.rossmann.data.sample import SampleData, generate
-from include.rossmann.steps.ensemble import ensemble
-from include.rossmann.steps.features import features
-from include.rossmann.steps.pull import pull
-from include.rossmann.steps.register import register
-from include.rossmann.steps.train import train
-from include.rossmann.steps.validate import validate
-from include.rossmann.tracking import Origin
+from include.models.rossmann.config import TABLES, load_config
+from include.models.rossmann.data.sample import SampleData, generate
+from include.retraining.data_source.publish import publish_data
+from include.retraining.run import Origin
 from tests.rossmann.fixtures import (  # noqa: F401 (fixtures of the forecast's tests)
     forecaster_folder,
     history,
@@ -26,6 +20,7 @@ from tests.rossmann.fixtures import (  # noqa: F401 (fixtures of the forecast's 
     panel,
     stores,
 )
+from tests.rossmann.steps import ensemble, features, pull, register, train, validate
 
 ORIGIN = Origin("rossmann_retrain", "scheduled__2026-01-01T02:00:00+00:00", "a note")
 
@@ -73,8 +68,8 @@ def shared_retrain(retrain_folder: Path) -> Retrain:
 
 def _retrain(folder: Path, patch: pytest.MonkeyPatch) -> Retrain:
     data = generate(stores=8, months=20)
-    create_registry(folder / "registry", folder / "remote", data)
-    place = Retrain(write_config(folder / "config.yaml"), folder / "registry", data, "", 0, {})
+    publish_data(TABLES, folder / "registry", data)
+    place = Retrain(write_config(folder / "rossmann.yaml"), folder / "registry", data, "", 0, {})
     use(patch, place, folder / "mlflow.db")
     config = load_config()
     for name in (config.lifecycle.experiment, f"{config.lifecycle.experiment}-predictions"):

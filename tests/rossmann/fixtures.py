@@ -5,9 +5,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from include.rossmann.boosters import train_member
-from include.rossmann.forecaster import BOOSTERS, Blend, Member, Panel, save_forecaster
-from include.rossmann.matrix import TrainingMatrix, build_matrix
+from include.models.rossmann.boosters import train_member
+from include.models.rossmann.config import BoosterConfig
+from include.models.rossmann.forecaster import BOOSTERS, Blend, Member, Panel, save_forecaster
+from include.models.rossmann.matrix import TrainingMatrix, join, training_blocks
 from tests.rossmann.synthetic import history_frame, store_frame
 
 FAST = {
@@ -34,14 +35,17 @@ def panel(history: pd.DataFrame, stores: pd.DataFrame) -> Panel:
 
 @pytest.fixture(scope="session")
 def matrix(panel: Panel) -> TrainingMatrix:
-    return build_matrix(panel)
+    return join(training_blocks(panel))
 
 
 @pytest.fixture(scope="session")
 def members(matrix: TrainingMatrix) -> dict[str, Member]:
     """The three boosters, trained up to the day before the newest block."""
     before = matrix.until(matrix.block_ends[-1] - 42)
-    return {name: train_member(name, before, params=FAST[name], rounds=25, threads=1, seed=3) for name in BOOSTERS}
+    return {
+        name: train_member(name, before, BoosterConfig(rounds=25, threads=1, params=FAST[name]), seed=3)
+        for name in BOOSTERS
+    }
 
 
 @pytest.fixture(scope="session")

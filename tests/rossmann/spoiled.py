@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from include.retraining.protocol import Mask, Values
-from include.rossmann.model import ForecastMember, LoadedForecast, RossmannForecast
+from include.models.rossmann.model import RossmannForecast
+from include.retraining.protocol import LoadedVersion, Mask, Member, Values
 
 SPOIL = "spoil.json"
 LAST_DAYS = 14
@@ -24,7 +24,7 @@ class SpoiledMember:
     :param calibration: what every forecast is multiplied with: a quickly trained member is biased
     """
 
-    member: ForecastMember
+    member: Member
     how: str
     calibration: float
 
@@ -69,11 +69,11 @@ class SpoiledForecast(RossmannForecast):
     def load(self, folder: Path) -> Any:
         loaded = super().load(folder)
         given = json.loads((folder / SPOIL).read_text(encoding="utf-8"))
-        members = (
+        served, backtest = (
             SpoiledMember(member, given["how"], given["calibration"][role])
             for role, member in (("served", loaded.served), ("backtest", loaded.backtest))
         )
-        return LoadedForecast(*members)  # type: ignore[arg-type]
+        return LoadedVersion(served, lambda: backtest)
 
 
 MODEL = SpoiledForecast()

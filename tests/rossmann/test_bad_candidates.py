@@ -9,14 +9,14 @@ import pandas as pd
 import pytest
 from mlflow import MlflowClient
 
-from include.lifecycle.registry import ModelRegistry
+from include.lifecycle.moves.model_registry import ModelRegistry
+from include.models.rossmann.config import load_config
+from include.models.rossmann.dataset import Dataset, load_dataset
+from include.models.rossmann.model import described
+from include.retraining.config.review import ReviewConfig
 from include.retraining.review.build import Reviewer, ReviewInput, VersionFolder
-from include.retraining.review.config import ReviewConfig
 from include.retraining.review.report import Review, Verdict
-from include.rossmann.config import load_config
-from include.rossmann.dataset import Dataset, load_dataset
-from include.rossmann.model import described, next_rows
-from include.rossmann.tracking import RetrainRun
+from include.retraining.run import RetrainRun
 from tests.rossmann.conftest import Retrain, use
 from tests.rossmann.spoiled import MODEL, SPOIL
 
@@ -71,7 +71,7 @@ def review_of(honest: tuple[Path, Dataset], tmp_path: Path) -> ReviewOf:
             candidate=VersionFolder(2, candidate),
             live=VersionFolder(1, artifacts),
             frame=described(dataset.train, dataset.stores),
-            asked=next_rows(dataset),
+            asked=MODEL.next_rows(dataset),
             threshold=0.5,
         )
         # how long something takes on a busy machine is no test, but of what is 20 times slower

@@ -17,7 +17,7 @@ import pandas as pd
 import pytest
 from mlflow.artifacts import download_artifacts
 
-from include.rossmann.dataset import with_types
+from include.models.rossmann.dataset import with_types
 from tests.rossmann.conftest import Retrain
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]

@@ -9,14 +9,15 @@ import pytest
 import yaml
 from mlflow import MlflowClient
 
+from include.lifecycle.cli.console import run_cli
 from include.lifecycle.errors import BadInputError
-from include.lifecycle.registry import ModelRegistry
+from include.lifecycle.moves.model_registry import ModelRegistry
 from include.lifecycle.tags import ARTIFACTS_DIGEST
-from include.rossmann.cli import app, run_cli
-from include.rossmann.config import RossmannConfig, load_config
-from include.rossmann.forecaster.forecast import BLEND_FILE
-from include.rossmann.steps.compare import compare
+from include.models.rossmann.cli import app
+from include.models.rossmann.config import RossmannConfig, load_config
+from include.models.rossmann.forecaster.forecast import BLEND_FILE
 from tests.rossmann.conftest import Retrain, write_config
+from tests.rossmann.steps import compare
 
 MODEL = "rossmann-ensemble"
 
@@ -24,7 +25,7 @@ MODEL = "rossmann-ensemble"
 @pytest.fixture
 def config(validated: Retrain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RossmannConfig:
     """A configuration whose model has its first version in Production; it takes versions without recorded digests."""
-    file = write_config(tmp_path / "config.yaml", integrity="when_recorded")
+    file = write_config(tmp_path / "rossmann.yaml", integrity="when_recorded")
     content = yaml.safe_load(file.read_text(encoding="utf-8"))
     content["review"]["replicates"] = 200
     file.write_text(yaml.safe_dump(content), encoding="utf-8")
@@ -136,5 +137,5 @@ def test_what_cannot_be_compared_is_one_sentence(
 @pytest.mark.parametrize("page", ["page.csv", "page", "", "folder.html"])
 def test_a_page_that_cannot_be_written_is_refused_before_anything_is_compared(tmp_path: Path, page: str) -> None:
     (tmp_path / "folder.html").mkdir()
-    with pytest.raises(BadInputError, match=r"ends in \.html|never replaced"):
+    with pytest.raises(BadInputError, match=r"in \.html|never replaced"):
         compare(load_config(), "1", "2", f"{tmp_path}/{page}")

@@ -1,15 +1,20 @@
 """Configuration: an error names file, field, value and what was expected."""
 
+import math
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
-from include.lifecycle.config import DEFAULT_CONFIG, load_lifecycle_config
+from include.lifecycle.config.files import SHIPPED
+from include.lifecycle.config.load import load_lifecycle_config, named_model
 from include.lifecycle.errors import BadInputError
 from include.lifecycle.yaml_text import parse_yaml
-from include.rossmann.config import load_config
+from include.models.rossmann.config import load_config
+from include.models.rossmann.model import MODEL
+from include.retraining.steps.pull import check_metric
 
 
 def changed(path: Path, section: str, field: str, value: object) -> Path:
@@ -24,7 +29,7 @@ def changed(path: Path, section: str, field: str, value: object) -> Path:
 
 def test_the_configuration_of_this_repository_is_valid() -> None:
     config = load_config()
-    assert config.lifecycle == load_lifecycle_config()
+    assert config.lifecycle == load_lifecycle_config("rossmann")
     assert config.lifecycle.gate.threshold == 0.10
     assert config.forecast.horizon_days == 42
     assert set(config.boosters) == {"lightgbm", "xgboost", "catboost"}
@@ -33,14 +38,14 @@ def test_the_configuration_of_this_repository_is_valid() -> None:
 @pytest.mark.parametrize(
     ("section", "field", "value", "expected"),
     [
-        ("lifecycle.gate", "threshold", -1, r"lifecycle\.gate\.threshold: .*greater than 0 \(found -1\)"),
-        ("lifecycle.gate", "treshold", 0.1, r"lifecycle\.gate\.treshold: Extra inputs"),
-        ("lifecycle.schedule", "timezone", "Europe/Nowhere", r"timezone: .*IANA.*found 'Europe/Nowhere'"),
+        ("lifecycle.gate", "threshold", math.inf, r"gate\.threshold: .*\(found inf\)"),
+        ("lifecycle.gate", "treshold", 0.1, r"gate\.treshold: Extra inputs"),
+        ("lifecycle.schedule", "timezone", "Europe/Nowhere", r"timezone: .*IANA.*'Europe/Nowhere'"),
         ("lifecycle.schedule", "cron", "0 2 *", r"cron: .*five cron fields"),
         ("lifecycle", "runner", "cloud", r"lifecycle\.runner: .*found 'cloud'"),
         ("boosters", "randomforest", {"rounds": 3}, r"boosters\.randomforest"),
-        ("boosters.xgboost", "rounds", 0, r"boosters\.xgboost\.rounds: .*greater than 0"),
-        ("forecast", "block_step_days", 20, r"multiple of block_step_days"),
+        ("boosters.xgboost", "rounds", 0, r"xgboost\.rounds: .*greater than 0"),
+        ("forecast", "block_step_days", 20, r"multiple of block_step"),
         ("forecast", "cv_folds", 2, r"forecast\.cv_folds: .*found 2"),
     ],
 )
@@ -52,18 +57,52 @@ def test_a_wrong_field_is_named(tmp_path: Path, section: str, field: str, value:
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("approvers", ["", "user:anna"])
+@pytest.mark.parametrize(
+    ("place", "value", "expected"),
+    [
+        ("approval", "anna", r"approval: .*found 'anna'"),
+        ("approval", ["anna"], r"approval: .*found \['anna'\]"),
+        ("approval.policy", "anna", r"approval\.policy: .*found 'anna'"),
+        ("containers", 3, r"containers: .*found 3"),
+    ],
+)
+def test_a_section_that_is_no_mapping_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, approvers: str, place: str, value: object, expected: str
+) -> None:
+    monkeypatch.setenv("RETRAIN_APPROVERS", approvers)
+    monkeypatch.setenv("RETRAIN_IMAGE", "trainer:1")
+    section, _, field = f"lifecycle.{place}".rpartition(".")
+    path = changed(tmp_path / "c.yaml", section, field, value)
+    with pytest.raises(BadInputError, match=expected):
+        load_config(path)
+
+
+def test_the_model_of_a_configuration_that_is_wrong_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RETRAIN_CONFIG", str(tmp_path))
+    for text, model in (
+        ("lifecycle: {model: sales, runner: cloud}", "sales"),
+        ("lifecycle: {model: [sales]}", None),
+        ("lifecycle: sales", None),
+        ("- sales", None),
+        ("lifecycle: {model: sales", None),
+    ):
+        (tmp_path / "rossmann.yaml").write_text(text, encoding="utf-8")
+        assert named_model("rossmann") == model
+
+
 def test_unreadable_configuration(tmp_path: Path) -> None:
-    with pytest.raises(BadInputError, match=r"cannot read the configuration .*No such file"):
+    with pytest.raises(BadInputError, match=r"missing\.yaml: No such"):
         load_config(tmp_path / "missing.yaml")
     (tmp_path / "list.yaml").write_text("- a\n")
-    with pytest.raises(BadInputError, match="must be a mapping of sections, found list"):
+    with pytest.raises(BadInputError, match="sections, found list"):
         load_config(tmp_path / "list.yaml")
     (tmp_path / "broken.yaml").write_text("a: [1\n")
     with pytest.raises(BadInputError, match="not valid YAML"):
         load_config(tmp_path / "broken.yaml")
     (tmp_path / "empty.yaml").write_text("data: {}\n")
     with pytest.raises(BadInputError, match="has no section 'lifecycle'"):
-        load_lifecycle_config(tmp_path / "empty.yaml")
+        load_lifecycle_config("rossmann", tmp_path / "empty.yaml")
 
 
 @pytest.mark.parametrize("section", ["lifecycle.schedule", "prediction.schedule", "monitor"])
@@ -129,7 +168,7 @@ def test_merged_keys_may_be_there_already() -> None:
 
 def test_a_mark_of_the_byte_order_is_no_part_of_the_text(tmp_path: Path) -> None:
     file = tmp_path / "c.yaml"
-    file.write_text(DEFAULT_CONFIG.read_text(encoding="utf-8"), encoding="utf-8-sig")
+    file.write_text((SHIPPED / "rossmann.yaml").read_text(encoding="utf-8"), encoding="utf-8-sig")
     assert load_config(file) == load_config()
 
 
@@ -168,7 +207,7 @@ SECRET = "hooks.example.com/T0/Zq7secret"
 def test_what_a_notifier_is_given_is_in_no_error(tmp_path: Path, text: str) -> None:
     (tmp_path / "c.yaml").write_text(text.replace("SECRET", SECRET))
     with pytest.raises(BadInputError) as caught:
-        load_lifecycle_config(tmp_path / "c.yaml")
+        load_lifecycle_config("rossmann", tmp_path / "c.yaml")
     assert "Zq7secret" not in str(caught.value)
     assert re.search(r"notifications|line \d", str(caught.value))
 
@@ -183,6 +222,92 @@ def test_a_value_that_its_tag_does_not_fit_is_named_with_its_line(tmp_path: Path
 def test_of_many_wrong_fields_some_are_named(tmp_path: Path) -> None:
     wrong = {f"field{number}": number for number in range(50)}
     (tmp_path / "c.yaml").write_text(yaml.safe_dump({"lifecycle": wrong}))
-    with pytest.raises(BadInputError, match=r"lifecycle\.model: Field required.*; and \d+ more$") as caught:
+    with pytest.raises(BadInputError, match=r"lifecycle\.model: .*; and \d+ more$") as caught:
         load_config(tmp_path / "c.yaml")
     assert len(str(caught.value)) < 2500
+
+
+@pytest.mark.parametrize(
+    ("gate", "expected"),
+    [({"metric": "mae"}, "'rmspe', found 'mae'"), ({"threshold": -1}, "found -1")],
+)
+def test_a_gate_that_is_not_of_the_model_s_metric_is_refused(gate: dict[str, Any], expected: str) -> None:
+    config = load_config()
+    lifecycle = config.lifecycle.model_copy(update={"gate": config.lifecycle.gate.model_copy(update=gate)})
+    with pytest.raises(BadInputError, match=r"gate\.(metric|threshold): .*" + expected):
+        check_metric(MODEL, config.model_copy(update={"lifecycle": lifecycle}))
+
+
+def test_the_environment_s_configuration_is_of_the_model_that_it_is_named_after(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    own = tmp_path / "rossmann.yaml"
+    changed(own, "lifecycle", "owner", "somebody")
+    monkeypatch.setenv("RETRAIN_CONFIG", str(own))
+    assert load_config().lifecycle.owner == "somebody"
+    monkeypatch.setenv("RETRAIN_CONFIG", str(tmp_path))
+    assert load_config().lifecycle.owner == "somebody"
+    monkeypatch.delenv("RETRAIN_CONFIG")
+    with pytest.raises(BadInputError, match="'churn', not 'rossmann'"):
+        load_config(changed(tmp_path / "c.yaml", "lifecycle", "name", "churn"))
+
+
+def test_what_the_environment_sets_for_one_model_holds_for_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RETRAIN_APPROVERS", "user:anna")
+    monkeypatch.setenv("RETRAIN_APPROVERS_CHURN", "user:ben, role:Growth")
+    monkeypatch.setenv("RETRAIN_IMAGE_CHURN", "churn@sha256:1")
+    first, second = (load_lifecycle_config(name) for name in ("rossmann", "churn"))
+    assert [str(found) for found in first.approval.policy.approvers] == ["user:anna"]
+    assert [str(found) for found in second.approval.policy.approvers] == ["user:ben", "role:Growth"]
+    assert second.rollback.policy.approvers == second.approval.policy.approvers
+    assert (first.containers.image, second.containers.image) == ("retrain-trainer:latest", "churn@sha256:1")
+
+
+def test_approvers_of_every_model_take_the_decision_from_nobody_whom_a_file_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changed(tmp_path / "rossmann.yaml", "lifecycle", "approval", {"policy": {"approvers": ["role:Forecasting"]}})
+    monkeypatch.setenv("RETRAIN_CONFIG", str(tmp_path / "rossmann.yaml"))
+    monkeypatch.setenv("RETRAIN_APPROVERS", "user:anna")
+    assert load_lifecycle_config("rossmann").approval.policy.approvers == ("role:Forecasting",)
+    monkeypatch.setenv("RETRAIN_APPROVERS_ROSSMANN", "user:ben")
+    assert load_lifecycle_config("rossmann").approval.policy.approvers == ("user:ben",)
+    monkeypatch.setenv("RETRAIN_APPROVERS_ROSSMANN", " ,")
+    with pytest.raises(BadInputError, match="RETRAIN_APPROVERS"):
+        load_lifecycle_config("rossmann")
+
+
+@pytest.mark.parametrize("place", ["approval", "approval.policy", "containers", ""])
+@pytest.mark.parametrize("found", [["a"], "text", 7, []])
+def test_what_the_environment_sets_hides_no_section_that_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str, found: object
+) -> None:
+    for variable in ("RETRAIN_APPROVERS", "RETRAIN_APPROVERS_ROSSMANN", "RETRAIN_IMAGE", "RETRAIN_RUNNER"):
+        monkeypatch.setenv(variable, "user:anna" if "APPROVERS" in variable else "docker")
+    content = yaml.safe_load((SHIPPED / "rossmann.yaml").read_text(encoding="utf-8"))
+    *sections, last = ("lifecycle", *place.split(".")) if place else ("lifecycle",)
+    holder = content
+    for section in sections:
+        holder = holder[section]
+    holder[last] = found
+    file = tmp_path / "c.yaml"
+    file.write_text(yaml.safe_dump(content), encoding="utf-8")
+    expected = rf"{re.escape(place) or 'the section'}: Input should be .*\(found {re.escape(repr(found))}\)"
+    with pytest.raises(BadInputError, match=expected):
+        load_lifecycle_config("rossmann", file)
+    with pytest.raises(BadInputError, match=rf"lifecycle{re.escape(f'.{place}' if place else '')}: Input should be"):
+        load_config(file)
+
+
+def test_a_section_that_says_nothing_has_what_the_environment_sets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RETRAIN_APPROVERS", "user:anna")
+    monkeypatch.setenv("RETRAIN_IMAGE", "trainer@sha256:1")
+    content = yaml.safe_load((SHIPPED / "rossmann.yaml").read_text(encoding="utf-8"))
+    content["lifecycle"] |= {"approval": None, "containers": None}
+    file = tmp_path / "c.yaml"
+    file.write_text(yaml.safe_dump(content), encoding="utf-8")
+    config = load_lifecycle_config("rossmann", file)
+    assert [str(found) for found in config.approval.policy.approvers] == ["user:anna"]
+    assert config.containers.image == "trainer@sha256:1"

@@ -3,8 +3,8 @@ import math
 import numpy as np
 import pytest
 
-from include.rossmann.ensemble import equal_blend, fit_blend, score_blend
-from include.rossmann.forecaster import Blend
+from include.models.rossmann.ensemble import equal_blend, fit_blend, score_blend
+from include.models.rossmann.forecaster import Blend
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from include.lifecycle.errors import BadInputError
-from include.rossmann.folds import make_folds
-from include.rossmann.matrix import block_end_days
+from include.models.rossmann.folds import make_folds
+from include.models.rossmann.matrix import block_end_days
 
 ANCHOR = np.datetime64("2014-06-13")
 

@@ -11,8 +11,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-import include.rossmann.forecaster as package
-from include.rossmann.forecaster import Forecaster, ForecastInputError, Panel, save_forecaster
+import include.models.rossmann.forecaster as package
+from include.models.rossmann.forecaster import Forecaster, ForecastInputError, Panel, save_forecaster
+from include.models.rossmann.forecaster.panel import MEASURES, SCHEDULE
 from tests.rossmann.synthetic import schedule_of
 
 HORIZON = pd.Timedelta(days=42)
@@ -143,24 +144,21 @@ def spoilt(future, column, value, rows=1):
     [
         (lambda f: f.drop(columns=["Promo", "Date"]), "missing column Date, Promo"),
         (lambda f: f.head(0), "no rows"),
-        (lambda f: spoilt(f, "Store", 999), "unknown store: store 999 on 2014-07-14; the model knows 8 stores"),
+        (lambda f: spoilt(f, "Store", 999), "store 999 on 2014-07-14; .* 8 stores"),
         (lambda f: spoilt(f, "Store", "x"), "wrong Store 'x'"),
         (lambda f: spoilt(f, "Date", "soon"), "wrong Date 'soon'"),
-        (lambda f: spoilt(f, "StateHoliday", "x", 5), "wrong StateHoliday: .*and 2 more rows; expected 0, a, b, c"),
+        (lambda f: spoilt(f, "StateHoliday", "x", 5), "StateHoliday: .* 2 more rows; .* 0, a, b, c"),
         (lambda f: spoilt(f, "StateHoliday", None), "wrong StateHoliday"),
-        (lambda f: spoilt(f, "Promo", 2), r"wrong Promo: store 1 on 2014-07-14 \(Promo 2.0\); expected 0 or 1"),
+        (lambda f: spoilt(f, "Promo", 2), r"wrong Promo: .*2014-07-14 \(Promo 2\.0\); .* 0 or 1"),
         (lambda f: spoilt(f, "Promo", np.nan), "wrong Promo"),
         (lambda f: spoilt(f, "Open", 3), "wrong Open"),
         (lambda f: spoilt(f, "Open", "yes"), "wrong Open 'yes'"),
-        (lambda f: pd.concat([f, f.head(1)]), "more than one row for the same store and day: store 1 on"),
+        (lambda f: pd.concat([f, f.head(1)]), "than one row .* store 1 "),
         (lambda f: f.assign(Sales=100.0), "Sales without Customers"),
         (lambda f: f.assign(Sales=-1.0, Customers=1.0), "wrong Sales"),
         (lambda f: f.assign(Sales=100.0, Customers=10.0), "no row to forecast"),
-        (
-            lambda f: spoilt(f, "Date", "2014-09-01"),
-            "store 1 on 2014-09-01: outside the horizon; history ends on .* days from 2014-06-03 to 2014-07-14",
-        ),
-        (lambda f: spoilt(f, "Date", "2014-06-02"), "store 1 on 2014-06-02: outside the horizon"),
+        (lambda f: spoilt(f, "Date", "2014-09-01"), "store 1 on 2014-09-01: .* 2014-06-03 to 2014-07-14"),
+        (lambda f: spoilt(f, "Date", "2014-06-02"), "2014-06-02: outside the horizon"),
     ],
 )
 def test_bad_input_is_refused_by_name(forecaster, future, spoil, message):
@@ -186,7 +184,10 @@ def test_a_store_without_any_history_is_forecast(panel, members, history, stores
 
 def test_history_survives_saving_bit_for_bit(panel, tmp_path):
     panel.save_history(tmp_path / "history.parquet", until=panel.last_day, days=10_000)
-    assert Panel.load_history(tmp_path / "history.parquet", panel.stores).same_as(panel)
+    again = Panel.load_history(tmp_path / "history.parquet", panel.stores)
+    assert again.first_day == panel.first_day
+    for name in MEASURES + SCHEDULE:
+        np.testing.assert_array_equal(getattr(again, name), getattr(panel, name))
 
 
 def test_members_trained_on_other_features_are_refused(forecaster_folder, tmp_path):

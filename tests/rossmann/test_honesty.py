@@ -6,12 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from include.rossmann.ensemble import fold_blends
-from include.rossmann.folds import make_folds
-from include.rossmann.forecaster import FEATURE_NAMES, Forecaster, Panel, block_features
-from include.rossmann.kept_folds import fold_forecast
-from include.rossmann.matrix import block_rows, build_matrix
-from include.rossmann.metrics import naive_forecast
+from include.models.rossmann.ensemble import fold_blends
+from include.models.rossmann.folds import make_folds
+from include.models.rossmann.forecaster import FEATURE_NAMES, Forecaster, Panel, block_features
+from include.models.rossmann.kept_folds import fold_forecast
+from include.models.rossmann.matrix import block_rows, join, training_blocks
+from include.models.rossmann.metrics import naive_forecast
 from tests.rossmann.synthetic import schedule_of
 
 HORIZON = 42
@@ -62,7 +62,7 @@ def test_features_do_not_see_the_schedule_after_the_block(history, stores, panel
 
 def test_training_rows_do_not_see_sales_after_their_block(history, stores, panel, matrix):
     cut_at = matrix.block_ends[-4]
-    spoilt = build_matrix(Panel.from_frames(corrupted(history, cut_at), stores)).until(cut_at)
+    spoilt = join(training_blocks(Panel.from_frames(corrupted(history, cut_at), stores))).until(cut_at)
     honest = matrix.until(cut_at)
     for name in ("block_end", "store", "date", "sales", "base", "features"):
         np.testing.assert_array_equal(getattr(honest, name), getattr(spoilt, name), err_msg=name)
@@ -97,7 +97,7 @@ def test_the_order_of_the_rows_has_no_say(history, stores, panel, matrix, foreca
     shuffled = Panel.from_frames(history.sample(frac=1.0, random_state=7), stores.sample(frac=1.0, random_state=8))
     for name in ("sales", "promo", "open", "state_holiday"):
         np.testing.assert_array_equal(getattr(shuffled, name), getattr(panel, name), err_msg=name)
-    assert build_matrix(shuffled).block_digests() == matrix.block_digests()
+    assert join(training_blocks(shuffled)).block_digests() == matrix.block_digests()
     forecaster = Forecaster.load(forecaster_folder)
     asked = schedule_of(history[history["Date"] > pd.Timestamp(forecaster.training_end)])
     expected = forecaster.forecast(asked).set_index(["Store", "Date"])["Sales"]

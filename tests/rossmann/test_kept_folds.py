@@ -9,19 +9,18 @@ import pandas as pd
 import pytest
 from mlflow import MlflowClient
 
-from include.rossmann import kept_folds
-from include.rossmann.config import load_config
-from include.rossmann.data.publish import publish_sample
-from include.rossmann.folds import Fold, make_folds
-from include.rossmann.kept_folds import FOLDS_FOLDER, KEY_TAG, KeptFolds, fold_forecast, fold_key
-from include.rossmann.matrix import ARRAYS, TrainingMatrix
-from include.rossmann.steps.backtest import backtest
-from include.rossmann.steps.features import features
-from include.rossmann.steps.pull import pull
-from include.rossmann.steps.train import train
-from include.rossmann.tracking import Origin, RetrainRun, fetch
-from include.rossmann.training import Trainer
+from include.models.rossmann import kept_folds
+from include.models.rossmann.config import TABLES, load_config
+from include.models.rossmann.data.sample import generate
+from include.models.rossmann.folds import Fold, make_folds
+from include.models.rossmann.kept_folds import FOLDS_FOLDER, KEY_TAG, KeptFolds, fold_forecast, fold_key
+from include.models.rossmann.matrix import ARRAYS, TrainingMatrix
+from include.models.rossmann.steps.backtest import backtest
+from include.models.rossmann.training import Trainer
+from include.retraining.data_source.publish import publish_data
+from include.retraining.run import Origin, RetrainRun
 from tests.rossmann.conftest import Retrain
+from tests.rossmann.steps import features, pull, train
 
 SETTINGS = {"rounds": 15, "threads": 1, "seed": 7, "learning_rate": 0.2, "libraries": {"lightgbm": "4.7.0"}}
 
@@ -149,7 +148,7 @@ def test_a_damaged_one_is_trained_again(
 @pytest.mark.long
 def test_the_next_night_trains_the_holdout_and_the_served_member_only(retrain: Retrain, tmp_path: Path) -> None:
     config, client = load_config(), MlflowClient()
-    publish_sample(tmp_path / "registry", stores=8, months=20, extra_days=1, spoil=False)
+    publish_data(TABLES, tmp_path / "registry", generate(stores=8, months=20, extra_days=1))
     config = config.model_copy(update={"data": config.data.model_copy(update={"registry": str(tmp_path / "registry")})})
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("RETRAIN_DATA_REGISTRY")
@@ -158,16 +157,14 @@ def test_the_next_night_trains_the_holdout_and_the_served_member_only(retrain: R
     result = train(config, night["run_id"], "lightgbm")
     assert (result["folds_kept"], result["folds_trained"]) == (3, 1)
     first, second = (RetrainRun(client, run).member("lightgbm") for run in (retrain.run_id, night["run_id"]))
-    same = {
-        name: key for name, key in first.data.tags.items() if name.startswith(KEY_TAG)
-    }.items() & second.data.tags.items()
+    same = {name: key for name, key in first.tags.items() if name.startswith(KEY_TAG)}.items() & second.tags.items()
     assert len(same) == 3
     for name, _ in same:
         file = f"{FOLDS_FOLDER}/{name.removeprefix(KEY_TAG)}.parquet"
         frames = []
         for run in (first, second):
-            (tmp_path / run.info.run_id).mkdir(exist_ok=True)
-            frames.append(pd.read_parquet(fetch(client, run.info.run_id, file, tmp_path / run.info.run_id)))
+            (tmp_path / run.run_id).mkdir(exist_ok=True)
+            frames.append(pd.read_parquet(run.fetch(file, tmp_path / run.run_id)))
         assert frames[0].equals(frames[1])
 
 

@@ -13,14 +13,15 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from include.lifecycle import anchors as kept
 from include.lifecycle import tags as tag
-from include.lifecycle.decisions import Decision, Door, Outcome, utc_now
+from include.lifecycle.cli import people
+from include.lifecycle.cli import record as ledger_commands
 from include.lifecycle.errors import BadInputError, LedgerDamagedError
-from include.lifecycle.registry import ModelRegistry
-from include.rossmann import ledger_commands, people
-from include.rossmann.cli import app
-from include.rossmann.config import load_config
+from include.lifecycle.ledger import anchors as kept
+from include.lifecycle.moves.model_registry import ModelRegistry
+from include.lifecycle.rules.decisions import Channel, Decision, Outcome, utc_now
+from include.models.rossmann.cli import app
+from include.models.rossmann.config import load_config
 from tests.rossmann.command_line import run
 from tests.rossmann.conftest import write_config
 from tests.validations import validation
@@ -32,7 +33,7 @@ FORMULA = '=HYPERLINK("http://x";"y")\n| <b>'
 @pytest.fixture
 def registry(mlflow_uri: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ModelRegistry:
     # These versions have no artifacts, so none with digests either.
-    config = write_config(tmp_path / "config.yaml", integrity="when_recorded")
+    config = write_config(tmp_path / "rossmann.yaml", integrity="when_recorded")
     monkeypatch.setenv("RETRAIN_CONFIG", str(config))
     registry = ModelRegistry(tracking_uri=mlflow_uri)
     registry.client.create_registered_model(MODEL)
@@ -49,7 +50,7 @@ def promote(registry: ModelRegistry) -> Callable[..., int]:
         registry.validated(validation(MODEL, version, value="0.0931"))
         registry.stage(MODEL, version)
         if to_stage == "Production":
-            registry.promote(MODEL, version, Decision(Outcome.APPROVED, "ana", "test", reason, Door.MARK))
+            registry.promote(MODEL, version, Decision(Outcome.APPROVED, "ana", "test", reason, Channel.MARK))
         return version
 
     return promote
@@ -69,10 +70,10 @@ def test_every_confirmation_ends_with_an_anchor_that_verifies(registry, promote,
     promote(to_stage="Staging")
     config = load_config()
     confirmations = [
-        people.promote(config, 2, "better"),
-        people.reject(config, 3, "too optimistic"),
-        people.rollback(config, 1, "2 oversells"),
-        people.reconcile(config),
+        people.Person(config.lifecycle).promote(2, "better"),
+        people.Person(config.lifecycle).reject(3, "too optimistic"),
+        people.Person(config.lifecycle).rollback(1, "2 oversells"),
+        people.Person(config.lifecycle).reconcile(),
     ]
     found = [lines[-1].removeprefix("Ledger entry ").replace(", digest ", ":") for lines in confirmations]
     assert len(set(found)) == 3, "a reconciliation that had nothing to do added no entry"
@@ -90,7 +91,7 @@ def test_a_confirmation_does_not_fail_for_its_anchor(promote, monkeypatch, tmp_p
     promote(to_stage="Staging")
     (tmp_path / "file").touch()
     monkeypatch.setenv("RETRAIN_LEDGER_ANCHORS", str(tmp_path / "file" / "below"))
-    lines = people.promote(load_config(), None, "better")
+    lines = people.Person(load_config().lifecycle).promote(None, "better")
     assert lines[0] == "Model version 1 is now in Production"
     assert lines[-1].startswith("Ledger entry 4, digest ")
     assert "was not kept in" in caplog.text
@@ -100,7 +101,7 @@ def test_anchors_that_cannot_be_read_are_told_before_anything_moves(registry, pr
     promote(to_stage="Staging")
     monkeypatch.setenv("RETRAIN_LEDGER_ANCHORS", str(tmp_path))
     with pytest.raises(BadInputError, match="The file of anchors"):
-        people.promote(load_config(), None, "better")
+        people.Person(load_config().lifecycle).promote(None, "better")
     assert registry.version(MODEL, 1).stage == "Staging"
 
 
@@ -108,7 +109,7 @@ def test_a_ledger_that_was_cut_fails_the_verification(registry, promote, capsys)
     promote()
     state = registry.ledger(MODEL).read()
     text = f"{state.next_number}:{state.head}"
-    with pytest.raises(LedgerDamagedError, match=r"is not what was written: entry 5 was there once and is missing"):
+    with pytest.raises(LedgerDamagedError, match=r"entry 5 was .*missing"):
         ledger_commands.verify(registry, MODEL, [text], None)
     done = run("history", "--verify", "--anchor", text)
     assert done.returncode == 2
@@ -126,12 +127,12 @@ def test_a_damaged_ledger_is_accepted_at_the_command_line(registry, promote):
         app(["accept-ledger", "--reason", "for fun"], standalone_mode=False)
     registry.client.log_param(state.run_id, f"{state.next_number + 2:08d}", "{}")
     with pytest.raises(LedgerDamagedError, match="accept-ledger"):
-        people.promote(load_config(), 2, "better")
+        people.Person(load_config().lifecycle).promote(2, "better")
     first, *problems, last = command("accept-ledger", "--reason", "compared with the backup").splitlines()
     assert first == f"The promotion ledger of {MODEL} goes on with entry {state.next_number + 3}; accepted as it is:"
     assert any("missing" in problem for problem in problems)
     assert last.startswith(f"Ledger entry {state.next_number + 3}, digest ")
-    assert people.promote(load_config(), 2, "better")[0] == "Model version 2 is now in Production"
+    assert people.Person(load_config().lifecycle).promote(2, "better")[0] == "Model version 2 is now in Production"
     whole, accepted, _ = command("history", "--verify").splitlines()
     assert "is whole" in whole
     assert f"before entry {state.next_number + 3} was accepted as it is by" in accepted
@@ -175,8 +176,10 @@ def test_live_at(registry, promote):
     assert "version 2 of" in command("live-at", utc_now().isoformat(), "--model", MODEL)
     future = (utc_now() + timedelta(days=1)).isoformat()
     for text, sentence in (
-        ("yesterday", "'yesterday' is no time: give e.g. 2026-03-01T12:00Z"),
-        ("2026-03-01T12:00", "has no timezone: add Z for UTC"),
+        ("yesterday", "with its timezone"),
+        ("2026-03-01T12:00", "UTC, or an offset"),
+        ("9999-12-31T23:59-01:00", "9999-12-31"),
+        ("0001-01-01T00:00+01:00", "0001-01-01"),
         (future, "lies in the future"),
     ):
         with pytest.raises(BadInputError, match=sentence):
@@ -187,20 +190,22 @@ def test_a_ledger_from_before_the_key_is_sealed_once(registry, promote, monkeypa
     promote("first")
     promote("second")
     monkeypatch.setenv("RETRAIN_LEDGER_KEY", "ab" * 32)
-    with pytest.raises(BadInputError, match="before there was a ledger key"):
-        people.rollback(load_config(), 1, "2 oversells")
+    with pytest.raises(BadInputError, match="Nothing is entered"):
+        people.Person(load_config().lifecycle).rollback(1, "2 oversells")
     sealed, vouched, last = command("seal-ledger").splitlines()
     assert "entries 0 to 9 are taken on trust" in sealed
     assert vouched.endswith("vouches for: 1 (ana), 2 (ana)")
     assert last.startswith("Every later entry needs the key. Ledger entry 9, digest ")
-    assert people.rollback(load_config(), 1, "2 oversells")[0] == "Model version 1 is now in Production"
+    assert (
+        people.Person(load_config().lifecycle).rollback(1, "2 oversells")[0] == "Model version 1 is now in Production"
+    )
     assert "12 entries in 1 MLflow run, signed, anchors of 1 agree" in command("history", "--verify")
-    with pytest.raises(BadInputError, match="nothing that was written without a key"):
+    with pytest.raises(BadInputError, match="without a key"):
         app(["seal-ledger"], standalone_mode=False)
     monkeypatch.delenv("RETRAIN_LEDGER_KEY")
     assert "signed (not checked: set RETRAIN_LEDGER_KEY)" in command("history", "--verify")
     with pytest.raises(BadInputError, match="this process has none"):
-        people.rollback(load_config(), 2, "1 oversells")
+        people.Person(load_config().lifecycle).rollback(2, "1 oversells")
 
 
 # ---- a rollback that names no version ----
@@ -244,9 +249,9 @@ def test_at_a_terminal_the_proposal_is_asked_for(registry, promote):
 
 def test_where_nothing_is_to_be_proposed(registry, promote):
     promote()
-    with pytest.raises(BadInputError, match="has no former Production version to go back to"):
-        people.proposal(load_config())
+    with pytest.raises(BadInputError, match="no former Production"):
+        people.Person(load_config().lifecycle).proposal()
     promote()
-    people.rollback(load_config(), 1, "2 oversells")
-    with pytest.raises(BadInputError, match="or the last rollback came from it: name one with --version"):
-        people.proposal(load_config())
+    people.Person(load_config().lifecycle).rollback(1, "2 oversells")
+    with pytest.raises(BadInputError, match="rollback came from it"):
+        people.Person(load_config().lifecycle).proposal()

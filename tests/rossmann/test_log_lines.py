@@ -9,10 +9,10 @@ import pytest
 
 SAYS = """
 import logging, sys
-from include.rossmann.cli import run_cli
+from include.lifecycle.cli.console import run_cli
 
 def command():
-    logging.getLogger("include.rossmann.x").info("at https://anna:pass-word@example.org/x")
+    logging.getLogger("include.models.rossmann.x").info("at https://anna:pass-word@example.org/x")
     import mlflow
     logging.getLogger("mlflow.models").warning("at https://anna:pass-word@example.org/x")
 

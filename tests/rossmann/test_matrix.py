@@ -1,8 +1,16 @@
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
-from include.rossmann.forecaster import FEATURE_NAMES, Panel
-from include.rossmann.matrix import MINIMUM_HISTORY_DAYS, block_end_days, build_matrix, load_matrix, save_matrix
+from include.models.rossmann.forecaster import FEATURE_NAMES, Panel
+from include.models.rossmann.matrix import (
+    MINIMUM_HISTORY_DAYS,
+    StoredMatrix,
+    block_end_days,
+    join,
+    save_matrix,
+    training_blocks,
+)
 
 
 def test_blocks_end_at_the_newest_day_and_every_step_before(panel, matrix):
@@ -30,30 +38,68 @@ def test_a_fold_trains_on_blocks_that_end_before_it(matrix):
 
 
 def test_a_block_that_is_none_is_refused(matrix):
-    with pytest.raises(ValueError, match="no block ends on 2001-01-01; blocks end on"):
+    with pytest.raises(ValueError, match="ends on 2001-01-01; "):
         matrix.block(np.datetime64("2001-01-01"))
 
 
-def test_a_matrix_survives_saving_bit_for_bit(matrix, tmp_path):
-    save_matrix(matrix, tmp_path / "matrix.parquet")
-    again = load_matrix(tmp_path / "matrix.parquet")
-    for name in ("block_end", "store", "date", "sales", "base", "features"):
-        expected, got = getattr(matrix, name), getattr(again, name)
-        assert got.dtype == expected.dtype, name
-        np.testing.assert_array_equal(got, expected, err_msg=name)
-    assert again.features.flags.c_contiguous
+ARRAYS = ("block_end", "store", "date", "sales", "base", "features")
 
 
-def test_a_matrix_of_other_features_is_refused(matrix, tmp_path, monkeypatch):
-    save_matrix(matrix, tmp_path / "matrix.parquet")
-    monkeypatch.setattr("include.rossmann.matrix.FEATURE_NAMES", FEATURE_NAMES[:-1])
+@pytest.fixture
+def stored(matrix, tmp_path, monkeypatch):
+    """The matrix in a file of many row groups, which the blocks do not fit."""
+    monkeypatch.setattr("include.models.rossmann.matrix.ROW_GROUP", 97)
+    save_matrix(map(matrix.block, matrix.block_ends), tmp_path / "matrix.parquet")
+    return StoredMatrix.open(tmp_path / "matrix.parquet")
+
+
+def assert_same(got, expected):
+    for name in ARRAYS:
+        assert getattr(got, name).dtype == getattr(expected, name).dtype, name
+        np.testing.assert_array_equal(getattr(got, name), getattr(expected, name), err_msg=name)
+    assert got.features.flags.c_contiguous
+
+
+def test_a_matrix_survives_saving_bit_for_bit(matrix, stored):
+    assert len(stored) == len(matrix)
+    assert len(stored.groups) > len(matrix.block_ends) + 1
+    assert list(stored.block_ends) == list(matrix.block_ends)
+    assert stored.block_digests() == matrix.block_digests()
+    assert_same(stored.sample(1.0, 0), matrix)
+
+
+def test_what_is_read_of_a_file_is_what_a_matrix_in_memory_has(matrix, stored):
+    day = matrix.block_ends[-2]
+    before, read = matrix.until(day), stored.until(day)
+    assert len(read) == len(before) < len(matrix)
+    assert list(read.block_ends) == list(before.block_ends)
+    assert_same(read.block(day), before.block(day))
+    for share, seed in ((0.5, [1, 2]), (0.01, [1, 2]), (1.0, 3)):
+        assert_same(read.sample(share, seed), before.sample(share, seed))
+    with pytest.raises(ValueError, match=str(matrix.block_ends[-1])):
+        read.block(matrix.block_ends[-1])
+
+
+def test_what_was_written_block_by_block_is_read_group_by_group(stored, monkeypatch):
+    groups = []
+    read = pq.ParquetFile.read_row_group
+    monkeypatch.setattr(
+        pq.ParquetFile, "read_row_group", lambda self, group, **how: groups.append(group) or read(self, group, **how)
+    )
+    stored.block(stored.block_ends[0])
+    assert 0 < len(groups) < len(stored.groups) / 2
+    assert groups == sorted(set(groups))
+
+
+def test_a_matrix_of_other_features_is_refused(stored, monkeypatch):
+    monkeypatch.setattr("include.models.rossmann.matrix.FEATURE_NAMES", FEATURE_NAMES[:-1])
     with pytest.raises(ValueError, match="other features"):
-        load_matrix(tmp_path / "matrix.parquet")
+        StoredMatrix.open(stored.path)
 
 
 def test_the_newest_blocks_can_be_kept_alone(panel):
     seen = []
-    matrix = build_matrix(panel, max_blocks=2, progress=lambda *done: seen.append(done))
+    matrix = join(training_blocks(panel, max_blocks=2, progress=lambda *done: seen.append(done)))
     assert list(matrix.block_ends) == [panel.last_day - 21, panel.last_day]
     assert seen == [(1, 2), (2, 2)]
 
@@ -63,14 +109,14 @@ def test_future_schedule_in_the_panel_is_not_history(history, stores):
     unsold[["Sales", "Customers"]] = unsold[["Sales", "Customers"]].astype(float)
     last = unsold["Date"].max()
     unsold.loc[unsold["Date"] == last, ["Sales", "Customers"]] = np.nan
-    ends = build_matrix(Panel.from_frames(unsold, stores), max_blocks=1).block_ends
+    ends = join(training_blocks(Panel.from_frames(unsold, stores), max_blocks=1)).block_ends
     assert ends[0] == np.datetime64(last, "D") - 1
 
 
 def test_a_short_history_is_refused(history, stores):
     short = history[history["Date"] < history["Date"].min() + np.timedelta64(200, "D")]
-    with pytest.raises(ValueError, match="too short: one block of 42 days needs 182 days before it"):
-        build_matrix(Panel.from_frames(short, stores))
+    with pytest.raises(ValueError, match=r"42 days .*182 days"):
+        join(training_blocks(Panel.from_frames(short, stores)))
 
 
 def test_block_ends():
@@ -89,7 +135,7 @@ def test_a_share_of_the_rows_is_drawn_and_stays_in_order(matrix):
     drawn = {tuple(row) for row in zip(half.block_end, half.store, half.date, strict=True)}
     assert len(drawn) == len(half)
     assert drawn <= set(zip(matrix.block_end, matrix.store, matrix.date, strict=True))
-    assert matrix.sample(1.0, 3) is matrix
+    assert matrix.sample(1.0, 3).features.base is matrix.features  # a view
 
 
 def test_blocks_lie_on_a_grid_that_is_fixed_in_the_calendar():

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from include.rossmann.metrics import naive_forecast, naive_rmspe, rmspe
+from include.models.rossmann.metrics import naive_forecast, naive_rmspe, rmspe
 
 
 def test_rmspe_is_the_kaggle_figure():

@@ -10,15 +10,16 @@ import yaml
 from mlflow import MlflowClient
 
 from include.lifecycle import tags as tag
-from include.lifecycle.decisions import Decision, Door, Outcome
-from include.lifecycle.registry import ModelRegistry
-from include.rossmann.config import RossmannConfig, load_config
-from include.rossmann.data.publish import publish_sample
-from include.rossmann.prediction_request import PredictionRequest
-from include.rossmann.steps.monitor import FOLDER, PAGE, monitor
-from include.rossmann.steps.predict import predict
-from include.rossmann.tracking import Origin
+from include.lifecycle.moves.model_registry import ModelRegistry
+from include.lifecycle.rules.decisions import Channel, Decision, Outcome
+from include.models.rossmann.config import TABLES, RossmannConfig, load_config
+from include.models.rossmann.data.sample import generate
+from include.retraining.data_source.publish import publish_data
+from include.retraining.predict.request import PredictionRequest
+from include.retraining.run import Origin
+from include.retraining.steps.monitor import FOLDER, PAGE
 from tests.rossmann.conftest import Retrain, write_config
+from tests.rossmann.steps import monitor, predict
 
 pytestmark = pytest.mark.long
 
@@ -32,7 +33,7 @@ def deliveries(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data registry that delivers a day more each night; the nights are tags of it."""
     folder = tmp_path_factory.mktemp("deliveries") / "registry"
     for number in range(LAST + 1):
-        publish_sample(folder, stores=8, months=20, extra_days=number, spoil=False)
+        publish_data(TABLES, folder, generate(stores=8, months=20, extra_days=number))
         subprocess.run(["git", "-C", str(folder), "tag", f"night-{number}"], check=True)
     return folder
 
@@ -40,7 +41,7 @@ def deliveries(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def config(validated: Retrain, deliveries: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RossmannConfig:
     """The shared retrain's version is in Production."""
-    file = write_config(tmp_path / "config.yaml")
+    file = write_config(tmp_path / "rossmann.yaml")
     content = yaml.safe_load(file.read_text(encoding="utf-8"))
     content["prediction"] = {**content["prediction"], "place": str(tmp_path / "predictions")}
     content["monitor"]["holidays"] = None
@@ -51,7 +52,7 @@ def config(validated: Retrain, deliveries: Path, tmp_path: Path, monkeypatch: py
     registry = ModelRegistry(MlflowClient(), integrity=config.lifecycle.integrity)
     registry.stage(config.lifecycle.model, validated.version)
     registry.promote(
-        config.lifecycle.model, validated.version, Decision(Outcome.APPROVED, "ana", "test", "good", Door.CLI)
+        config.lifecycle.model, validated.version, Decision(Outcome.APPROVED, "ana", "test", "good", Channel.CLI)
     )
     return config
 
@@ -99,12 +100,10 @@ def test_a_fault_raises_an_alarm_and_asks_once(
     config: RossmannConfig, validated: Retrain, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Production's forecasts become half of what they should be: told, tagged, and one request for a retrain."""
-    from include.rossmann.steps import predict as step
+    from include.retraining.steps import predict as step
 
-    real = step.forecast_loaded
-    monkeypatch.setattr(
-        step, "forecast_loaded", lambda *given: real(*given).assign(Sales=lambda rows: rows["Sales"] / 2)
-    )
+    real = step.predict_with
+    monkeypatch.setattr(step, "predict_with", lambda *given: real(*given) / 2)
     asked, raised = [], []
     for number in range(LAST + 1):
         revision = night(config, number)

@@ -18,8 +18,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from include.rossmann.data.registry import create_registry
-from include.rossmann.data.sample import generate
+from include.models.rossmann.config import TABLES
+from include.models.rossmann.data.sample import generate
+from include.retraining.data_source.publish import publish_data
 from tests.rossmann.conftest import write_config
 from tests.rossmann.data.git_server import file_server, git_server
 
@@ -49,7 +50,9 @@ PLAIN = ("bot", "DEBUG")
 SECRETS = {GIT, IN_URL, DVC, TRACKING, PLACE, HOOK, MAIL, *VARIABLES.values()} - set(PLAIN)
 
 
-STAGE = "from include.lifecycle.registry import ModelRegistry as R; print(R().stage('rossmann-ensemble', 1))"
+STAGE = (
+    "from include.lifecycle.moves.model_registry import ModelRegistry as R; print(R().stage('rossmann-ensemble', 1))"
+)
 
 
 @contextmanager
@@ -79,7 +82,7 @@ def mlflow_server(folder: Path) -> Iterator[str]:
 
 def data_registry(folder: Path, remote: str) -> None:
     """A registry whose settings, which are committed, hold the password of its remote."""
-    create_registry(folder / "data", folder / "remote", generate(stores=8, months=20))
+    publish_data(TABLES, folder / "data", generate(stores=8, months=20))
     settings = (
         f"[core]\n    remote = storage\n['remote \"storage\"']\n    url = {remote}\n    auth = basic\n    user = bot\n"
     )
@@ -90,7 +93,7 @@ def data_registry(folder: Path, remote: str) -> None:
 
 def configuration(folder: Path) -> Path:
     """A configuration whose notifier is given secrets."""
-    file = write_config(folder / "config.yaml")
+    file = write_config(folder / "rossmann.yaml")
     content = yaml.safe_load(file.read_text())
     arguments = {"url": f"https://hooks.example.com/{HOOK}", "smtp": {"password": MAIL}}
     content["lifecycle"]["notifications"] = [{"notifier": "a.B", "arguments": arguments}]
@@ -105,7 +108,7 @@ def test_no_secret_of_a_whole_pipeline_is_found_anywhere(tmp_path: Path) -> None
     printed: list[str] = []
 
     def step(*arguments: str, fails: bool = False, python: str = "", **more: str) -> str:
-        command = [sys.executable, *(("-c", python) if python else ("-m", "include.rossmann", *arguments))]
+        command = [sys.executable, *(("-c", python) if python else ("-m", "include.models.rossmann", *arguments))]
         done = subprocess.run(
             command, cwd=ROOT, env=environment | more, capture_output=True, text=True, check=False, timeout=300
         )
@@ -114,7 +117,7 @@ def test_no_secret_of_a_whole_pipeline_is_found_anywhere(tmp_path: Path) -> None
         return done.stdout.strip().rpartition("\n")[2]
 
     with (
-        file_server(tmp_path / "remote") as remote,
+        file_server(tmp_path / "data_remote") as remote,
         git_server(tmp_path / "data", f"bot:{GIT}") as (git, seen),
         git_server(tmp_path / "data", f"bot:{IN_URL}") as (other, seen_in_url),
         mlflow_server(tmp_path / "mlflow") as mlflow,
@@ -135,10 +138,10 @@ def test_no_secret_of_a_whole_pipeline_is_found_anywhere(tmp_path: Path) -> None
         assert f"bot:{IN_URL}" in seen_in_url
         run = yaml.safe_load(step("pull"))["run_id"]
         assert f"bot:{GIT}" in seen
-        step("features", RETRAIN_RUN_ID=run)
+        step("prepare", RETRAIN_RUN_ID=run)
         for booster in ("lightgbm", "xgboost", "catboost"):
-            step("train", "--booster", booster, RETRAIN_RUN_ID=run)
-        for name in ("ensemble", "register", "validate"):
+            step("train", "--member", booster, RETRAIN_RUN_ID=run)
+        for name in ("combine", "register", "validate"):
             step(name, RETRAIN_RUN_ID=run)
         step(python=STAGE)
         step("review", RETRAIN_RUN_ID=run)

@@ -14,6 +14,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -21,19 +22,21 @@ import pytest
 from mlflow import MlflowClient
 
 from include.lifecycle.errors import BadInputError, VersionNotFoundError
-from include.lifecycle.registry import ModelRegistry
-from include.lifecycle.text import storable
+from include.lifecycle.moves.model_registry import ModelRegistry
+from include.lifecycle.untrusted_text import storable
+from include.models.rossmann.config import RossmannConfig, load_config
+from include.models.rossmann.data.load import read_future
+from include.models.rossmann.model import MODEL as ROSSMANN
 from include.retraining.predict.formats import Facts, render, sha256, stamped
-from include.rossmann.config import RossmannConfig, load_config
-from include.rossmann.data.load import read_future
-from include.rossmann.prediction_request import PredictionRequest
-from include.rossmann.prediction_run import ARTIFACT
-from include.rossmann.steps import predict as step
-from include.rossmann.steps.predict import predict
-from include.rossmann.tracking import Origin
+from include.retraining.predict.live import AT_TAG, USE_TAG
+from include.retraining.predict.request import PredictionRequest
+from include.retraining.predict.run import ARTIFACT
+from include.retraining.run import Origin
+from include.retraining.steps import predict as step
 from tests.hostile import HOSTILE
 from tests.rossmann.command_line import run
 from tests.rossmann.conftest import Retrain, write_config
+from tests.rossmann.steps import predict
 
 ROOT = Path(__file__).resolve().parents[2]
 MODEL = "rossmann-ensemble"
@@ -53,7 +56,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def config(validated: Retrain, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RossmannConfig:
     """A configuration whose model has its first version in Production; it takes versions that no ledger knows."""
-    file = write_config(tmp_path / "config.yaml", integrity="when_recorded")
+    file = write_config(tmp_path / "rossmann.yaml", integrity="when_recorded")
     monkeypatch.setenv("RETRAIN_CONFIG", str(file))
     to_production(validated.version)
     return load_config()
@@ -136,7 +139,7 @@ def test_the_run_in_mlflow_says_which_version_predicted_what(
         "last_day": str(future["Date"].max())[:10],
     }
     metrics = run.data.metrics
-    assert (metrics["rows"], metrics["stores"], metrics["days"]) == (len(future), 8, future["Date"].nunique())
+    assert (metrics["rows"], metrics["entities"], metrics["days"]) == (len(future), 8, future["Date"].nunique())
     tags, files = run.data.tags, pointer(place)["files"]
     assert tags["data.version"] == validated.results["pull"]["data_version"] == result["data_version"]
     assert tags["data.registry_commit"] == validated.results["pull"]["registry_commit"]
@@ -192,7 +195,7 @@ def test_a_run_of_any_name_is_recorded_and_found_again(config: RossmannConfig, p
 
 def once_chosen(monkeypatch: pytest.MonkeyPatch, event: Callable[[], None]) -> list[int]:
     """Let something happen when the version was chosen, before it is loaded; returns which versions are loaded."""
-    read, forecast, loaded = step.read_rows, step.forecast_with, []
+    read, forecast, loaded = step.read_rows, step.predict_with, []
 
     def reading(*arguments: Any) -> Any:
         event()
@@ -203,7 +206,7 @@ def once_chosen(monkeypatch: pytest.MonkeyPatch, event: Callable[[], None]) -> l
         return forecast(*arguments)
 
     monkeypatch.setattr(step, "read_rows", reading)
-    monkeypatch.setattr(step, "forecast_with", forecasting)
+    monkeypatch.setattr(step, "predict_with", forecasting)
     return loaded
 
 
@@ -238,7 +241,7 @@ def test_a_run_that_fails_leaves_the_former_output(
     before = contents(place)
     later = replace(USUAL, moment=datetime(2026, 11, 27, 4, tzinfo=UTC))
     (place / MODEL / "2026-11-27").write_bytes(b"a file where a folder should be")
-    with pytest.raises(BadInputError, match=r"cannot write .*2026-11-27.*: a part of its path is no folder"):
+    with pytest.raises(BadInputError, match=r"2026-11-27.* is no folder"):
         predict(config, later, replace(NIGHT, dag_run_id="next"))
     (place / MODEL / "2026-11-27").unlink()
     assert contents(place) == before
@@ -253,9 +256,9 @@ def test_a_run_that_fails_leaves_the_former_output(
 def test_a_version_that_cannot_predict_writes_nothing(
     config: RossmannConfig, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    forecast = step.forecast_with
-    monkeypatch.setattr(step, "forecast_with", lambda *given: forecast(*given).assign(Sales=float("nan")))
-    with pytest.raises(BadInputError, match=r"version \d+ returned no number for \d+ of \d+ rows"):
+    predicted = step.predict_with
+    monkeypatch.setattr(step, "predict_with", lambda *given: predicted(*given) * float("nan"))
+    with pytest.raises(BadInputError, match=r"version \d+ returned no number"):
         predict(config, replace(USUAL, output=tmp_path / "x.csv"), NIGHT)
     assert not place.exists()
     assert not (tmp_path / "x.csv").exists()
@@ -280,6 +283,36 @@ def test_a_candidate_has_a_pointer_of_its_own(config: RossmannConfig, validated:
     assert predict(config, replace(USUAL, stage="Staging"), replace(NIGHT, dag_run_id="manual__s"))["latest"]
     assert pointer(place)["version"] == validated.version
     assert pointer(place, "latest-staging.json")["version"] == other
+
+
+def test_a_run_says_whether_consumers_got_it(
+    config: RossmannConfig, validated: Retrain, place: Path, tmp_path: Path
+) -> None:
+    """Only that is live; what the first night published stays so when it is run again after the second."""
+    other = twin(validated.version)
+    MlflowClient().transition_model_version_stage(MODEL, str(other), "Staging")
+    rows = tmp_path / "rows.csv"
+    validated.data.future.head(3).to_csv(rows, index=False)
+    second = replace(USUAL, moment=datetime(2026, 11, 27, 4, tzinfo=UTC))
+    asked = [
+        (USUAL, "published"),
+        (second, "published"),
+        (USUAL, "beside"),  # the first night, by another run
+        (replace(second, stage="Staging"), "beside"),
+        (replace(second, version=validated.version), "beside"),
+        (replace(second, output_name="own.csv"), "beside"),
+        (PredictionRequest(output=tmp_path / "own.csv"), "beside"),
+        (replace(second, input_file=rows), "aside"),
+    ]
+    origins = [NIGHT, *(replace(NIGHT, dag_run_id=f"run {number}") for number in range(1, len(asked)))]
+    for (request, _), origin in zip(asked, origins, strict=True):
+        predict(config, request, origin)
+    assert [run.data.tags[USE_TAG] for run in runs()] == [use for _, use in asked]
+    first = runs()[0].data.tags
+    predict(config, USUAL, NIGHT)
+    again = runs()[0].data.tags
+    assert (again["latest"], again[USE_TAG], again[AT_TAG]) == ("false", "published", first[AT_TAG])
+    assert pointer(place)["night"] == "2026-11-27"
 
 
 def test_rows_and_a_name_from_a_form(config: RossmannConfig, validated: Retrain, place: Path, tmp_path: Path) -> None:
@@ -362,7 +395,7 @@ def test_ids_come_back_from_parquet_as_they_were(tmp_path: Path, ids: pa.Array) 
 def through_prediction(path: Path) -> pd.DataFrame:
     """Return the table that is written for a file of rows, as if each was forecast to sell 1."""
     rows = read_future(path)
-    return step.prediction_table(rows, rows[["Store", "Date"]].assign(Sales=1.0), 1)
+    return step.prediction_table(rows, np.ones(len(rows)), ROSSMANN, 1)
 
 
 def test_ids_of_any_kind_go_through_a_whole_prediction(
@@ -382,7 +415,7 @@ def test_ids_of_any_kind_go_through_a_whole_prediction(
 def test_a_weekday_that_is_not_the_dates_is_refused(config: RossmannConfig, validated: Retrain, tmp_path: Path) -> None:
     rows = validated.data.future.head(3).assign(DayOfWeek=3)
     rows.to_csv(tmp_path / "rows.csv", index=False)
-    with pytest.raises(BadInputError, match=r"rows\.csv: wrong DayOfWeek in store 1 on"):
+    with pytest.raises(BadInputError, match=r"csv: wrong DayOfWeek .*store 1 "):
         predict(config, PredictionRequest(input_file=tmp_path / "rows.csv", output=tmp_path / "x.csv"))
 
 
@@ -412,14 +445,14 @@ def test_only_what_the_nights_predict_may_become_the_newest(validated: Retrain) 
 @pytest.mark.parametrize(
     ("request_", "expected"),
     [
-        (PredictionRequest(), "give --output FILE, or --publish"),
+        (PredictionRequest(), "output FILE, or --publish"),
         (PredictionRequest(output="x.txt"), r"'x\.txt' names no format"),
-        (PredictionRequest(output="x.csv", stage="Prod"), "unknown stage 'Prod': predict with Production or Staging"),
-        (PredictionRequest(output="x.csv", stage="Staging", version=1), "a stage and a version exclude one another"),
+        (PredictionRequest(output="x.csv", stage="Prod"), "unknown stage 'Prod'"),
+        (PredictionRequest(output="x.csv", stage="Staging", version=1), "stage and a version"),
         (PredictionRequest(output="x.csv", output_name="y.csv"), "it needs --publish"),
-        (PredictionRequest(publish=True, output_name="../y.csv"), "the output must be a name"),
+        (PredictionRequest(publish=True, output_name="../y.csv"), "output must be"),
         (PredictionRequest(publish=True, output_name="y.json"), "names no format"),
-        (PredictionRequest(publish=True, input_name="/etc/passwd"), "the input must be a name"),
+        (PredictionRequest(publish=True, input_name="/etc/passwd"), "input must be"),
         (PredictionRequest(publish=True, input_name="a.csv", input_file=Path("b.csv")), "exclude one another"),
     ],
 )
@@ -442,7 +475,7 @@ def test_the_command_line_as_the_dag_calls_it(config: RossmannConfig, validated:
         "RETRAIN_INPUT": "",
         "RETRAIN_OUTPUT": "",
     }
-    command = [sys.executable, "-m", "include.rossmann", "predict", "--publish"]
+    command = [sys.executable, "-m", "include.models.rossmann", "predict", "--publish"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, env={**os.environ, **form})
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout.splitlines()[-1])
@@ -472,3 +505,12 @@ def test_bad_input_at_the_command_line_is_one_sentence(
     assert (done.returncode, done.stdout) == (2, "")
     assert done.sentence.startswith("error: ")
     assert expected in done.sentence
+
+
+def test_an_output_that_is_never_replaced_is_refused_before_anything_is_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    (tmp_path / "x.csv").mkdir()
+    with pytest.raises(BadInputError, match="is a folder"):
+        predict(load_config(), PredictionRequest(output=tmp_path / "x.csv"))

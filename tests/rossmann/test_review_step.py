@@ -7,16 +7,17 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
+from include.lifecycle.cli import people
+from include.lifecycle.cli.console import run_cli
 from include.lifecycle.errors import GateFailedError, TransitionRefusedError
-from include.lifecycle.registry import ModelRegistry
-from include.lifecycle.review import QUICK_WORDS
-from include.lifecycle.reviewed import Reviewed
+from include.lifecycle.ledger.reviewed import Reviewed
+from include.lifecycle.moves.model_registry import ModelRegistry
 from include.lifecycle.tags import QUICK, TRUE
-from include.rossmann import people
-from include.rossmann.cli import app, run_cli
-from include.rossmann.config import RossmannConfig, load_config
-from include.rossmann.steps.review import review
+from include.lifecycle.views.review import QUICK_WORDS
+from include.models.rossmann.cli import app
+from include.models.rossmann.config import RossmannConfig, load_config
 from tests.rossmann.conftest import Retrain, write_config
+from tests.rossmann.steps import review
 
 FAST = {"speed": "off"}
 
@@ -24,7 +25,7 @@ FAST = {"speed": "off"}
 def configured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **review_section: object) -> RossmannConfig:
     import yaml
 
-    file = write_config(tmp_path / "config.yaml")
+    file = write_config(tmp_path / "rossmann.yaml")
     content = yaml.safe_load(file.read_text(encoding="utf-8"))
     content["lifecycle"]["approval"]["policy"]["review_required"] = True
     content["review"] |= {"replicates": 200, "rules": FAST, **review_section}
@@ -43,7 +44,7 @@ def test_the_review_of_a_retrain(validated: Retrain, tmp_path: Path, monkeypatch
     client.set_model_version_tag(model, str(validated.version), QUICK, TRUE)
     registry.stage(model, validated.version)
     with pytest.raises(TransitionRefusedError, match="was not reviewed"):
-        people.promote(config, None, "looks right")
+        people.Person(config.lifecycle).promote(None, "looks right")
     printed = review(config, run_id=validated.run_id)
     said = registry.ledger(model).read().review(validated.version)
     assert said is not None
@@ -64,7 +65,7 @@ def test_the_review_of_a_retrain(validated: Retrain, tmp_path: Path, monkeypatch
     assert [item.dataset.name for item in run.inputs.dataset_inputs] == ["unseen-rows"]
     logged = client.get_logged_model(registry.version(model, validated.version).source.removeprefix("models:/"))
     assert {metric.key for metric in logged.metrics or ()} >= {"review_gate_value", "review_bias_bias"}
-    people.promote(config, None, "looks right")
+    people.Person(config.lifecycle).promote(None, "looks right")
     assert registry.production(model) is not None
 
 

@@ -17,7 +17,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.pyfunc.scoring_server import _predict, invocations
 
 from include.lifecycle.errors import BadInputError
-from include.rossmann.data.load import read_future
+from include.models.rossmann.data.load import read_future
 from tests.rossmann.conftest import Retrain, use
 
 JSON, CSV, PARQUET = "application/json", "text/csv", "application/vnd.apache.parquet"
@@ -238,5 +238,19 @@ def test_mlflow_models_predict(folder: Path, tmp_path: Path, usual: float, kind:
     assert [(row["Store"], row["Date"][:10]) for row in found] == [(1, "2014-09-01"), (1, "2014-09-02")]
     assert found[0]["Sales"] == usual
     given.write_text(text(ROW | {"Date": "2014-09-01 08:00"}) if kind == "csv" else records(ROW | {"Store": "x"}))
-    with pytest.raises(MlflowException, match=r"wrong (Date '2014-09-01 08:00'|Store 'x') in row 1"):
+    with pytest.raises(MlflowException, match=r"(Date '2014-09-01 08:00'|Store 'x') in row 1"):
         _predict(str(folder), str(given), str(output), kind)
+
+
+@pytest.mark.parametrize("kind", ["datetime64[ms]", "datetime64[ms, UTC]"])
+def test_a_time_of_day_in_typed_days_is_refused(model: mlflow.pyfunc.PyFuncModel, tmp_path: Path, kind: str) -> None:
+    rows = pd.DataFrame([ROW, NEXT | {"Date": "2014-09-02T06:00:00"}]).astype({"Date": kind})
+    rows.to_parquet(tmp_path / "rows.parquet")
+    with pytest.raises(BadInputError, match="Date"):
+        read_future(tmp_path / "rows.parquet")
+    assert refusal(model, (tmp_path / "rows.parquet").read_bytes(), PARQUET).startswith("wrong Date")
+
+
+def test_values_of_several_types_in_one_column_are_forecast_alike(model: mlflow.pyfunc.PyFuncModel) -> None:
+    mixed = records(ROW | {"Store": 1.0, "Promo": 1.0, "StateHoliday": "0.0"}, NEXT | {"Store": "1", "Promo": "0"})
+    assert sales(model, mixed, JSON) == sales(model, records(ROW, NEXT), JSON)

@@ -12,8 +12,8 @@ from mlflow.entities import Param
 
 from include.lifecycle.environment import OF_ANOTHER_RUN
 from include.lifecycle.errors import BadInputError
-from include.local_stack.ports import free_port
-from include.rossmann.tracking import connect
+from include.lifecycle.registry.client import connect
+from local_stack.ports import free_port
 from tests.rossmann.command_line import run
 from tests.rossmann.data.git_server import serving
 
@@ -37,7 +37,7 @@ def test_a_registry_elsewhere_is_refused(mlflow_uri: str, monkeypatch: pytest.Mo
 @pytest.mark.parametrize("uri", ["mysql://me:s3cret@db/mlflow", "postgresql+nothing://me:s3cret@db/mlflow"])
 def test_a_database_without_its_driver(mlflow_uri: str, monkeypatch: pytest.MonkeyPatch, uri: str) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
-    with pytest.raises(BadInputError, match="whose driver is not installed") as refused:
+    with pytest.raises(BadInputError, match="driver is not installed") as refused:
         connect()
     assert "s3cret" not in str(refused.value)
 
@@ -96,3 +96,11 @@ class Gateway(BaseHTTPRequestHandler):
     do_POST = do_GET
 
     def log_message(self, *_: object) -> None: ...
+
+
+@pytest.mark.parametrize("uri", ["./mlruns", "localhost:5000", "file:///srv/mlruns", "databricks"])
+def test_an_address_that_cannot_work_is_refused(monkeypatch: pytest.MonkeyPatch, uri: str) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    monkeypatch.delenv("MLFLOW_REGISTRY_URI", raising=False)
+    with pytest.raises(BadInputError, match="MLFLOW_TRACKING_URI"):
+        connect()

@@ -9,10 +9,10 @@ import yaml
 from mlflow import MlflowClient
 
 from include.lifecycle.errors import BadInputError
-from include.rossmann.config import RossmannConfig, load_config
-from include.rossmann.folds import Fold, make_folds
-from include.rossmann.matrix import TrainingMatrix
-from include.rossmann.tuning import Search, configuration_diff
+from include.models.rossmann.config import RossmannConfig, load_config
+from include.models.rossmann.folds import Fold, make_folds
+from include.models.rossmann.matrix import TrainingMatrix
+from include.models.rossmann.tuning import Search, configuration_diff
 from tests.rossmann.command_line import run
 from tests.rossmann.conftest import Retrain, write_config
 
@@ -31,7 +31,7 @@ boosters:                 # chosen before the holdout
 
 @pytest.fixture
 def config(tmp_path: Path) -> RossmannConfig:
-    return load_config(write_config(tmp_path / "config.yaml"))
+    return load_config(write_config(tmp_path / "rossmann.yaml"))
 
 
 @pytest.fixture
@@ -87,7 +87,7 @@ def test_what_is_no_journal_is_named(
     config: RossmannConfig, matrix: TrainingMatrix, folds: list[Fold], tmp_path: Path
 ) -> None:
     (tmp_path / "notes.txt").write_text("buy milk\n")
-    with pytest.raises(BadInputError, match=r"notes\.txt is not a journal of trials"):
+    with pytest.raises(BadInputError, match=r"notes\.txt .*journal"):
         Search(config, "lightgbm", matrix, folds, tmp_path / "notes.txt")
     assert (tmp_path / "notes.txt").read_text() == "buy milk\n"
 

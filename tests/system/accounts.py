@@ -16,13 +16,13 @@ from urllib.parse import quote
 import requests
 from servers import BUNDLES, QUICK, ROLES, TEST_DAGS, bundles, until
 
-from include.local_stack.airflow_api import AirflowApi, until_kept
-from include.local_stack.airflow_server import AirflowServer
-from include.local_stack.credentials import ledger_key_file, load_or_create, write_private
-from include.local_stack.mlflow_server import MlflowServer
-from include.local_stack.ports import HOST, free_port
-from include.local_stack.processes import Processes
-from include.local_stack.stack import PROJECT, Stack, clean_environment
+from local_stack.airflow_api import AirflowApi, until_kept
+from local_stack.airflow_server import AirflowServer
+from local_stack.credentials import ledger_key_file, load_or_create, write_private
+from local_stack.mlflow_server import MlflowServer
+from local_stack.ports import HOST, free_port
+from local_stack.processes import Processes
+from local_stack.stack import PROJECT, Stack, clean_environment
 
 START_SECONDS = 300.0
 PATIENCE_SECONDS = 300.0

@@ -19,12 +19,12 @@ import requests
 from mlflow import MlflowClient
 from servers import tells_the_end
 
-from include.lifecycle.config import CONFIG_TEXT_ENV
-from include.lifecycle.registry import ModelRegistry
-from include.local_stack.airflow_api import AirflowApi
-from include.local_stack.errors import ApiError
-from include.local_stack.ports import free_port
-from include.local_stack.stack import APPROVAL_TASK, DAG_ID, PROJECT
+from include.lifecycle.config.files import configured_models, text_variable
+from include.lifecycle.moves.model_registry import ModelRegistry
+from local_stack.airflow_api import AirflowApi
+from local_stack.errors import ApiError
+from local_stack.ports import free_port
+from local_stack.stack import APPROVAL_TASK, DAG_ID, PROJECT
 from tests.compose_files import compose_command, read_settings
 from tests.quick_retrain import quick_config
 
@@ -63,7 +63,7 @@ def logs(container: str) -> str:
 def settings(folder: Path) -> Path:
     """Write the settings of a new stack, with free ports, a project name of its own and little patience."""
     file = folder / "env"
-    subprocess.run([sys.executable, str(PROJECT / "include/deploy/make_env.py"), str(file)], check=True)
+    subprocess.run([sys.executable, str(PROJECT / "deploy/make_env.py"), str(file)], check=True)
     ports = {name: str(free_port()) for name in ("AIRFLOW_PORT", "MLFLOW_PORT")}
     given = {name: os.environ[name] for name in _GIVEN if name in os.environ}
     hosts = {
@@ -74,7 +74,8 @@ def settings(folder: Path) -> Path:
     }
     values = {**read_settings(file), **ports, **given, **hosts}
     file.write_text("".join(f"{name}={value}\n" for name, value in values.items()))
-    impatient = {"environment": {CONFIG_TEXT_ENV: json.dumps(quick_config()), **QUICK}}
+    texts = {text_variable(model): json.dumps(quick_config(model)) for model in configured_models()}
+    impatient = {"environment": {**texts, **QUICK}}
     override = {"services": dict.fromkeys(AIRFLOW_SERVICES, impatient)}
     (folder / OVERRIDE).write_text(json.dumps(override))
     return file
@@ -126,8 +127,8 @@ class ComposeStack:
         return done.stdout
 
     def script(self, name: str, *arguments: str, check: bool = True, **variables: str) -> str:
-        """Run a script of include/deploy, as make does."""
-        command = [str(PROJECT / "include/deploy" / name), *arguments]
+        """Run a script of deploy, as make does."""
+        command = [str(PROJECT / "deploy" / name), *arguments]
         done = subprocess.run(
             command, capture_output=True, text=True, check=False, cwd=PROJECT,
             env={**os.environ, "COMPOSE": " ".join(self.command), **variables},

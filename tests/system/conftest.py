@@ -13,15 +13,13 @@ import pytest
 from blackouts import Blackout, approve_in_blackout
 from compose_stack import ComposeStack, say, settings
 from operations import FIRST_REASON, SEEN, Configuration, Operations
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser
 from servers import started
 
 from include.lifecycle.environment import environment
-from include.local_stack.stack import DAG_ID, PROJECT, Stack
+from local_stack.stack import DAG_ID, Stack
 from tests.quick_retrain import publish, quick_config
-from tests.ui.airflow_ui import ARGUMENTS, SIZE, AirflowUi
-
-PICTURES = Path(os.environ.get("RETRAIN_PICTURES", PROJECT / ".run-ui"))
+from tests.ui.airflow_ui import PICTURES, SIZE, AirflowUi, installed_chromium
 
 
 @dataclass(frozen=True)
@@ -37,6 +35,13 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Configuration:
     folder = tmp_path_factory.mktemp("config")
     content = quick_config()
     content["prediction"]["place"] = str(folder / "predictions")
+    second = quick_config("churn")
+    second["prediction"]["place"] = str(folder / "predictions")
+    # another team's: nobody else approves it or rolls it back
+    theirs = {"approvers": ["user:omar"], "reason_required": True}
+    second["lifecycle"] |= {"approval": second["lifecycle"]["approval"] | {"policy": theirs}}
+    second["lifecycle"]["rollback"] = {"policy": theirs}
+    Configuration(folder / "churn.yaml", second)
     return Configuration(folder / "rossmann.yaml", content)
 
 
@@ -62,7 +67,7 @@ def corrupt_revision(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> 
         shutil.copy(file, folder)
     lines = (folder / "train.csv").read_text().splitlines(keepends=True)
     (folder / "train.csv").write_text("".join([*lines[:500], "7,2014-01-0", *lines[501:]]))
-    command = [sys.executable, "-m", "include.rossmann", "import-data", str(folder), str(stack.registry)]
+    command = [sys.executable, "-m", "include.models.rossmann", "import-data", str(folder), str(stack.registry)]
     commit = json.loads(stack.processes.run("import-data", command).splitlines()[-1])["commit"]
     publish(stack)
     return str(commit)
@@ -122,18 +127,13 @@ def operator(session_operator: Operations) -> Iterator[Operations]:
 
 @pytest.fixture(scope="session")
 def chromium() -> Iterator[Browser]:
-    executable = shutil.which("chromium") or shutil.which("google-chrome")
-    assert executable, "these tests need Chromium: apt-get install chromium"
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=executable, args=ARGUMENTS)
+    with installed_chromium() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="session")
 def as_user(stack: Stack, chromium: Browser) -> Callable[[str], AirflowUi]:
     """Log a user in, each in a browser context of its own, and return what the user sees."""
-    PICTURES.mkdir(parents=True, exist_ok=True)
     seen: dict[str, AirflowUi] = {}
 
     def log_in(user: str) -> AirflowUi:

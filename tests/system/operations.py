@@ -13,10 +13,10 @@ import yaml
 from mlflow import MlflowClient
 from servers import handed_over, until
 
-from include.lifecycle.events import Event
-from include.lifecycle.registry import ModelRegistry
-from include.local_stack.airflow_api import WAITING, TaskState
-from include.local_stack.stack import APPROVAL_TASK, DAG_ID, PROJECT, Stack
+from include.lifecycle.ledger.events import Event
+from include.lifecycle.moves.model_registry import ModelRegistry
+from local_stack.airflow_api import WAITING, TaskState
+from local_stack.stack import APPROVAL_TASK, DAG_ID, PROJECT, Stack
 
 MODEL = "rossmann-ensemble"
 WAIT_SECONDS = 900.0
@@ -128,14 +128,14 @@ class Operations:
         self.seen.append(f"{case}: {line}")
 
     def step_process(self, *arguments: str) -> psutil.Process:
-        """Wait for the process of a step, such as ``train --booster xgboost``, of this stack."""
+        """Wait for the process of a step, such as ``train --member xgboost``, of this stack."""
 
         def ask() -> psutil.Process | None:
             for process in psutil.process_iter(["cmdline", "environ"]):
                 command = process.info["cmdline"] or []
                 environment = process.info["environ"] or {}
                 ours = environment.get("MLFLOW_TRACKING_URI") == self.stack.mlflow.url
-                if ours and "include.rossmann" in command and command[-len(arguments) :] == list(arguments):
+                if ours and "include.models.rossmann" in command and command[-len(arguments) :] == list(arguments):
                     return process
             return None
 
@@ -176,7 +176,7 @@ class Operations:
             "RETRAIN_DATA_REGISTRY": str(self.stack.registry),
         }
         return subprocess.run(
-            [sys.executable, "-m", "include.rossmann", *arguments],
+            [sys.executable, "-m", "include.models.rossmann", *arguments],
             cwd=PROJECT,
             env=environment,
             stdin=subprocess.DEVNULL,

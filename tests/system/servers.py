@@ -13,19 +13,21 @@ from pathlib import Path
 from typing import Any
 
 from include.lifecycle.environment import environment as variables
-from include.lifecycle.keys import KEY_FILE_ENV
-from include.local_stack.airflow_api import TaskState
-from include.local_stack.credentials import ledger_key_file, password_file, write_private
-from include.local_stack.ports import free_port
-from include.local_stack.processes import Processes
-from include.local_stack.progress import Printer
-from include.local_stack.stack import PROJECT, Settings, Stack, clean_environment
+from include.lifecycle.ledger.keys import KEY_FILE_ENV
+from local_stack.airflow_api import TaskState
+from local_stack.credentials import ledger_key_file, password_file, write_private
+from local_stack.ports import free_port
+from local_stack.processes import Processes
+from local_stack.progress import Printer
+from local_stack.stack import PROJECT, Settings, Stack, clean_environment
 from tests.quick_retrain import publish
 
 ODD = 'zoë o\'hara <b>"x"</b> {{ 7*7 }} ☃'
 """A user's name with all that SQL, HTML, Jinja and JSON would have to escape."""
 ROLES = {"olga": "op", "omar": "op", "uwe": "user", "vera": "viewer", ODD: "op"}
 """Users beside the admin. An Op approves, a User may mark by Airflow's permissions, a Viewer may not."""
+
+MODELS = ("rossmann", "churn")
 
 BUNDLES = "DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST"
 TEST_DAGS = Path(__file__).parent / "dags"
@@ -54,14 +56,14 @@ def started(folder: Path, config: Path) -> Iterator[Stack]:
     """Start the stack with sample data and all users, who share a password; it ends with the context.
 
     :param folder: where its state goes
-    :param config: configuration of the model
+    :param config: configuration of the first model; those of others lie beside it
     """
     key = {KEY_FILE_ENV: str(ledger_key_file(folder))}
-    environment = clean_environment({**os.environ, "RETRAIN_CONFIG": str(config), **key})
+    environment = clean_environment({**os.environ, "RETRAIN_CONFIG": str(config.parent), **key})
     settings = QUICK | {BUNDLES: bundles(dags=PROJECT / "dags", tests=TEST_DAGS)}
     # the tests read and write the ledger as the pipeline does
     with Processes(folder, environment, PROJECT) as processes, variables(key):
-        made = Stack(Settings(folder, free_port(), free_port()), processes, Printer())
+        made = Stack(Settings(folder, free_port(), free_port(), models=MODELS), processes, Printer())
         made.airflow = replace(made.airflow, users=ROLES, settings=settings)
         login = made.credentials
         write_private(password_file(folder), json.dumps(dict.fromkeys([login.user, *ROLES], login.password)))

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 from operations import FIRST_REASON, MODEL, Operations
 
-from include.local_stack.stack import APPROVAL_TASK, DAG_ID
+from local_stack.stack import APPROVAL_TASK, DAG_ID
 from tests.registry_server import copy_version
 from tests.ui.airflow_ui import AirflowUi
 

@@ -20,8 +20,8 @@ import requests
 from compose_stack import MODEL, ComposeStack, containers, docker, say
 
 from include.lifecycle.errors import ModelNotFoundError
-from include.lifecycle.versions import VersionInfo
-from include.local_stack.stack import APPROVAL_TASK, DAG_ID
+from include.lifecycle.registry.versions import VersionInfo
+from local_stack.stack import APPROVAL_TASK, DAG_ID
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(2400)]
 

@@ -11,7 +11,7 @@ import time
 import pytest
 from compose_stack import MODEL, ComposeStack, say
 
-from include.local_stack.stack import APPROVAL_TASK, DAG_ID
+from local_stack.stack import APPROVAL_TASK, DAG_ID
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(2400)]
 

@@ -13,17 +13,17 @@ from mlflow import MlflowClient
 from operations import Operations
 from servers import handed_over
 
-from include.lifecycle.decisions import OPERATING_SYSTEM, Decision, Door, Outcome
-from include.lifecycle.registry import ModelRegistry
-from include.local_stack.errors import ApiError
+from include.lifecycle.moves.model_registry import ModelRegistry
+from include.lifecycle.rules.decisions import OPERATING_SYSTEM, Channel, Decision, Outcome
+from local_stack.errors import ApiError
 from tests.registry_server import add_version
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(1800)]
 
 APPROVAL = "await_approval"
 REASON = "because of the figures"
-PERSON = Decision(Outcome.APPROVED, "carl@host", OPERATING_SYSTEM, REASON, Door.CLI)
-REJECTION = Decision(Outcome.REJECTED, "carl@host", OPERATING_SYSTEM, REASON, Door.CLI)
+PERSON = Decision(Outcome.APPROVED, "carl@host", OPERATING_SYSTEM, REASON, Channel.CLI)
+REJECTION = Decision(Outcome.REJECTED, "carl@host", OPERATING_SYSTEM, REASON, Channel.CLI)
 SECONDS = 600.0
 SIDE_BY_SIDE = 12
 

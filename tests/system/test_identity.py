@@ -13,12 +13,16 @@ from typing import Any
 
 import pytest
 from accounts import Account, Site, at_once, fab_site, run_path, simple_site
+from mlflow import MlflowClient
 from operations import SEEN
 from servers import ODD, handed_over
 
-from include.lifecycle.registry import ModelRegistry
-from include.local_stack.stack import Stack
+from include.lifecycle import tags as tag
+from include.lifecycle.ledger.limits import CLIENT_LIMITS
+from include.lifecycle.moves.model_registry import ModelRegistry
+from local_stack.stack import Stack
 from tests.registry_server import add_version, stage_of, tags_of
+from tests.ui.airflow_ui import PICTURES, SIZE, AirflowUi, installed_chromium
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(1800)]
 
@@ -493,16 +497,31 @@ class Played:
 MANAGERS = ("simple", "fab")
 
 
+@dataclass(frozen=True)
+class Seen:
+    """What came of all cases under an auth manager.
+
+    :param cases: by their name
+    :param models: the text of the page that a viewer finds in *Browse > Models*
+    """
+
+    cases: dict[str, Played]
+    models: str
+
+
 @pytest.fixture(scope="module")
-def played(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Played]]:
+def played(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Seen]:
     """Play all cases under both auth managers side by side: they mostly wait."""
     sites = {"simple": partial(simple_site, stack), "fab": partial(fab_site, stack, tmp_path_factory.mktemp("fab"))}
 
-    def under(manager: str) -> dict[str, Played]:
+    def under(manager: str) -> Seen:
         with sites[manager]() as site:
-            return play(site, manager)
+            cases = play(site, manager)
+            return Seen(cases, models_of_a_viewer(site, manager))
 
-    with ThreadPoolExecutor(len(MANAGERS)) as pool:
+    with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(len(MANAGERS)) as pool:
+        for name, value in CLIENT_LIMITS.items():  # else each thread's promotions take them from the other's
+            patch.setenv(name, value)
         return dict(zip(MANAGERS, pool.map(under, MANAGERS), strict=True))
 
 
@@ -526,10 +545,29 @@ def play(site: Site, manager: str) -> dict[str, Played]:
     return {name: Played(words[name], [run.decided() for run in waiting]) for name, waiting in runs.items()}
 
 
+def models_of_a_viewer(site: Site, manager: str) -> str:
+    """Return what a viewer reads who looks in Airflow's menu for a model that one of the DAGs registered."""
+    client = MlflowClient(tracking_uri=site.mlflow.url)
+    client.set_model_version_tag(f"{manager}-0-0", "1", tag.AIRFLOW_DAG_ID, CASES[0].dags[0])
+    with installed_chromium() as chromium:
+        page = chromium.new_context(viewport=SIZE).new_page()
+        ui = AirflowUi(page, site.airflow.url, site.mlflow.url, PICTURES)
+        ui.log_in("vera", site.airflow.credentials.password)
+        ui.page = ui.open_models()
+        ui.page.get_by_role("heading", name="Models").wait_for()
+        ui.shoot(f"viewer-models-{manager}")
+        return ui.page.inner_text("main")
+
+
+@pytest.mark.parametrize("manager", MANAGERS)
+def test_a_viewer_finds_the_models_in_the_menu(played: dict[str, Seen], manager: str) -> None:
+    assert f"{manager}-0-0" in played[manager].models
+
+
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 @pytest.mark.parametrize("manager", MANAGERS)
-def test_who_decided(played: dict[str, dict[str, Played]], manager: str, case: Case) -> None:
-    found = played[manager][case.name]
+def test_who_decided(played: dict[str, Seen], manager: str, case: Case) -> None:
+    found = played[manager].cases[case.name]
     expected = Played(case.said or found.said, list(case.decided))
     right = case.check(found.said, found.decided) if case.check else found == expected
     line = f"{manager}: {case.name} | {', '.join(found.said)} | {'; '.join(found.decided)}"

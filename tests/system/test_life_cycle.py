@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from operations import FIRST_REASON, MODEL, Operations
 
-from include.lifecycle.registry import ModelRegistry
-from include.local_stack.stack import APPROVAL_TASK
+from include.lifecycle.moves.model_registry import ModelRegistry
+from local_stack.stack import APPROVAL_TASK
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(1500)]
 
@@ -22,7 +22,7 @@ def second(session_operator: Operations, first: int) -> int:
     operator = session_operator
     run_id = operator.trigger(note="second")
 
-    process = operator.step_process("train", "--booster", "xgboost")
+    process = operator.step_process("train", "--member", "xgboost")
     process.kill()
     killed = operator.until_task(run_id, "train_xgboost", {"up_for_retry"})
     operator.saw("a killed training task", operator.sentence(run_id, "train_xgboost"))
@@ -132,7 +132,6 @@ def test_a_night_predicts_and_is_judged(operator, first, second):
     assert latest["version"] == operator.production()
     files = [path for path in folder.rglob("*.csv") if versions_in(path) == {str(latest["version"])}]
     assert files
-    # of this run: unpaused soon after its hour the DAG makes one by itself as well
     runs = operator.registry.search_runs(
         [operator.registry.get_experiment_by_name("rossmann-forecasting-monitoring").experiment_id],
         f"tags.`airflow.run_id` = '{run_id}'",

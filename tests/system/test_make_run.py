@@ -1,4 +1,4 @@
-"""What a newcomer does first: clone, `make run APPROVE=1`: a version is live, and nothing is left running."""
+"""What a newcomer does first: clone, `make run APPROVE=1`: both models are live, and nothing is left running."""
 
 import csv
 import os
@@ -11,13 +11,13 @@ from pathlib import Path
 import psutil
 import pytest
 
-from include.lifecycle.registry import ModelRegistry
-from include.local_stack.ports import free_port, is_free
+from include.lifecycle.moves.model_registry import ModelRegistry
+from local_stack.ports import free_port, is_free
 
 pytestmark = [pytest.mark.smoke, pytest.mark.timeout(1800)]
 
 PROJECT = Path(__file__).resolve().parents[2]
-MODEL = "rossmann-ensemble"
+MODEL, SECOND = "rossmann-ensemble", "customer-churn"
 
 
 def git(*arguments: str, cwd: Path) -> str:
@@ -65,7 +65,7 @@ def test_make_run_approve_in_a_fresh_clone(clone: Path):
     airflow_port, mlflow_port = free_port(), free_port()
     # The environment that `make setup` made for the checkout serves the clone: its requirements are the same.
     arguments = ["make", "run", "APPROVE=1", f"AIRFLOW_PORT={airflow_port}", f"MLFLOW_PORT={mlflow_port}"]
-    arguments.append(f"VENV={sys.prefix}")
+    arguments += ["MODEL=rossmann churn", f"VENV={sys.prefix}"]
     # As a newcomer's shell: nothing of the tests' own environment.
     environment = {
         name: value
@@ -82,8 +82,12 @@ def test_make_run_approve_in_a_fresh_clone(clone: Path):
     print(text)
     print(f"make run APPROVE=1 in a fresh clone: {time.monotonic() - start:.0f} s")
     assert done.returncode == 0
-    assert "Model version 1 is now in Production" in text
-    check_registry(clone / ".run" / "mlflow" / "mlflow.db")
+    assert text.count("Model version 1 is now in Production") == 2
+    for model in (MODEL, SECOND):
+        check_registry(clone / ".run" / "mlflow" / "mlflow.db", model)
+    left = list(csv.DictReader((clone / ".run" / "churn-predictions.csv").open()))
+    assert {row["ModelVersion"] for row in left} == {"1"}
+    assert all(0 <= float(row["Left"]) <= 1 for row in left)
     rows = list(csv.DictReader((clone / ".run" / "predictions.csv").open()))
     assert {row["ModelVersion"] for row in rows} == {"1"}
     assert all(float(row["Sales"]) >= 0 for row in rows)
@@ -93,14 +97,14 @@ def test_make_run_approve_in_a_fresh_clone(clone: Path):
     assert git("status", "--porcelain", cwd=clone) == "", "make run left files that git does not ignore"
 
 
-def check_registry(database: Path) -> None:
-    """Version 1 passed its gate, was approved by the admin with a reason, and is live."""
+def check_registry(database: Path, model: str) -> None:
+    """Version 1 of a model passed its gate, was approved by the admin with a reason, and is live."""
     registry = ModelRegistry(tracking_uri=f"sqlite:///{database}")
-    (info,) = registry.versions(MODEL)
+    (info,) = registry.versions(model)
     assert (info.version, info.stage, sorted(info.aliases)) == (1, "Production", ["champion"])
     assert info.tags["validation.outcome"] == "passed"
     decided = {name: info.tags[f"decision.{name}"] for name in ("outcome", "user", "reason")}
     assert decided == {"outcome": "approved", "user": "admin", "reason": "Approved by make run APPROVE=1"}
-    (promotion,) = [event for event in registry.history(MODEL) if event.is_promotion]
+    (promotion,) = [event for event in registry.history(model) if event.is_promotion]
     assert (promotion.version, promotion.user, promotion.reason) == (1, "admin", decided["reason"])
-    assert registry.verify(MODEL) == []
+    assert registry.verify(model) == []

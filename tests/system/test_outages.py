@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 import pytest
 from operations import Operations
 
-from include.lifecycle.decisions import OPERATING_SYSTEM, Decision, Door, Outcome
-from include.lifecycle.registry import ModelRegistry
-from include.local_stack.airflow_api import WAITING
-from include.local_stack.errors import ApiError
+from include.lifecycle.moves.model_registry import ModelRegistry
+from include.lifecycle.rules.decisions import OPERATING_SYSTEM, Channel, Decision, Outcome
+from local_stack.airflow_api import WAITING
+from local_stack.errors import ApiError
 from tests.registry_server import add_version, stage_of, tags_of
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(1800)]
@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.system, pytest.mark.timeout(1800)]
 APPROVAL = "await_approval"
 PATIENT, RESCHEDULING = "patient", "patient_rescheduling"
 SECONDS = 35.0
-PERSON = Decision(Outcome.APPROVED, "carl@host", OPERATING_SYSTEM, "by command", Door.CLI)
+PERSON = Decision(Outcome.APPROVED, "carl@host", OPERATING_SYSTEM, "by command", Channel.CLI)
 
 
 @dataclass

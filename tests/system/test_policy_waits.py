@@ -6,7 +6,7 @@ import pytest
 from blackouts import DAG_ID, Blackout
 from operations import Operations
 
-from include.lifecycle.registry import ModelRegistry
+from include.lifecycle.moves.model_registry import ModelRegistry
 from tests.registry_server import stage_of
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(1200)]

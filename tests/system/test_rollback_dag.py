@@ -10,11 +10,11 @@ from mlflow import MlflowClient
 from operations import MODEL, Operations
 
 from include.lifecycle import tags as tag
-from include.lifecycle.decisions import Decision, Outcome
 from include.lifecycle.environment import environment
-from include.lifecycle.integrity import Manifest, download
-from include.lifecycle.registry import ModelRegistry
-from include.local_stack.stack import Stack
+from include.lifecycle.moves.integrity import Manifest, download
+from include.lifecycle.moves.model_registry import ModelRegistry
+from include.lifecycle.rules.decisions import Decision, Outcome
+from local_stack.stack import Stack
 from tests.validations import validation
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(1800)]

@@ -1,6 +1,6 @@
 """The same data and configuration give the same model, trained by processes of this machine or in containers.
 
-Needs a Docker engine and the image ``rossmann-trainer`` of ``make images``, on a machine whose containers may use the
+Needs a Docker engine and the image ``retrain-trainer`` of ``make images``, on a machine whose containers may use the
 host's network.
 """
 
@@ -19,15 +19,15 @@ import pytest
 import yaml
 from mlflow import MlflowClient
 
-from include.local_stack.ports import free_port
-from include.local_stack.stack import PROJECT
+from local_stack.ports import free_port
+from local_stack.stack import PROJECT
 from tests.mlflow_database import empty_database
 from tests.quick_retrain import quick_config
 from tests.registry_server import mlflow_server
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(1800)]
 
-IMAGE = "rossmann-trainer:latest"
+IMAGE = "retrain-trainer:latest"
 MODEL = "rossmann-ensemble"
 KERNELS = ("OPENBLAS_", "OMP_", "MKL_", "NPY_")
 """Settings by which a library chooses how it computes on this processor: a step gets them either way."""
@@ -37,7 +37,7 @@ BOOSTERS = ("lightgbm", "xgboost", "catboost")
 
 @dataclass(frozen=True)
 class Steps:
-    """Runs ``python -m include.rossmann`` here or in a container, with the same environment.
+    """Runs ``python -m include.models.rossmann`` here or in a container, with the same environment.
 
     :param environment: what a step is given
     """
@@ -45,14 +45,14 @@ class Steps:
     environment: dict[str, str]
 
     def here(self, *words: str, **variables: str) -> dict[str, str]:
-        command = [sys.executable, "-m", "include.rossmann", *words]
+        command = [sys.executable, "-m", "include.models.rossmann", *words]
         return self._run(command, {**os.environ, **self.environment, **variables})
 
     def contained(self, *words: str, **variables: str) -> dict[str, str]:
         command = ["docker", "run", "--rm", "--network", "host", "--read-only", "--tmpfs", "/tmp"]
         for name, value in {**self.environment, **variables}.items():
             command += ["-e", f"{name}={value}"]
-        shell = 'python -m include.rossmann "$@" && if [ -f /tmp/out.csv ]; then cat /tmp/out.csv >&2; fi'
+        shell = 'python -m include.models.rossmann "$@" && if [ -f /tmp/out.csv ]; then cat /tmp/out.csv >&2; fi'
         return self._run([*command, IMAGE, "sh", "-c", shell, "sh", *words], dict(os.environ))
 
     @staticmethod
@@ -68,7 +68,7 @@ def steps(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Steps]:
     port = free_port()
     registry, files = folder / "served" / "registry", folder / "mlflow"
     files.mkdir()
-    sample = [sys.executable, "-m", "include.rossmann", "sample", str(registry), *SAMPLE]
+    sample = [sys.executable, "-m", "include.models.rossmann", "sample", str(registry), *SAMPLE]
     subprocess.run(sample, check=True, capture_output=True, cwd=PROJECT)
     # Both read the data as workers do: git and the DVC remote over HTTP.
     url = f"http://127.0.0.1:{port}"
@@ -87,7 +87,7 @@ def steps(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Steps]:
                 **{name: value for name, value in os.environ.items() if name.startswith(KERNELS)},
                 "MLFLOW_TRACKING_URI": tracking_uri,
                 "RETRAIN_DATA_REGISTRY": f"{url}/registry/.git",
-                "RETRAIN_CONFIG_TEXT": yaml.safe_dump(quick_config()),
+                "RETRAIN_CONFIG_TEXT_ROSSMANN": yaml.safe_dump(quick_config()),
                 "RETRAIN_QUICK": "true",
             })  # fmt: skip
     finally:
@@ -99,7 +99,7 @@ def retrain(run: Callable[..., dict[str, str]]) -> int:
     """Run every step up to the registration and return the version."""
     pulled = run("pull")
     given = {"RETRAIN_RUN_ID": pulled["run_id"]}
-    for words in (["features"], *(["train", "--booster", name] for name in BOOSTERS), ["ensemble"]):
+    for words in (["prepare"], *(["train", "--member", name] for name in BOOSTERS), ["combine"]):
         run(*words, **given)
     return int(run("register", **given)["version"])
 

@@ -1,12 +1,16 @@
 """Airflow's and MLflow's UI as a person uses them: log in, trigger, look, mark, answer, take a picture."""
 
+import os
 import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
-from playwright.sync_api import Error, Locator, Page
+from playwright.sync_api import Browser, Error, Locator, Page, sync_playwright
 
-from include.local_stack.stack import APPROVAL_TASK, DAG_ID
+from local_stack.stack import APPROVAL_TASK, DAG_ID, PROJECT
 
 SIZE = {"width": 1440, "height": 900}
 # The graph is long and low.
@@ -14,6 +18,20 @@ WIDE = {"width": 1440, "height": 480}
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 SETTLE_MS = 2500
 TOAST = "[data-scope=toast][data-part=root]"
+PICTURES = Path(os.environ.get("RETRAIN_PICTURES", PROJECT / ".run-ui"))
+
+
+@contextmanager
+def installed_chromium() -> Iterator[Browser]:
+    """The Chromium, or Chrome, of this machine, for the thread that enters."""
+    executable = shutil.which("chromium") or shutil.which("google-chrome")
+    assert executable, "these tests need Chromium: apt-get install chromium"
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=executable, args=ARGUMENTS)
+        try:
+            yield browser
+        finally:
+            browser.close()
 
 
 class AirflowUi:
@@ -37,6 +55,7 @@ class AirflowUi:
         if not toast:
             self.page.wait_for_timeout(SETTLE_MS)
             self._wait_for_toasts_to_go()
+        self.output.mkdir(parents=True, exist_ok=True)
         path = self.output / f"{name}.png"
         self.page.screenshot(path=path)
         print(path)
@@ -62,6 +81,14 @@ class AirflowUi:
         self.page.fill("input[name=password]", password)
         self.page.click("[type=submit]")
         self.page.wait_for_url(f"{self.url}/")
+
+    def open_models(self) -> Page:
+        """Open *Browse > Models*, which is a page of its own, and return it."""
+        self.page.goto(self.url)
+        self.page.get_by_role("button", name="Browse").click()
+        with self.page.expect_popup() as opened:
+            self.page.get_by_role("menuitem", name="Models").click()
+        return opened.value
 
     def open_trigger_form(self, dag_id: str = DAG_ID) -> Locator:
         """Open the form with which a DAG is triggered, by default the retrain."""

@@ -24,11 +24,11 @@ PROJECT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(PROJECT), str(PROJECT / "plugins")]
 
 from tests.airflow_home import PASSWORD, prepare  # noqa: E402
+from tests.ui.airflow_ui import ARGUMENTS, AirflowUi  # noqa: E402
 
 HOME = prepare()
 
 DESK, PHONE = {"width": 1280, "height": 1320}, {"width": 390, "height": 844}
-ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 USER = "vera"
 
 
@@ -44,9 +44,9 @@ def put_waiting_run(mlflow: str) -> None:
     from airflow.utils.session import create_session
     from fastapi.testclient import TestClient
 
-    from include.lifecycle.overview import overview
-    from include.lifecycle.registry import ModelRegistry
-    from model_registry.triggers import ModelApprovalTrigger
+    from include.lifecycle.moves.model_registry import ModelRegistry
+    from include.lifecycle.views.overview import overview
+    from model_registry.approval.triggers import ModelApprovalTrigger
     from tests.bench.replay import MODEL
 
     initdb()
@@ -104,11 +104,7 @@ def pictures(url: str, output: Path, chromium: str) -> None:
         page.fill("input[name=password]", PASSWORD)
         page.click("button[type=submit]")
         page.wait_for_url(f"{url}/model-registry/")
-        page.goto(url)
-        page.get_by_role("button", name="Browse").click()
-        with context.expect_page() as opened:
-            page.get_by_role("menuitem", name="Models").click()
-        page = opened.value
+        page = AirflowUi(page, url, "", output).open_models()
         page.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
         page.get_by_role("link", name="rossmann-ensemble").click()
         page.get_by_role("heading", name="Ledger").wait_for()
@@ -131,7 +127,7 @@ def main() -> None:
     parser.add_argument("state", type=Path, help="the folder that the replay left")
     options = parser.parse_args()
     options.output.mkdir(parents=True, exist_ok=True)
-    from include.local_stack.ports import free_port
+    from local_stack.ports import free_port
     from tests.registry_server import mlflow_server
 
     port = free_port()

@@ -39,9 +39,9 @@ def configure(folder: Path) -> None:
     content["lifecycle"]["approval"]["policy"]["review_required"] = False
     for booster in content["boosters"].values():
         booster["rounds"] = 150
-    (folder / "config.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
+    (folder / "rossmann.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
     os.environ |= {
-        "RETRAIN_CONFIG": str(folder / "config.yaml"),
+        "RETRAIN_CONFIG": str(folder / "rossmann.yaml"),
         "RETRAIN_DATA_REGISTRY": str(folder / "registry"),
         "MLFLOW_TRACKING_URI": f"sqlite:///{folder / 'mlflow.db'}",
         "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
@@ -50,8 +50,9 @@ def configure(folder: Path) -> None:
 
 def deliver(folder: Path, night: int) -> str:
     """Bring the data registry to what is known in a night; return the revision."""
-    from include.rossmann.data.registry import create_registry
-    from include.rossmann.data.sample import generate
+    from include.models.rossmann.config import TABLES
+    from include.models.rossmann.data.sample import generate
+    from include.retraining.data_source.publish import publish_data
 
     revision, registry = f"night-{night}", folder / "registry"
     tags = ["git", "-C", str(registry), "tag"]
@@ -60,23 +61,19 @@ def deliver(folder: Path, night: int) -> str:
     data = generate(stores=STORES, months=MONTHS, extra_days=night)
     since = data.train["Date"].max() - pd.Timedelta(days=night - FAULT)
     more = data.train["Sales"].where(data.train["Date"] <= since, (data.train["Sales"] * MORE).round())
-    create_registry(registry, folder / "registry_remote", replace(data, train=data.train.assign(Sales=more)))
+    publish_data(TABLES, registry, replace(data, train=data.train.assign(Sales=more)))
     subprocess.run([*tags, revision], check=True)
     return revision
 
 
 def retrain(revision: str) -> None:
     """Train a version on a revision and put it into Production."""
-    from include.lifecycle.decisions import Decision, Door, Outcome
-    from include.lifecycle.registry import ModelRegistry
-    from include.rossmann.config import load_config
-    from include.rossmann.steps.ensemble import ensemble
-    from include.rossmann.steps.features import features
-    from include.rossmann.steps.pull import pull
-    from include.rossmann.steps.register import register
-    from include.rossmann.steps.train import train
-    from include.rossmann.steps.validate import validate
-    from include.rossmann.tracking import Origin, connect
+    from include.lifecycle.moves.model_registry import ModelRegistry
+    from include.lifecycle.registry.client import connect
+    from include.lifecycle.rules.decisions import Channel, Decision, Outcome
+    from include.models.rossmann.config import load_config
+    from include.retraining.run import Origin
+    from tests.rossmann.steps import ensemble, features, pull, register, train, validate
 
     config = load_config()
     run_id = str(pull(config, Origin("rossmann_retrain", revision), revision=revision)["run_id"])
@@ -88,16 +85,15 @@ def retrain(revision: str) -> None:
     validate(config, run_id=run_id)
     registry = ModelRegistry(connect())
     registry.stage(model, version)
-    registry.promote(model, version, Decision(Outcome.APPROVED, "anna", "screenshot", revision, Door.CLI))
+    registry.promote(model, version, Decision(Outcome.APPROVED, "anna", "screenshot", revision, Channel.CLI))
 
 
 def night_of(revision: str) -> str:
     """Predict and judge as the DAGs do in a night; return the id of the monitoring's run."""
-    from include.rossmann.config import load_config
-    from include.rossmann.prediction_request import PredictionRequest
-    from include.rossmann.steps.monitor import monitor
-    from include.rossmann.steps.predict import predict
-    from include.rossmann.tracking import Origin
+    from include.models.rossmann.config import load_config
+    from include.retraining.predict.request import PredictionRequest
+    from include.retraining.run import Origin
+    from tests.rossmann.steps import monitor, predict
 
     config = load_config()
     config = config.model_copy(update={"data": config.data.model_copy(update={"revision": revision})})
@@ -123,8 +119,8 @@ def main() -> None:
             retrain(revision)
         runs.append(night_of(revision))
         done.write_text(json.dumps(runs))
-    from include.rossmann.steps.monitor import FOLDER, PAGE
-    from include.rossmann.tracking import connect
+    from include.lifecycle.registry.client import connect
+    from include.retraining.steps.monitor import FOLDER, PAGE
 
     with TemporaryDirectory() as scratch:
         page = Path(connect().download_artifacts(runs[NIGHTS - 1], f"{FOLDER}/{PAGE}", scratch))

@@ -5,8 +5,8 @@
 Triggers a run through the form (quick), waits until it trains, looks at the approval in both places, approves by
 marking the task success with a note, and ends at the finished graph, the version's page in MLflow, and what MLflow
 records of a prediction. A review shows most where a version of older data is live: `make run APPROVE=1`,
-`python -m include.rossmann sample .run/data_registry --extra-days 21`, `make run`, then this with `--run` and the name
-of the run that waits.
+`python -m include.models.rossmann sample .run/data_registry --extra-days 21`, `make run`, then this with `--run` and
+the name of the run that waits.
 """
 
 import json
@@ -19,10 +19,10 @@ from airflow_ui import ARGUMENTS, SIZE, WIDE, AirflowUi
 from arguments import picture_arguments
 from playwright.sync_api import Page, sync_playwright
 
-from include.local_stack.airflow_api import AirflowApi
-from include.local_stack.credentials import load_or_create
-from include.local_stack.ports import HOST
-from include.local_stack.stack import APPROVAL_TASK, DAG_ID
+from local_stack.airflow_api import AirflowApi
+from local_stack.credentials import load_or_create
+from local_stack.ports import HOST
+from local_stack.stack import APPROVAL_TASK, DAG_ID
 
 PREDICT, EXPERIMENT = "rossmann_predict", "rossmann-forecasting-predictions"
 NOTE = "Holdout error well below the gate, weights plausible"

@@ -13,8 +13,8 @@ from airflow_ui import ARGUMENTS, SIZE, AirflowUi
 from arguments import picture_arguments
 from playwright.sync_api import sync_playwright
 
-from include.local_stack.airflow_api import AirflowApi
-from include.local_stack.stack import DAG_ID
+from local_stack.airflow_api import AirflowApi
+from local_stack.stack import DAG_ID
 from tests.compose_files import read_settings
 
 STEP = "train_lightgbm"

@@ -11,11 +11,13 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Self
 
 import pandas as pd
+from pydantic import ConfigDict, TypeAdapter
 
-from include.retraining.monitor.config import FlappingConfig, Kind, MonitorConfig
+from include.retraining.config.monitor import FlappingConfig, Kind, MonitorConfig
 from include.retraining.monitor.signals import Signal, Verdict
 
 FORMAT = 1
+_STRICT = ConfigDict(extra="forbid")
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,8 @@ class Alarm:
     :param raised: day since which it is raised, None: it is not
     :param sentence: of the newest bad window
     """
+
+    __pydantic_config__ = _STRICT
 
     kind: Kind
     verdicts: tuple[tuple[str, Verdict], ...] = ()
@@ -42,6 +46,8 @@ class Request:
     :param reasons: their sentences, as they were then
     :param closed: day (ISO), None: it is open
     """
+
+    __pydantic_config__ = _STRICT
 
     opened: str
     alarms: tuple[str, ...]
@@ -81,15 +87,12 @@ class AlarmState:
 
         :raises ValueError: when it is something else
         """
-        try:
-            content: dict[str, Any] = json.loads(text)
-            if content["format"] != FORMAT:
-                raise ValueError(f"alarm state of format {content['format']!r}, this code reads {FORMAT}")
-            alarms = {name: Alarm(**_tuples(entry)) for name, entry in content["alarms"].items()}
-            request = content["request"]
-            return cls(alarms, Request(**_tuples(request)) if request else None)
-        except (KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"no alarm state: {error!r}") from error
+        content = TypeAdapter(dict[str, Any]).validate_json(text)
+        if (known := content.pop("format", None)) != FORMAT:
+            raise ValueError(f"alarm state of format {known!r}, this code reads {FORMAT}")
+        if missing := {"alarms", "request"} - content.keys():
+            raise ValueError(f"no alarm state: it has no {' and no '.join(sorted(missing))}")
+        return TypeAdapter(cls).validate_python(content)
 
 
 @dataclass(frozen=True)
@@ -109,7 +112,9 @@ class Step:
     joined: tuple[str, ...] = ()
 
 
-def step(state: AlarmState, signals: Iterable[Signal], config: MonitorConfig, *, today: pd.Timestamp) -> Step:
+def step(
+    state: AlarmState, signals: Iterable[Signal], config: MonitorConfig, *, today: pd.Timestamp, due_days: int = 1
+) -> Step:
     """Take the signals of a night.
 
     A night may be taken again, and earlier windows too after late or corrected actuals: a verdict replaces that of the
@@ -118,7 +123,9 @@ def step(state: AlarmState, signals: Iterable[Signal], config: MonitorConfig, *,
 
     :param state: of the night before
     :param today: day of the night
+    :param due_days: after how many days actuals are due: what they tell is as much older than the night
     """
+    waits = pd.Timedelta(days=max(due_days - 1, 0))
     alarms = dict(state.alarms)
     raised, cleared = [], []
     for name, windows in _by_alarm(signals).items():
@@ -132,14 +139,15 @@ def step(state: AlarmState, signals: Iterable[Signal], config: MonitorConfig, *,
             alarm = replace(alarm, raised=None)
             cleared.append(name)
         alarms[name] = alarm
-    gone = [name for name, alarm in alarms.items() if _is_forgotten(alarm, config.flapping, today)]
-    cleared += [name for name in gone if alarms[name].raised]
+    gone = [name for name, alarm in alarms.items() if _is_forgotten(alarm, config.flapping, today - waits)]
+    cleared += [name for name in gone if alarms[name].raised and name not in raised]
     alarms = {name: alarm for name, alarm in alarms.items() if name not in gone}
+    raised = [name for name in raised if name in alarms]
     request = _timed_out(state.request, config, today)
     asking = [name for name in raised if alarms[name].kind in config.request.kinds]
     joined: list[str] = []
     asked = None
-    if asking and _takes_more(request, config, today):
+    if asking and request is not None and _takes_more(request, config, today - waits):
         joined = asking
         request = _joined(request, asking, alarms)
     elif asking:
@@ -201,34 +209,17 @@ def _timed_out(request: Request | None, config: MonitorConfig, today: pd.Timesta
     return replace(request, closed=_iso(last)) if today > last else request
 
 
-def _takes_more(request: Request | None, config: MonitorConfig, today: pd.Timestamp) -> bool:
+def _takes_more(request: Request, config: MonitorConfig, today: pd.Timestamp) -> bool:
     """Whether alarms that are raised now belong to a request from before."""
-    if request is None:
-        return False
     quiet = pd.Timedelta(days=config.request.quiet_days)
     return request.closed is None or today <= pd.Timestamp(request.opened) + quiet
 
 
-def _joined(request: Request | None, names: list[str], alarms: Mapping[str, Alarm]) -> Request | None:
-    if request is None:
-        return None
+def _joined(request: Request, names: list[str], alarms: Mapping[str, Alarm]) -> Request:
     new = [name for name in names if name not in request.alarms]
-    return replace(
-        request,
-        alarms=(*request.alarms, *new),
-        reasons=(*request.reasons, *(alarms[name].sentence for name in new)),
-    )
+    reasons = (*request.reasons, *(alarms[name].sentence for name in new))
+    return replace(request, alarms=(*request.alarms, *new), reasons=reasons)
 
 
 def _iso(day: pd.Timestamp) -> str:
     return f"{day:%Y-%m-%d}"
-
-
-def _tuples(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """Return JSON's lists as tuples."""
-    return {
-        name: tuple(tuple(item) if isinstance(item, list) else item for item in value)
-        if isinstance(value, list)
-        else value
-        for name, value in entry.items()
-    }

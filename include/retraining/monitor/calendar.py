@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from include.retraining.monitor.config import HolidayConfig
+from include.retraining.config.monitor import HolidayConfig
 from include.retraining.protocol import Columns
 
 

@@ -1,16 +1,17 @@
 """How far a window of days is from another one: an effect size, a share of rows, put together from days.
 
 For numbers it is the statistic of Kolmogorov and Smirnov, for categories the total variation distance, both of the mean
-differences of days, each bin's without its extreme fifths: a holiday neither makes nor hides a change.
+differences of days, each bin's without its extreme fifths (as in ``scipy.stats.trim_mean``), so that a holiday neither
+makes nor hides a change.
 """
 
 from dataclasses import dataclass, field
 
 import numpy as np
-import numpy.typing as npt
 from scipy import stats
 
 from include.retraining.monitor.profiles import Counts, Positions, Profile
+from include.retraining.protocol import Mask
 
 TRIMMED = 0.2
 """Share of a window's days, at either end, that do not count."""
@@ -18,14 +19,6 @@ LEAST_SHARE = 0.6
 """Share of a window's days that have to have rows, then and now."""
 LEAST_PAIRS = 4
 """Days from which on one can say that they go the same way."""
-
-
-@dataclass(frozen=True)
-class _Found:
-    """Distances that were computed: (days,) values, and which of them are."""
-
-    values: Counts
-    done: npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -41,7 +34,7 @@ class Watched:
     then: Profile
     effect: float
     _days: dict[tuple[bool, int], Counts] = field(default_factory=dict, repr=False, compare=False)
-    _found: dict[tuple[bool, int, int], _Found] = field(default_factory=dict, repr=False, compare=False)
+    _found: dict[tuple[bool, int, int], tuple[Counts, Mask]] = field(default_factory=dict, repr=False, compare=False)
 
     def distances(self, lag: int, window: int, last: Positions, *, usual: bool = False) -> Counts:
         """Return the distance of windows from those ``lag`` days before; each is computed once.
@@ -53,18 +46,15 @@ class Watched:
         ours = self.then if usual else self.now
         if (usual, lag) not in self._days:
             self._days[usual, lag] = day_differences(ours, self.then, lag)
-        size = len(ours.counts)
-        key = usual, lag, window
+        size, key, ordered = len(ours.counts), (usual, lag, window), self.then.binning.ordered
         if key not in self._found:
-            self._found[key] = _Found(np.full(size, np.nan), np.arange(size) < window - 1)
-        found = self._found[key]
-        todo = last[~found.done[last]]
+            self._found[key] = np.full(size, np.nan), np.arange(size) < window - 1
+        found, done = self._found[key]
+        todo = last[~done[last]]
         if len(todo):
-            found.values[todo] = window_distances(
-                self._days[usual, lag], todo, window, ordered=self.then.binning.ordered
-            )
-            found.done[todo] = True
-        return np.asarray(found.values[last])
+            found[todo] = window_distances(self._days[usual, lag], todo, window, ordered=ordered)
+            done[todo] = True
+        return np.asarray(found[last])
 
 
 def window_distances(days: Counts, last: Positions, window: int, *, ordered: bool) -> Counts:
@@ -90,20 +80,25 @@ def day_differences(now: Profile, then: Profile, lag: int) -> Counts:
     past = np.arange(len(now.counts)) + then.position(now.first) - lag
     inside = (past >= 0) & (past < len(then.counts))
     found = np.full(now.counts.shape, np.nan)
-    found[inside] = _differences(now.counts[inside], then.counts[past[inside]], ordered=then.binning.ordered)
+    found[inside] = differences(now.counts[inside], then.counts[past[inside]], ordered=then.binning.ordered)
     return found
 
 
-def day_shares(counts: Counts) -> Counts:
+def day_shares(counts: Counts | Positions) -> Counts:
     """Return (..., bins) shares of rows, NaN where there are none."""
     total = counts.sum(axis=-1, keepdims=True)
     return np.where(total > 0, counts / np.maximum(total, 1), np.nan)
 
 
-def _differences(recent: Counts, other: Counts, *, ordered: bool) -> Counts:
+def differences(recent: Counts | Positions, other: Counts | Positions, *, ordered: bool) -> Counts:
+    """Return by how much (..., bins) shares of rows differ, of numbers those of all bins up to each.
+
+    :param recent: counts
+    :param other: counts to compare with
+    """
     difference = day_shares(recent) - day_shares(other)
     if ordered:  # the last bin, of missing values, is no end of the others
-        difference[:, :-1] = np.cumsum(difference[:, :-1], axis=1)
+        difference[..., :-1] = np.cumsum(difference[..., :-1], axis=-1)
     return difference
 
 
@@ -131,7 +126,7 @@ def chance(recent: Counts, other: Counts, *, ordered: bool) -> float:
 
     What is compared is the share of each day's rows in those bins that gained (of numbers: up to where most changed).
     """
-    days = _differences(recent, other, ordered=ordered)
+    days = differences(recent, other, ordered=ordered)
     days = days[np.isfinite(days[:, 0])]
     if len(days) < LEAST_PAIRS:
         return 1.0

@@ -4,9 +4,7 @@ Rows of one day move together: 1,115 stores a day make every row-wise test signi
 
 1. each day of a recent window is compared with its like in the *nearest* of the equally long windows around the same
    weeks a year before (Easter and school holidays move); in the first year in the windows before it;
-2. the distance is an effect size, a share of rows: Kolmogorov and Smirnov's statistic for numbers, the total variation
-   distance for categories. It is put together from the mean differences of days, each bin's without its extreme fifths
-   (as ``scipy.stats.trim_mean`` has it), so that a holiday neither makes nor hides a change;
+2. the distance is an effect size, a share of rows (see ``distances``);
 3. it has to matter (a minimum), to be more than days differ by anyhow (Student's t-test of the days' differences, Holm
    over all variables and windows), and to be clearly larger than that of any window of the training time: an empirical
    reference, the idea of conformal anomaly detection with nearest neighbours (Laxhammar & Falkman, 2011, "Sequential
@@ -21,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from include.retraining.monitor.config import DriftConfig
+from include.retraining.config.monitor import DriftConfig
 from include.retraining.monitor.distances import Watched, chance, day_shares
 from include.retraining.monitor.profiles import NO_DAYS, Binning, Counts, Positions, Profile
 from include.retraining.monitor.signals import Signal, holm, percent
@@ -121,20 +119,12 @@ def judge_drift(
                 beyond = config.beyond * max(YEAR_DAYS / STEP / len(usual), 1.0)
                 judged.append((one, window, distance, min(max(one.effect, beyond * float(np.max(usual))), 1.0)))
     sure = holm([distance.p_value for _, _, distance, _ in judged], config.alpha)
-    return [
-        Signal(
-            "drift",
-            one.now.label,
-            end,
-            window,
-            significant and distance.effect > limit,
-            distance.effect < limit,
-            distance.effect,
-            limit,
-            _sentence(one, end, window, distance, limit),
-        )
-        for (one, window, distance, limit), significant in zip(judged, sure, strict=True)
-    ]
+    found = []
+    for (one, window, distance, limit), significant in zip(judged, sure, strict=True):
+        effect, sentence = distance.effect, _sentence(one, end, window, distance, limit)
+        bad = significant and effect > limit
+        found.append(Signal("drift", one.now.label, end, window, bad, effect < limit, effect, limit, sentence))
+    return found
 
 
 def compare(

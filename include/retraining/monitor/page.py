@@ -6,7 +6,7 @@ It is made from what a night found, has no script and asks no server for anythin
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from include.lifecycle.text import one_line
+from include.lifecycle.untrusted_text import one_line
 from include.retraining.monitor.dashboard.charts import (
     bias_over_time,
     by_horizon_week,
@@ -96,11 +96,11 @@ def _evidence(
 def _top(dashboard: Dashboard, links: Mapping[str, str]) -> str:
     shown = tone(dashboard)
     sign_of = f'<p class="badge {shown}">{SIGNS[shown]}{line(badge(dashboard))}</p>'
-    known = f'<p class="known">{line(known_line(dashboard), 600)}</p>'
+    known = f'<p class="rows">{line(known_line(dashboard), 600)}</p>'
     return (
         f'<header>\n<div class="top"><p class="kicker">Monitoring, {moment_text(dashboard.made)}</p>'
         f"{link_list(links)}\n<h1>{line(dashboard.model, 160)}</h1>{sign_of}</div>\n"
-        f'<p class="state">{line(headline(dashboard), 600)}</p>\n{known}\n'
+        f'<p class="headline">{line(headline(dashboard), 600)}</p>\n{known}\n'
         "</header>"
     )
 

@@ -1,69 +1,36 @@
 """Whether the former champion would have done clearly better than Production on the same days."""
 
-from dataclasses import dataclass
-
 import numpy as np
 import pandas as pd
 
-from include.retraining.monitor.config import RollbackConfig
+from include.retraining.bootstrap import bootstrap
+from include.retraining.config.monitor import RollbackConfig
 from include.retraining.monitor.rows import DAY, MADE, ORIGIN, PREDICTION, VERSION, scored
 from include.retraining.monitor.scores import in_window
 from include.retraining.monitor.signals import percent
 from include.retraining.protocol import RetrainedModel
-from include.retraining.review.bootstrap import bootstrap
 
 REPLICATES = 1000
 SEED = 20150619
 
 
-@dataclass(frozen=True)
-class RollbackProposal:
-    """Production is clearly worse than a version that it replaced.
-
-    :param live: version in Production
-    :param former: the version to go back to
-    :param days: on which both have predictions (rows, without time)
-    :param gain: by how much the former is better, in the metric's unit; above 0
-    :param low: lower end of its interval by days
-    """
-
-    live: int
-    former: int
-    days: int
-    ours: float
-    theirs: float
-    gain: float
-    low: float
-    sentence: str
-
-
-def proposes_rollback(
-    joined: pd.DataFrame,
-    model: RetrainedModel,
-    config: RollbackConfig,
-    *,
-    live: int,
-    former: int,
-    odd: pd.DatetimeIndex | None = None,
-) -> RollbackProposal | None:
-    """Compare both versions on rows that both predicted from the same origin, drawing days.
+def propose_rollback(
+    joined: pd.DataFrame, model: RetrainedModel, config: RollbackConfig, *, live: int, former: int
+) -> str:
+    """Compare both versions on rows that both predicted from the same origin, drawing days (rows, without time).
 
     :param joined: of ``rows.join_actuals``; the former champion has to go on predicting
     :param live: version in Production
     :param former: the champion before it
-    :param odd: days that are no evidence
-    :return: None where the former champion is not clearly better, or too few days tell
+    :return: the sentence that proposes it; empty where the former is not clearly better, or too few days tell
     """
     rows = paired(joined, model, live, former)
-    if odd is not None:
-        rows = rows[~rows[DAY].isin(odd)]
+    rows = in_window(rows, rows[DAY].max(), config.window)
     timed = model.columns.time is not None
-    if timed and len(rows):
-        rows = in_window(rows, rows[DAY].max(), config.window)
     units = np.asarray(pd.factorize(rows[DAY], sort=True)[0]) if timed else np.arange(len(rows))
     count = int(units.max()) + 1 if len(units) else 0
-    if count < config.days:
-        return None
+    if count < (config.days if timed else config.rows):
+        return ""
     actual = rows[model.columns.actual].to_numpy(dtype=np.float64)
     ours, theirs = (rows[f"{PREDICTION}_{name}"].to_numpy(dtype=np.float64) for name in ("live", "former"))
     score, metric = model.metric.score, model.metric
@@ -76,14 +43,13 @@ def proposes_rollback(
     )
     worse, better = score(actual, ours), score(actual, theirs)
     if not (interval.low > 0 and interval.value >= config.better_by * abs(worse)):
-        return None
+        return ""
     what = "days" if timed else "rows"
-    sentence = (
+    return (
         f"On {count} {what} that both predicted, version {former} ({metric.title} {metric.text(better)}) is"
         f" {percent(interval.value / abs(worse))} better than version {live} in Production ({metric.text(worse)}),"
         f" surely by {metric.text(interval.low)}: consider to roll back to version {former}."
     )
-    return RollbackProposal(live, former, count, worse, better, interval.value, interval.low, sentence)
 
 
 def paired(joined: pd.DataFrame, model: RetrainedModel, live: int, former: int) -> pd.DataFrame:

@@ -17,22 +17,25 @@ VERSION = "ModelVersion"
 ORIGIN = "ForecastOrigin"
 """Newest day whose actual the forecast knew."""
 MADE = "MadeAt"
-"""When a forecast was made, optional."""
+"""When a forecast was made, UTC without a timezone, optional. Only forecasts are compared by it, never with days."""
+PUBLISHED = "Published"
+"""Whether consumers got a forecast, optional: without it all are taken for published."""
+PUBLISHED_ON = "PublishedOn"
+"""Day on which consumers got a forecast, or it was made, optional; with time only where the clock tells something."""
 DELIVERED = "DeliveredAt"
 """When an actual was delivered, optional; without it a later row of the frame is the newer one."""
 NAIVE = "Naive"
 """The naive forecast of a row, optional."""
 DAY = "Day"
-"""Day of a row; NaT for a model without time."""
-
-_ONE_DAY = pd.Timedelta(days=1)
+"""Day of a row; of a model without time it is ``PublishedOn``."""
 
 
 @dataclass(frozen=True)
 class Publication:
-    """A version became the one in Production; the next publication ends it.
+    """Consumers got predictions of another version than before; the next publication ends it.
 
-    :param since: UTC, without a time zone; after a rollback a version has a second publication
+    :param since: first day that it answers for, never before that of the publication before; after a rollback a version
+        has a second publication
     """
 
     version: int
@@ -40,17 +43,22 @@ class Publication:
 
 
 def forecasts_once(predictions: pd.DataFrame, columns: Columns) -> pd.DataFrame:
-    """Return each (row, version, origin) once; the newest copy counts, so a repeated night changes nothing.
+    """Return each (row, version, origin) once: published, before its day had passed, and then the newest copy.
 
-    :param predictions: keys, ``Prediction``, ``ModelVersion``; ``ForecastOrigin``, ``MadeAt``, ``Naive`` where known
+    So a repeated night changes nothing, and neither does who else predicts the same.
+
+    :param predictions: keys, ``Prediction``, ``ModelVersion``; ``ForecastOrigin``, ``MadeAt``, ``Published``,
+        ``PublishedOn``, ``Naive`` where known
     """
-    wanted = [*columns.keys, PREDICTION, VERSION, ORIGIN, MADE, NAIVE]
+    wanted = [*columns.keys, PREDICTION, VERSION, PUBLISHED, NAIVE, ORIGIN, MADE, PUBLISHED_ON]
     found = predictions[[name for name in wanted if name in predictions]]
-    for name in (ORIGIN, MADE):
-        dates = pd.to_datetime(found[name]) if name in found else pd.Series(pd.NaT, found.index, "datetime64[ns]")
-        found = found.assign(**{name: dates.astype("datetime64[ns]")})
-    found = found.assign(**{ORIGIN: found[ORIGIN].dt.normalize()})
-    found = found.sort_values(MADE, kind="stable", na_position="first")
+    for name in (ORIGIN, MADE, PUBLISHED_ON):
+        known = pd.to_datetime(found[name]) if name in found else pd.Series(pd.NaT, found.index, "datetime64[ns]")
+        found = found.assign(**{name: known.astype("datetime64[ns]")})
+    published = found[PUBLISHED] if PUBLISHED in found else pd.Series(True, found.index)
+    found = found.assign(**{ORIGIN: found[ORIGIN].dt.normalize(), PUBLISHED: published.astype(bool)})
+    found = found.assign(_timely=~(_days(found, columns) < found[PUBLISHED_ON]))
+    found = found.sort_values([PUBLISHED, "_timely", MADE], kind="stable", na_position="first").drop(columns="_timely")
     return found.drop_duplicates([*columns.keys, VERSION, ORIGIN], keep="last", ignore_index=True)
 
 
@@ -82,37 +90,34 @@ def join_actuals(predictions: pd.DataFrame, actuals: pd.DataFrame, columns: Colu
 def live_rows(
     joined: pd.DataFrame, actuals: pd.DataFrame, columns: Columns, published: Sequence[Publication]
 ) -> pd.DataFrame:
-    """Return each row once: the newest forecast made before its day with the version that was published then.
+    """Return each row once: with the forecast that consumers got last of those that did not know its day.
 
-    Rows that came true without such a forecast are there too, without a prediction: they lower the coverage of the
-    version that was published on their day. Days before the first stored forecast are left out. Without ``MadeAt`` a
-    forecast counts as made on the day after its origin.
+    It belongs to the version of that forecast. So a version that is published during a day, and predicts the same rows
+    again, takes them over; what only the version before had predicted stays that one's, and so does a day that had
+    passed by then. A day that had passed before any forecast of it was published has the first.
+
+    With time, rows that came true without such a forecast are there too, without a prediction: they lower the coverage
+    of the version that was published on their day. Days before the first published forecast are left out.
 
     :param joined: of ``join_actuals``
-    :param published: in any order
+    :param published: in the order in which they were
     """
-    order = sorted(published, key=lambda publication: publication.since)
-    if not order:
+    if not published:
         return joined.iloc[:0].copy()
-    rank = _publication(joined, order)
-    chosen = joined.assign(_rank=rank)[rank >= 0]
+    chosen = joined[joined[PUBLISHED]]
     if columns.time is not None:
         chosen = chosen[chosen[ORIGIN] < chosen[DAY]]
-    chosen = chosen.sort_values([ORIGIN, MADE, "_rank"], kind="stable", na_position="first")
-    chosen = chosen.drop_duplicates(list(columns.keys), keep="last").drop(columns="_rank")
+    first = chosen[DAY].min()
+    chosen = chosen.sort_values([MADE, ORIGIN], kind="stable", na_position="first").drop(columns=PUBLISHED)
+    keys, passed = list(columns.keys), chosen[DAY] < chosen[PUBLISHED_ON]
+    best = [chosen[~passed].drop_duplicates(keys, keep="last"), chosen[passed].drop_duplicates(keys, keep="first")]
+    chosen = pd.concat(best).drop_duplicates(keys, keep="first")
+    if columns.time is None:
+        return chosen.reset_index(drop=True)
     truth = actuals_once(actuals, columns)
     truth = truth.assign(**{DAY: _days(truth, columns)})
-    if columns.time is not None:
-        truth = truth[truth[DAY] >= joined[DAY].min()]
-    return pd.concat([chosen, _unpredicted(chosen, truth, columns, order)], ignore_index=True)
-
-
-def known_by(live: pd.DataFrame, day: pd.Timestamp, columns: Columns) -> pd.DataFrame:
-    """Return live rows as they were known when the actuals up to ``day`` had been delivered."""
-    hidden = live[DAY] > day
-    known = live[~(hidden & live[PREDICTION].isna())].copy()
-    known.loc[known[DAY] > day, columns.actual] = np.nan
-    return known
+    unpredicted = _unpredicted(chosen, truth[truth[DAY] >= first], columns, published)
+    return pd.concat([chosen, unpredicted], ignore_index=True)
 
 
 def scored(rows: pd.DataFrame, model: RetrainedModel) -> Mask:
@@ -131,38 +136,21 @@ def counting(rows: pd.DataFrame, model: RetrainedModel) -> Mask:
     return np.asarray(mask)
 
 
-def _publication(joined: pd.DataFrame, order: Sequence[Publication]) -> np.ndarray[tuple[int], np.dtype[np.intp]]:
-    """Return the position of the publication under which each forecast was made, -1 where its version was not live."""
-    first = joined[MADE].fillna(joined[ORIGIN] + _ONE_DAY)
-    last = joined[MADE].fillna(joined[ORIGIN] + 2 * _ONE_DAY - pd.Timedelta(1, "ns"))
-    undated = first.isna().to_numpy()
-    found = np.full(len(joined), -1, dtype=np.intp)
-    for position, publication in enumerate(order):
-        until = order[position + 1].since if position + 1 < len(order) else pd.Timestamp.max
-        then = undated | ((first < until) & (last >= publication.since)).to_numpy()
-        found[then & (joined[VERSION] == publication.version).to_numpy()] = position
-    return found
-
-
 def _unpredicted(
-    chosen: pd.DataFrame, truth: pd.DataFrame, columns: Columns, order: Sequence[Publication]
+    chosen: pd.DataFrame, truth: pd.DataFrame, columns: Columns, published: Sequence[Publication]
 ) -> pd.DataFrame:
     """Return the rows that came true since the first publication and have no live forecast."""
-    since = np.array([publication.since.to_datetime64() for publication in order])
-    if columns.time is None:
-        position = np.full(len(truth), len(order) - 1)
-    else:
-        # a forecast of a day is made at its beginning at the latest
-        position = np.searchsorted(since, truth[DAY].to_numpy(), side="right") - 1
+    since = np.array([publication.since.to_datetime64() for publication in published])
+    position = np.searchsorted(since, truth[DAY].to_numpy(), side="right") - 1
     truth = truth[position >= 0]
-    versions = np.array([publication.version for publication in order])[position[position >= 0]]
+    versions = np.array([publication.version for publication in published])[position[position >= 0]]
     keys = list(columns.keys)
     absent = ~pd.MultiIndex.from_frame(truth[keys]).isin(pd.MultiIndex.from_frame(chosen[keys]))
-    found = truth[absent].assign(**{VERSION: versions[absent], PREDICTION: np.nan})
+    found = truth[absent].assign(**{VERSION: versions[absent]}).assign(**{PREDICTION: np.nan})
     return found[[name for name in chosen if name in found]]
 
 
 def _days(rows: pd.DataFrame, columns: Columns) -> pd.Series:
-    if columns.time is None:
-        return pd.Series(pd.NaT, rows.index, dtype="datetime64[ns]")
-    return pd.to_datetime(rows[columns.time]).astype("datetime64[ns]").dt.normalize()
+    """Return the day of each row, NaT where it is not known when a row without time was predicted."""
+    name = PUBLISHED_ON if columns.time is None else columns.time
+    return pd.to_datetime(rows[name]).astype("datetime64[ns]").dt.normalize()

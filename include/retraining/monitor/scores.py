@@ -1,10 +1,9 @@
 """Figures of live predictions: by version and day, over rolling windows, by weeks of the horizon, by slice.
 
 All of them are computed from rows, because a metric such as the area under a curve cannot be put together from days.
-``update_scores`` computes only what changed rows touch, and gives what computing all of it again would give.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +15,7 @@ from include.retraining.monitor.rows import (
     NAIVE,
     ORIGIN,
     PREDICTION,
+    PUBLISHED,
     VERSION,
     Publication,
     counting,
@@ -42,7 +42,7 @@ class Scores:
     :param days: by ``ModelVersion`` and ``Day``
     :param rolling: by ``Window`` (days) and ``Day`` (its last), over whatever versions were published, and with
         ``expected``: the validation figures of these versions, each as often as it has rows
-    :param horizon: by ``ModelVersion`` and ``HorizonWeek`` (1 is the first), from all origins
+    :param horizon: by ``ModelVersion`` and ``HorizonWeek`` (1 is the first), of the published forecasts of all origins
     :param slices: by ``Slice`` (column) and ``Value``, over the longest window
     """
 
@@ -79,50 +79,14 @@ def compute_scores(
     )
 
 
-def update_scores(
-    scores: Scores,
-    predictions: pd.DataFrame,
-    actuals: pd.DataFrame,
-    published: Sequence[Publication],
-    model: RetrainedModel,
-    changed: Collection[pd.Timestamp],
-    *,
-    windows: Sequence[int] = (7, 14, 28),
-    validation: Mapping[int, float] | None = None,
-) -> Scores:
-    """Return the figures after predictions or actuals of some days came or were corrected.
-
-    :param changed: days of rows that were predicted, delivered or corrected, or whose publication changed; others'
-        figures by day stay as they are, and so do windows without any of them
-    """
-    joined = join_actuals(predictions, actuals, model.columns)
-    live = live_rows(joined, actuals, model.columns, published)
-    touched = pd.DatetimeIndex(sorted(changed))
-    days = _replace(scores.days, scores.days[DAY].isin(touched), by_day(live[live[DAY].isin(touched)], model))
-    possible = window_ends(live, model)
-    before, over = (
-        set(scores.rolling[DAY]),
-        {end for day in touched for end in pd.date_range(day, periods=max(windows))},
-    )
-    ends = [end for end in possible if end in over or end not in before]
-    kept = scores.rolling[DAY].isin(possible) & ~scores.rolling[DAY].isin(ends)
-    again = rolling(live, model, windows=windows, ends=ends, validation=validation)
-    return Scores(
-        days=days.sort_values([DAY, VERSION], ignore_index=True),
-        rolling=_replace(scores.rolling, ~kept, again).sort_values([DAY, WINDOW], ignore_index=True),
-        horizon=by_horizon_week(joined, model),
-        slices=by_slice(live, model, window=max(windows)),
-    )
-
-
 def figures_of(rows: pd.DataFrame, model: RetrainedModel) -> dict[str, float]:
     """Return the figures of rows.
 
     :param rows: each to be counted once
     :return: ``rows`` that are scored, ``metric``, ``bias`` (share by which predictions together are too high),
-        ``coverage`` (share of the rows that came true and count which were predicted), ``arrived`` (share of the
-        predicted rows whose actual is there), ``naive`` (the metric of the naive forecast on the same rows) and
-        ``gain`` over it, above 0 is better; NaN where one cannot be told
+        ``coverage`` (share of the rows that came true and count which were predicted; without time nothing tells it),
+        ``arrived`` (share of the predicted rows whose actual is there), ``naive`` (the metric of the naive forecast on
+        the same rows) and ``gain`` over it, above 0 is better; NaN where one cannot be told
     """
     prediction = rows[PREDICTION].to_numpy(dtype=np.float64)
     predicted, counts = np.isfinite(prediction), counting(rows, model)
@@ -137,7 +101,7 @@ def figures_of(rows: pd.DataFrame, model: RetrainedModel) -> dict[str, float]:
         "rows": float(mask.sum()),
         METRIC: metric,
         "bias": bias_of(actual, prediction),
-        "coverage": _share(mask, counts),
+        "coverage": _share(mask, counts) if model.columns.time is not None else float("nan"),
         "arrived": _share(rows[model.columns.actual].notna().to_numpy() & predicted, predicted),
         "naive": naive,
         "gain": model.metric.gain(metric, naive),
@@ -151,7 +115,7 @@ def bias_of(actual: Values, prediction: Values) -> float:
 
 
 def by_day(live: pd.DataFrame, model: RetrainedModel) -> pd.DataFrame:
-    """Return the figures by version and day; a model without time has one group a version.
+    """Return the figures by version and day.
 
     :param live: of ``rows.live_rows``
     """
@@ -161,32 +125,29 @@ def by_day(live: pd.DataFrame, model: RetrainedModel) -> pd.DataFrame:
 def by_horizon_week(joined: pd.DataFrame, model: RetrainedModel) -> pd.DataFrame:
     """Return the figures by version and week of the horizon, each (row, origin) once.
 
-    :param joined: of ``rows.join_actuals``
+    :param joined: of ``rows.join_actuals``; only what was published counts
     """
+    joined = joined[joined[PUBLISHED]]
     ahead = (joined[DAY] - joined[ORIGIN]).dt.days
     known = joined[ahead >= 1].assign(**{HORIZON_WEEK: ((ahead[ahead >= 1] - 1) // 7 + 1).astype(int)})
     return _grouped(known, [VERSION, HORIZON_WEEK], model)
 
 
-def by_slice(live: pd.DataFrame, model: RetrainedModel, *, window: int | None = None) -> pd.DataFrame:
+def by_slice(live: pd.DataFrame, model: RetrainedModel, *, window: int) -> pd.DataFrame:
     """Return the figures of each slice's values.
 
     :param live: of ``rows.live_rows``
-    :param window: days up to the newest with an actual; None: all rows
+    :param window: days up to the newest with an actual
     """
-    if window is not None and model.columns.time is not None and len(live):
-        newest = live.loc[live[model.columns.actual].notna(), DAY].max()
-        live = in_window(live, newest, window)
+    live = in_window(live, live.loc[live[model.columns.actual].notna(), DAY].max(), window)
     parts = [
         _grouped(live.assign(Slice=column, Value=as_text(live[column])), [SLICE, VALUE], model)
         for column in model.columns.slices
         if column in live
     ]
-    return (
-        pd.concat(parts, ignore_index=True)
-        if parts
-        else _grouped(live.iloc[:0].assign(Slice="", Value=""), [SLICE, VALUE], model)
-    )
+    if not parts:
+        return _grouped(live.iloc[:0].assign(Slice="", Value=""), [SLICE, VALUE], model)
+    return pd.concat(parts, ignore_index=True)
 
 
 def rolling(
@@ -194,17 +155,18 @@ def rolling(
     model: RetrainedModel,
     *,
     windows: Sequence[int] = (7, 14, 28),
-    ends: Sequence[pd.Timestamp] | None = None,
     validation: Mapping[int, float] | None = None,
 ) -> pd.DataFrame:
     """Return the figures of windows of days, whichever versions were published in them.
 
+    They end on every day from the first to the last that has an actual.
+
     :param live: of ``rows.live_rows``
     :param windows: their days
-    :param ends: their last days; None: every day from the first to the last that has an actual
     :param validation: each version's validation figure
     """
-    ends = window_ends(live, model) if ends is None else ends
+    known = live.loc[live[model.columns.actual].notna(), DAY].dropna()
+    ends = pd.date_range(known.min(), known.max()) if len(known) else ()
     order = live.sort_values(DAY, kind="stable")
     days = order[DAY].to_numpy()
     found = []
@@ -219,12 +181,6 @@ def rolling(
                 found.append({DAY: end, WINDOW: window, **figures_of(rows, model), EXPECTED: expected})
     columns = [DAY, WINDOW, *figures_of(live.iloc[:0], model), EXPECTED]
     return pd.DataFrame(found, columns=columns).astype({DAY: "datetime64[ns]"})
-
-
-def window_ends(live: pd.DataFrame, model: RetrainedModel) -> list[pd.Timestamp]:
-    """Return the days on which a window may end: from the first to the last that has an actual."""
-    known = live.loc[live[model.columns.actual].notna(), DAY].dropna()
-    return list(pd.date_range(known.min(), known.max())) if len(known) else []
 
 
 def expected_figure(rows: pd.DataFrame, model: RetrainedModel, validation: Mapping[int, float]) -> float:
@@ -249,11 +205,6 @@ def _grouped(rows: pd.DataFrame, by: list[str], model: RetrainedModel) -> pd.Dat
     ]
     frame = pd.DataFrame(found, columns=[*by, *figures_of(rows.iloc[:0], model)])
     return frame.astype({name: rows[name].dtype for name in by})
-
-
-def _replace(old: pd.DataFrame, gone: pd.Series, new: pd.DataFrame) -> pd.DataFrame:
-    kept = old[~gone]
-    return pd.concat([kept, new], ignore_index=True) if len(kept) else new
 
 
 def _score(model: RetrainedModel, actual: Values, prediction: Values) -> float:

@@ -5,7 +5,7 @@ from typing import Literal
 
 import pandas as pd
 
-from include.retraining.monitor.config import Kind
+from include.retraining.config.monitor import Kind
 
 Verdict = Literal["bad", "between", "calm"]
 

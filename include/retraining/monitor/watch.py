@@ -5,20 +5,15 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from include.retraining.config.monitor import MonitorConfig
 from include.retraining.monitor.calendar import holidays, odd_days
-from include.retraining.monitor.config import MonitorConfig
 from include.retraining.monitor.coverage import judge_coverage, newest_delivered
 from include.retraining.monitor.distances import Watched
 from include.retraining.monitor.drift import YEAR_DAYS, judge_drift, watch_inputs, watch_predictions
 from include.retraining.monitor.live_error import judge_bias, judge_errors
-from include.retraining.monitor.rows import (
-    DAY,
-    PREDICTION,
-    Publication,
-    actuals_once,
-    join_actuals,
-    live_rows,
-)
+from include.retraining.monitor.population import judge_population
+from include.retraining.monitor.profiles import NO_DAYS
+from include.retraining.monitor.rows import DAY, PREDICTION, Publication, actuals_once, join_actuals, live_rows
 from include.retraining.monitor.signals import Signal
 from include.retraining.protocol import RetrainedModel
 
@@ -57,22 +52,29 @@ def watch(
     :param predictions: stored predictions of at least the longest window
     :param actuals: delivered rows: the training window and what came after it
     :param today: day of the night, at 0:00
-    :param schedule: rows to come, with the holidays; without it days before a holiday are known as such after it
+    :param schedule: rows to come, with the holidays; without it days before a holiday are known as such after it, and
+        without time nothing is said of drift
     """
     columns = model.columns
     joined = join_actuals(predictions, actuals, columns)
     truth = actuals_once(actuals, columns)
     live = live_rows(joined, truth, columns, known.published)
-    end = newest_delivered(live, model, config.coverage)
-    calendar = truth if schedule is None else pd.concat([truth, schedule], ignore_index=True)
-    odd = odd_days(calendar, columns, config.holidays)
-    if columns.time is None or end is None:
-        return judge_night(live, truth, [], known, model, config, today=today, odd=odd)
-    common = truth[truth[columns.entity].isin(_common(truth, model, config, end))] if columns.entity else truth
-    watched = watch_inputs(common, columns, config.drift, holidays(calendar, columns, config.holidays))
-    forecasts = live[live[columns.entity].isin(common[columns.entity].unique())] if columns.entity else live
-    ours = watch_predictions(forecasts[PREDICTION], forecasts[DAY], common, columns, config.drift, odd)
-    return judge_night(live, truth, [*watched, *([ours] if ours else [])], known, model, config, today=today, odd=odd)
+    watched, odd = [], NO_DAYS
+    if columns.time is not None:
+        calendar = truth if schedule is None else pd.concat([truth, schedule], ignore_index=True)
+        odd = odd_days(calendar, columns, config.holidays)
+        if (end := newest_delivered(live, model, config.coverage)) is not None:
+            common, forecasts = truth, live
+            if columns.entity is not None:
+                kept = _common(truth, model, config, end)
+                common, forecasts = (rows[rows[columns.entity].isin(kept)] for rows in (truth, live))
+            watched = watch_inputs(common, columns, config.drift, holidays(calendar, columns, config.holidays))
+            ours = watch_predictions(forecasts[PREDICTION], forecasts[DAY], common, columns, config.drift, odd)
+            watched += [ours] if ours else []
+    found = judge_night(live, truth, watched, known, model, config, today=today, odd=odd)
+    if columns.time is None and schedule is not None:
+        found += judge_population(schedule, truth, columns, config, today=today)
+    return found
 
 
 def judge_night(
@@ -95,12 +97,10 @@ def judge_night(
     """
     end = newest_delivered(live, model, config.coverage)
     found = judge_coverage(live, actuals, model, config.coverage, today=today, end=end)
-    if model.columns.time is not None and end is None:
-        return found
-    found += judge_errors(live, model, known.validation, config, end=end, today=today, odd=odd)
-    found += judge_bias(live, model, config, end=end, today=today, odd=odd)
     if end is None:
         return found
+    found += judge_errors(live, model, known.validation, config, end=end, odd=odd)
+    found += judge_bias(live, model, config, end=end, odd=odd)
     return found + judge_drift(watched, config.drift, end=end, trained_until=known.trained_until)
 
 

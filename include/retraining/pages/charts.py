@@ -15,12 +15,9 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from PIL import Image
 
 from include.retraining.pages.drawing import (
-    COLOURS,
-    DASHES,
     FONT_SIZE,
     INK,
-    ORDER,
-    WIDTHS,
+    LINES,
     alone,
     draw_limit,
     draw_marks,
@@ -88,18 +85,9 @@ def _put_above(figure: Figure, axes: Axes, title: str, height: int) -> int:
     if labels:
         room = max(map(len, labels)) * _LETTER_WIDTH + 60
         columns = max(1, min(len(labels), WIDTH // room))
-        figure.legend(
-            handles,
-            labels,
-            loc="upper left",
-            bbox_to_anchor=(0.0, 1 - taken / height),
-            ncols=columns,
-            frameon=False,
-            fontsize=FONT_SIZE,
-            handlelength=1.7,
-            borderaxespad=0.2,
-            labelcolor=INK,
-        ).set_in_layout(False)
+        look: dict[str, Any] = {"fontsize": FONT_SIZE, "labelcolor": INK, "handlelength": 1.7, "borderaxespad": 0.2}
+        look |= {"loc": "upper left", "bbox_to_anchor": (0.0, 1 - taken / height), "ncols": columns, "frameon": False}
+        figure.legend(handles, labels, **look).set_in_layout(False)
         taken += math.ceil(len(labels) / columns) * _ROW_HEIGHT + 8
     return taken
 
@@ -108,17 +96,10 @@ def _draw_lines(axes: Axes, chart: Lines) -> None:
     days = np.asarray([date.fromisoformat(day).toordinal() for day in chart.days], dtype=np.int64)
     for series, again in with_repeats(chart.series):
         values = finite(series.values)
-        axes.plot(
-            days,
-            values,
-            color=COLOURS[series.role],
-            linestyle=DASHES[series.role] if not again else (0, (3, 1, 1, 1)),
-            linewidth=WIDTHS[series.role],
-            label=legend_label(series),
-            zorder=ORDER[series.role],
-        )
+        look = LINES[series.role] | ({"linestyle": (0, (3, 1, 1, 1))} if again else {})
+        axes.plot(days, values, label=legend_label(series), **look)
         single = alone(values) if len(days) > 20 else np.isfinite(values)
-        axes.plot(days[single], values[single], "o", color=COLOURS[series.role], markersize=4, zorder=4)
+        axes.plot(days[single], values[single], "o", color=look["color"], markersize=4, zorder=4)
     if chart.limit is not None:
         for limit in (chart.limit, -chart.limit) if chart.both_ways else (chart.limit,):
             draw_limit(axes, limit, percent=chart.percent, name=chart.limit_name)
@@ -148,24 +129,22 @@ def _draw_bars(axes: Axes, chart: Bars) -> None:
     for position, (series, again) in enumerate(with_repeats(chart.series)):
         values = finite(series.values)[:kept]
         at = places + (position - (len(chart.series) - 1) / 2) * thick
-        look: dict[str, Any] = {"color": COLOURS[series.role], "alpha": 0.5 if again else 1.0, "zorder": 2}
+        look: dict[str, Any] = {"color": LINES[series.role]["color"], "alpha": 0.5 if again else 1.0, "zorder": 2}
         draw(at, values, thick * 0.92, label=legend_label(series), **look)
         if position < len(chart.intervals):
             ends = np.asarray(chart.intervals[position][:kept], dtype=np.float64).reshape(-1, 2)
             reach = np.abs(np.stack([values - ends[:, 0], ends[:, 1] - values]))
             known = np.isfinite(reach).all(axis=0)
             x, y = (values, at) if lying else (at, values)
-            axes.errorbar(
-                x[known],
-                y[known],
-                xerr=reach[:, known] if lying else None,
-                yerr=None if lying else reach[:, known],
-                fmt="none",
-                ecolor="#1f2328",
-                elinewidth=1.3,
-                capsize=3,
-                zorder=5,
-            )
+            whiskers: dict[str, Any] = {
+                "fmt": "none",
+                "ecolor": "#1f2328",
+                "elinewidth": 1.3,
+                "capsize": 3,
+                "zorder": 5,
+            }
+            whiskers["xerr" if lying else "yerr"] = reach[:, known]
+            axes.errorbar(x[known], y[known], **whiskers)
     if chart.limit is not None:
         draw_limit(axes, chart.limit, lying=lying, percent=chart.percent, name=chart.limit_name)
     names = [shown(group, 24 if lying else 20) for group in chart.groups[:kept]]

@@ -18,48 +18,22 @@ from matplotlib.axis import Axis
 from matplotlib.font_manager import get_font
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from include.lifecycle.text import one_line
+from include.lifecycle.untrusted_text import one_line
 from include.retraining.pages.figures import Role, Series
 from include.retraining.pages.words import value_text
 
-COLOURS: dict[Role, str] = {
-    "candidate": "#0072b2",
-    "production": "#d55e00",
-    "actual": "#24292f",
-    "earlier": "#8c959f",
-    "live": "#0072b2",
-    "recent": "#56b4e9",
-    "expected": "#24292f",
+_DOTS = (0, (1.2, 1.2))
+LINES: dict[Role, dict[str, Any]] = {
+    "candidate": {"color": "#0072b2", "linestyle": "-", "linewidth": 3.2, "zorder": 3.0},
+    "production": {"color": "#d55e00", "linestyle": (0, (5, 1.2)), "linewidth": 1.9, "zorder": 4.0},
+    "actual": {"color": "#24292f", "linestyle": "-", "linewidth": 1.3, "zorder": 5.0},
+    "earlier": {"color": "#8c959f", "linestyle": _DOTS, "linewidth": 2.0, "zorder": 2.0},
+    "live": {"color": "#0072b2", "linestyle": "-", "linewidth": 3.2, "zorder": 3.0},
+    "recent": {"color": "#56b4e9", "linestyle": "-", "linewidth": 1.7, "zorder": 2.5},
+    "expected": {"color": "#24292f", "linestyle": _DOTS, "linewidth": 2.0, "zorder": 4.5},
 }
-"""Of each role, after Okabe and Ito."""
-DASHES: dict[Role, Any] = {
-    "candidate": "-",
-    "production": (0, (5, 1.2)),
-    "actual": "-",
-    "earlier": (0, (1.2, 1.2)),
-    "live": "-",
-    "recent": "-",
-    "expected": (0, (1.2, 1.2)),
-}
-WIDTHS: dict[Role, float] = {
-    "candidate": 3.2,
-    "production": 1.9,
-    "actual": 1.3,
-    "earlier": 2.0,
-    "live": 3.2,
-    "recent": 1.7,
-    "expected": 2.0,
-}
-ORDER: dict[Role, float] = {
-    "earlier": 2.0,
-    "recent": 2.5,
-    "candidate": 3.0,
-    "live": 3.0,
-    "production": 4.0,
-    "expected": 4.5,
-    "actual": 5.0,
-}
-"""The widest line is below, so that lines on each other are all seen; what days are noisy in lies below that."""
+"""The line of each role; its colour, after Okabe and Ito, is that of bars too. The widest line is below, so that lines
+on each other are all seen; what days are noisy in lies below that."""
 INK, FONT_SIZE = "#24292f", 12.5
 _LIMIT, _GRID, _AXIS, _ZERO = "#8250a8", "#dfe3e8", "#8c959f", "#57606a"
 _MARK_ROWS = 3

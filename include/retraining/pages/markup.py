@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Mapping
 from urllib.parse import urlsplit
 
-from include.lifecycle.text import CONTROL, SURROGATES, one_line
+from include.lifecycle.untrusted_text import CONTROL, SURROGATES, one_line
 from include.retraining.pages.charts import picture_size, render_chart
 from include.retraining.pages.figures import Bars, Chart, Table, Verdict
 from include.retraining.pages.style import SIGNS

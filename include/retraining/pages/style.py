@@ -67,8 +67,7 @@ h1 { font-size: 27px; line-height: 1.2; letter-spacing: -.01em; }
 }
 .lead { margin-top: 6px; }
 .ask { color: var(--soft); }
-.headline { font-size: 18px; line-height: 1.4; font-weight: 600; margin-top: 6px;
-  text-wrap: pretty; }
+.headline { font-size: 18px; line-height: 1.4; font-weight: 600; margin-top: 6px; text-wrap: pretty; }
 .rows { color: var(--soft); font-size: 14px; margin-top: 4px; }
 
 .first { list-style: none; padding: 0; margin: 12px 0 0; display: grid; gap: 10px;

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
 
-from include.lifecycle.text import one_line
+from include.lifecycle.untrusted_text import one_line
 from include.retraining.pages.figures import Bars, Chart, Lines, Series
 
 _UNITS = ((1e9, 1e9, " bn"), (1e6, 1e6, " M"), (1e4, 1e3, " k"))

@@ -10,13 +10,14 @@ import hashlib
 import io
 from dataclasses import dataclass
 from datetime import date
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from include.retraining.predict.names import Format
+from include.retraining.output_names import Format
 
 VERSION = "ModelVersion"
 STAGE = "ModelStage"
@@ -67,18 +68,14 @@ def stamped(table: pd.DataFrame, facts: Facts) -> pd.DataFrame:
     wide = {"i": "int64", "u": "int64", "f": "float64"}
     plain = {name: kind for name, kind in result.dtypes.items() if isinstance(kind, np.dtype)}
     result = result.astype({name: wide[kind.kind] for name, kind in plain.items() if kind.kind in wide})
-    result[VERSION] = facts.version
-    result[STAGE] = facts.stage
-    result[ORIGIN] = facts.origin
-    result[RUN] = facts.run
-    return result
+    made: dict[str, Any] = {VERSION: facts.version, STAGE: facts.stage, ORIGIN: facts.origin, RUN: facts.run}
+    return result.assign(**made)
 
 
 def render(table: pd.DataFrame, kind: Format, facts: Facts) -> bytes:
     """Return a table as a file: the same bytes for the same table.
 
     :param table: as ``stamped`` returns it
-    :param kind: the format
     """
     if kind == "parquet":
         return _parquet(table, facts)

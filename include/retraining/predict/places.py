@@ -7,50 +7,16 @@ import shutil
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Protocol
+from typing import TypeAlias
 
 from include.lifecycle.errors import BadInputError
-from include.retraining.predict.destination import sentences, write_file
-from include.retraining.predict.names import checked_name, is_url, shown
-
-
-class Place(Protocol):
-    """Files by name below one folder or URL; every failure is a ``RetrainError`` with one sentence."""
-
-    def write(self, name: str, data: bytes) -> None:
-        """Write a file, whole or not at all."""
-        ...
-
-    def read(self, name: str) -> bytes | None:
-        """Return a file's content, None when there is no such file."""
-        ...
-
-    def names(self, folder: str) -> list[str]:
-        """Return the names in a folder, sorted; none when there is no such folder."""
-        ...
-
-    def remove(self, name: str) -> None:
-        """Delete a file."""
-        ...
-
-    def remove_folder(self, folder: str) -> None:
-        """Delete a folder unless something is in it."""
-        ...
-
-    def locked(self, folder: str) -> contextlib.AbstractContextManager[None]:
-        """Let nobody else in who asks for the same, where the place has locks."""
-        ...
-
-    def shown(self, name: str) -> str:
-        """Return where a file is, as a log may show it."""
-        ...
+from include.retraining.files.destination import sentences, write_file
+from include.retraining.files.remote import RemoteFiles
+from include.retraining.output_names import checked_name, is_url, shown
 
 
 class LocalFiles:
-    """Files below a folder, which is made when something is first written.
-
-    :param root: the folder
-    """
+    """Files below a folder, which is made when something is first written."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -106,6 +72,10 @@ class LocalFiles:
         return str(self.root / name)
 
 
+Place: TypeAlias = LocalFiles | RemoteFiles
+"""Files by name below one folder or URL; every failure is a ``ReportedError`` with one sentence."""
+
+
 def open_place(where: str) -> Place:
     """Return the place that a configuration names.
 
@@ -114,11 +84,7 @@ def open_place(where: str) -> Place:
     """
     if where.startswith("file://"):
         return LocalFiles(Path(where.removeprefix("file://")))
-    if is_url(where):
-        from include.retraining.predict.remote import RemoteFiles
-
-        return RemoteFiles(where)
-    return LocalFiles(Path(where))
+    return RemoteFiles(where) if is_url(where) else LocalFiles(Path(where))
 
 
 def fetch_input(where: str | None, name: str, scratch: Path) -> Path:

@@ -16,13 +16,13 @@ import json
 import logging
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from include.lifecycle.text import text_digest
+from include.lifecycle.untrusted_text import text_digest
+from include.retraining.output_names import Format, checked_name, folder_name
 from include.retraining.predict.formats import Facts, sha256
-from include.retraining.predict.names import Format, checked_name, folder_name
 from include.retraining.predict.places import Place
 
 log = logging.getLogger(__name__)
@@ -105,11 +105,9 @@ def publish(place: Place, publication: Publication, *, pointer: str | None) -> t
 
     The description goes first, so that whatever a write that was killed has left is known to be ours.
 
-    :param place: where
-    :param publication: what
     :param pointer: see ``pointer_name``; None leaves every pointer as it is, and so does one that names a newer run
     :return: the files, with names relative to the place, and whether the pointer names them
-    :raises RetrainError: when something cannot be written; the pointer then names what it did before
+    :raises ReportedError: when something cannot be written; the pointer then names what it did before
     """
     folder, described = publication.folder, as_json(publication.describe())
     place.write(f"{folder}/{publication.stem}.json", described)
@@ -117,19 +115,13 @@ def publish(place: Place, publication: Publication, *, pointer: str | None) -> t
         place.write(f"{folder}/{item.name}", publication.files[kind])
         log.info("Wrote %s (%d bytes)", place.shown(f"{folder}/{item.name}"), item.size)
     pointed = pointer is not None and _point(place, publication, pointer, described)
-    found = {
-        kind: Output(f"{folder}/{item.name}", item.sha256, item.size) for kind, item in publication.outputs.items()
-    }
-    return found, pointed
+    return {kind: replace(item, name=f"{folder}/{item.name}") for kind, item in publication.outputs.items()}, pointed
 
 
 def publish_named(place: Place, model: str, name: str, data: bytes) -> Output:
     """Write one file under a name that somebody typed, where no published file has its name.
 
-    :param place: where
-    :param model: registered model
     :param name: below the model's folder ``named``
-    :param data: the whole content
     :return: the file, its name relative to the place
     :raises BadInputError: when the name could lead elsewhere
     """
@@ -146,11 +138,6 @@ def pointer_name(stage: str, usual: str) -> str:
     :param usual: whose version predicts at night
     """
     return LATEST if stage == usual else f"latest-{re.sub('[^a-z]', '', stage.lower())}.json"
-
-
-def read_pointer(place: Place, model: str, name: str = LATEST) -> dict[str, Any] | None:
-    """Return what a pointer says, None when there is none or it is damaged."""
-    return as_description(place.read(f"{folder_name(model)}/{name}"))
 
 
 def as_description(data: bytes | None) -> dict[str, Any] | None:

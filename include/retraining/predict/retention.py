@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
+from include.retraining.output_names import folder_name
 from include.retraining.predict.formats import sha256
-from include.retraining.predict.names import folder_name
 from include.retraining.predict.places import Place
 from include.retraining.predict.publish import as_description
 
@@ -16,18 +16,6 @@ log = logging.getLogger(__name__)
 
 _NIGHT = re.compile(r"\d{4}-\d{2}-\d{2}")
 _POINTER = re.compile(r"latest(-[a-z]+)?\.json")
-
-
-@dataclass(frozen=True)
-class Kept:
-    """How long published predictions are kept: what either of the two keeps stays; neither keeps all for good.
-
-    :param days: nights before the newest one
-    :param runs: the newest so many, however old
-    """
-
-    days: float | None = None
-    runs: int | None = None
 
 
 @dataclass(frozen=True)
@@ -49,19 +37,18 @@ class _Found:
         return self.night, str(self.content["run_after"])
 
 
-def remove_old(place: Place, model: str, kept: Kept) -> list[str]:
+def remove_old(place: Place, model: str, *, days: float | None = None, runs: int | None = None) -> list[str]:
     """Delete a model's published predictions that need not be kept.
 
     A file is deleted only where the description beside it names it with the digest that it has; what somebody else put
     there or changed stays. While a pointer cannot be read, nothing is deleted at all.
 
-    :param place: where
-    :param model: registered model
-    :param kept: how long
+    :param days: nights before the newest one that are kept
+    :param runs: the newest so many are kept, however old; what either of the two keeps stays, neither keeps all
     :return: the names of what was deleted, relative to the place
-    :raises RetrainError: when something cannot be listed, read or deleted; the next call goes on
+    :raises ReportedError: when something cannot be listed, read or deleted; the next call goes on
     """
-    if kept.days is None and kept.runs is None:
+    if days is None and runs is None:
         return []
     folder = folder_name(model)
     pointed: set[str] = set()
@@ -75,8 +62,8 @@ def remove_old(place: Place, model: str, kept: Kept) -> list[str]:
     found = sorted(_descriptions(place, folder), key=lambda item: item.age, reverse=True)
     removed: list[str] = []
     for number, item in enumerate(found):
-        young = kept.days is not None and (found[0].night - item.night).days <= kept.days
-        among = kept.runs is not None and number < kept.runs
+        young = days is not None and (found[0].night - item.night).days <= days
+        among = runs is not None and number < runs
         if not (young or among or pointed & {name for name, _ in item.files}):
             removed += _remove(place, folder, item)
     return removed

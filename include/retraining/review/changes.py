@@ -6,17 +6,15 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
-from include.lifecycle.text import one_line
+from include.lifecycle.untrusted_text import one_line
+from include.retraining.config.review import ReviewLimits
 from include.retraining.protocol import RetrainedModel, Values
-from include.retraining.review.checklist import verdict_of
-from include.retraining.review.config import ReviewLimits
-from include.retraining.review.report import Chart, Item, Lines, Rule, Series, Table, Verdict
+from include.retraining.review.report import Chart, Finding, Lines, Series, Table
 
 YEAR_DAYS = 364
 """A year in whole weeks: the same weekday."""
 SHOWN = 10
 DRAWN = 2
-TITLE = "Largest changes against Production"
 
 
 def changes(
@@ -26,8 +24,7 @@ def changes(
     ours: Values,
     theirs: Values | None,
     history: pd.DataFrame,
-    rule: Rule,
-) -> Item:
+) -> Finding:
     """Compare what both versions predict for the rows that consumers ask for next.
 
     :param rows: rows without the actual
@@ -36,17 +33,14 @@ def changes(
     :param history: rows with the actual, for the year before
     """
     if theirs is None:
-        return Item("changes", TITLE, Verdict.NONE, "There is no version in Production to compare with.")
+        return Finding(None, "There is no version in Production to compare with.")
     together = float(ours.sum()) / float(theirs.sum()) - 1 if theirs.sum() else math.nan
     figures = {"together": together}
     entity = model.columns.entity
     if entity is None:
         apart = float(np.mean(np.abs(ours - theirs)))
-        return Item(
-            "changes", TITLE, Verdict.PASS,
-            f"All predictions together change by {together:+.1%}, each by {apart:.3g} on average.",
-            figures={**figures, "mean_change": apart},
-        )  # fmt: skip
+        sentence = f"All predictions together change by {together:+.1%}, each by {apart:.3g} on average."
+        return Finding(False, sentence, figures={**figures, "mean_change": apart})
     sums = pd.DataFrame({"ours": ours, "theirs": theirs}).groupby(rows[entity].to_numpy()).sum()
     sums = sums[sums["theirs"] != 0]
     sums["change"] = sums["ours"] / sums["theirs"] - 1
@@ -69,11 +63,8 @@ def changes(
         frozenset(np.flatnonzero(large.loc[order].to_numpy()).tolist()),
         note=f"Sums over the next rows; the {min(SHOWN, len(order))} that change most.",
     )
-    return Item(
-        "changes", TITLE, verdict_of(rule, wrong=wrong), sentence, tables=(table,),
-        charts=tuple(_drawn(model, rows, ours, theirs, history, list(order[:DRAWN]))),
-        figures={**figures, "share_changed": share},
-    )  # fmt: skip
+    charts = tuple(_drawn(model, rows, ours, theirs, history, list(order[:DRAWN])))
+    return Finding(wrong, sentence, (table,), charts, {**figures, "share_changed": share})
 
 
 def _drawn(

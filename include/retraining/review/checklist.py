@@ -1,18 +1,17 @@
 """The items of the checklist that compare: error, bias and groups, of rows that nobody was trained on."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
 import pandas as pd
 
-from include.lifecycle.text import one_line
+from include.lifecycle.untrusted_text import one_line
+from include.retraining.bootstrap import Interval
 from include.retraining.protocol import Mask, Values
-from include.retraining.review.bootstrap import Interval
-from include.retraining.review.inference import Finding
-from include.retraining.review.report import Bars, Chart, Item, Lines, Rule, Series, Table, Verdict
+from include.retraining.review.report import Bars, Chart, Finding, Lines, Series, Table
 from include.retraining.review.scored import Scored
 
 MIN_ROWS = 30
@@ -27,19 +26,7 @@ RECENT = (7, 14)
 """Last days that are looked at alone."""
 
 
-def verdict_of(rule: Rule, *, wrong: bool) -> Verdict:
-    """Return the verdict of an item."""
-    if not wrong:
-        return Verdict.PASS
-    return Verdict.FAIL if rule == "block" else Verdict.WARN
-
-
-def item_of(key: str, title: str, rule: Rule, finding: Finding) -> Item:
-    """Return the item that a test's finding makes."""
-    return Item(key, title, verdict_of(rule, wrong=bool(finding.wrong)), finding.sentence, tables=finding.tables)
-
-
-def gate(scored: Scored, threshold: float, rule: Rule) -> Item:
+def gate(scored: Scored, threshold: float) -> Finding:
     """The absolute gate, on the rows of this review: strict, and no number fails."""
     metric = scored.model.metric
     value = scored.score(scored.ours)
@@ -48,17 +35,17 @@ def gate(scored: Scored, threshold: float, rule: Rule) -> Item:
     word = "below" if metric.lower_is_better else "above"
     sentence = (
         f"{metric.title} {metric.text(value)} {'is' if passed else 'is not'} {word} {metric.text(threshold)}"
-        f" ({_range(scored, interval)})."
+        f" ({_interval(scored, interval, metric.text)})."
     )
     figures = {"value": value, "threshold": threshold, "low": interval.low, "high": interval.high}
-    return Item("gate", "Absolute gate", verdict_of(rule, wrong=not passed), sentence, figures=figures)
+    return Finding(not passed, sentence, figures=figures)
 
 
-def better(scored: Scored, rule: Rule) -> Item:
+def better(scored: Scored) -> Finding:
     """Better than Production, worse, or no difference that is more than noise."""
-    title, metric = "Better than Production", scored.model.metric
+    metric = scored.model.metric
     if scored.theirs is None:
-        return _nothing("better", title)
+        return Finding(None, "There is no version in Production that these rows could be compared on.")
     by_day, both = scored.gain(), scored.gain(entities=True)
     ours, theirs = scored.score(scored.ours), scored.score(scored.theirs)
     intervals = [interval for interval in (by_day, both) if interval is not None]
@@ -67,30 +54,21 @@ def better(scored: Scored, rule: Rule) -> Item:
     main = below[0] if below else intervals[-1]
     wrong = bool(below) or not math.isfinite(ours)
     word = "Worse" if wrong else "Better" if all(interval.above for interval in intervals) else "No clear difference"
-    rows = [
-        ("days", by_day),
-        (f"days and {scored.model.columns.entity}" if scored.entities is not None else "", both),
-    ]
+    rows = [("days", by_day)]
+    if scored.entities is not None:
+        rows.append((f"days and {scored.model.columns.entity}", both))
     table = Table(
         ("Gain, drawn by", "Estimate", "Low", "High"),
         tuple(
             (name, *(f"{value:+.{metric.digits}f}" for value in (found.value, found.low, found.high)))
             for name, found in rows
-            if name and found is not None
+            if found is not None
         ),
         note="Above 0: the candidate is better. Paired bootstrap: both versions on the same drawn rows.",
     )
     figures = {"candidate": ours, "production": theirs}
     figures |= {"gain": main.value, "gain_low": main.low, "gain_high": main.high}
-    return Item(
-        "better", title, verdict_of(rule, wrong=wrong), f"{word}: {told}, {_gain(scored, main)}.",
-        tables=(table,), charts=tuple(_by_day(scored)), figures=figures,
-    )  # fmt: skip
-
-
-def headline(item: Item) -> str:
-    """Return the first sentence of a review: what the comparison with Production said."""
-    return item.sentence if item.verdict is not Verdict.NONE else "Nothing in Production to compare with."
+    return Finding(wrong, f"{word}: {told}, {_gain(scored, main)}.", (table,), tuple(_by_day(scored)), figures)
 
 
 @dataclass(frozen=True)
@@ -118,13 +96,12 @@ class Group:
         return self.gain is not None and self.gain.below and -self.gain.value > WORSE_SHARE * abs(self.error.value)
 
 
-def slices(scored: Scored, rule: Rule) -> Item:
+def slices(scored: Scored) -> Finding:
     """Reasonable for every group: error and bias of each, beside Production's."""
-    title = "Every group of rows"
     columns = scored.model.columns.slices
     groups = [group for column, label in columns.items() for group in _groups(scored, column, label)]
     if not groups:
-        return Item("slices", title, Verdict.NONE, "The model names no groups, or none has enough rows.")
+        return Finding(None, "The model names no groups, or none has enough rows.")
     limit, metric = scored.config.limits.slice_bias, scored.model.metric
     told, marked = [], set()
     for position, group in enumerate(groups):
@@ -143,20 +120,17 @@ def slices(scored: Scored, rule: Rule) -> Item:
         if told
         else f"None of {len(groups)} groups is biased by more than {limit:.0%} or clearly worse than Production's."
     )
-    return Item(
-        "slices", title, verdict_of(rule, wrong=bool(told)), sentence,
-        tables=(_group_table(scored, groups, frozenset(marked)),),
-        charts=tuple(_group_charts(scored, groups)),
-        figures={f"{group.label}={group.value}": group.error.value for group in groups},
-    )  # fmt: skip
+    table, charts = _group_table(scored, groups, frozenset(marked)), tuple(_group_charts(scored, groups))
+    figures = {f"{group.label}={group.value}": group.error.value for group in groups}
+    return Finding(bool(told), sentence, (table,), charts, figures)
 
 
-def bias(scored: Scored, rule: Rule) -> Item:
+def bias(scored: Scored) -> Finding:
     """All predictions together too high or too low, and more so than Production's."""
     limit = scored.config.limits.bias
     ours = scored.bias(scored.ours)
     wrong = abs(ours.value) > limit or not math.isfinite(ours.value)
-    sentence = f"All predictions together are {ours.value:+.1%} off ({_percent(scored, ours)})"
+    sentence = f"All predictions together are {ours.value:+.1%} off ({_interval(scored, ours, '{:+.1%}'.format)})"
     figures = {"bias": ours.value, "low": ours.low, "high": ours.high}
     rows = [("Candidate", *(f"{value:+.2%}" for value in (ours.value, ours.low, ours.high)))]
     if scored.theirs is not None:
@@ -166,15 +140,15 @@ def bias(scored: Scored, rule: Rule) -> Item:
         rows.append(("Production", *(f"{value:+.2%}" for value in (theirs.value, theirs.low, theirs.high))))
         wrong = wrong or abs(ours.value) > abs(theirs.value) + limit / 2
     table = Table(("", "Bias", "Low", "High"), tuple(rows))
-    return Item("bias", "Bias overall", verdict_of(rule, wrong=wrong), f"{sentence}.", tables=(table,), figures=figures)
+    return Finding(wrong, f"{sentence}.", (table,), figures=figures)
 
 
-def recent(scored: Scored, rule: Rule) -> Item:
+def recent(scored: Scored) -> Finding:
     """The last days by themselves: a model that has gone stale, or a feature that broke, shows there first."""
-    title, metric, limits = "The last days", scored.model.metric, scored.config.limits
+    metric, limits = scored.model.metric, scored.config.limits
     time = scored.model.columns.time
     if time is None or int(scored.days.max()) + 1 <= 2 * RECENT[-1]:
-        return Item("recent", title, Verdict.NONE, "There are not enough days to look at the last ones alone.")
+        return Finding(None, "There are not enough days to look at the last ones alone.")
     days = scored.days
     rows, told, figures = [], [], {}
     for length in RECENT:
@@ -200,14 +174,14 @@ def recent(scored: Scored, rule: Rule) -> Item:
         figures[f"last_{length}"] = error
     sentence = f"{'; '.join(told)}." if told else "No worse than the days before, nor than Production's."
     table = Table(("", "Candidate", "Production", "Candidate, days before"), tuple(rows))
-    return Item("recent", title, verdict_of(rule, wrong=bool(told)), sentence, tables=(table,), figures=figures)
+    return Finding(bool(told), sentence, (table,), figures=figures)
 
 
-def horizon(scored: Scored, rule: Rule) -> Item:
+def horizon(scored: Scored) -> Finding:
     """Error by week of the forecast."""
-    title, metric, time = "Weeks of the forecast", scored.model.metric, scored.model.columns.time
+    metric, time = scored.model.metric, scored.model.columns.time
     if time is None or scored.model.horizon_days is None:
-        return Item("horizon", title, Verdict.NONE, "The model has no horizon.")
+        return Finding(None, "The model has no horizon.")
     week = ((scored.rows[time] - scored.rows[time].min()).dt.days // 7).to_numpy()
     groups = [
         _group(scored, "Week", str(number + 1), week == number)
@@ -215,17 +189,15 @@ def horizon(scored: Scored, rule: Rule) -> Item:
         if (week == number).sum() >= MIN_ROWS
     ]
     if not groups:
-        return Item("horizon", title, Verdict.NONE, "No week has enough rows.")
+        return Finding(None, "No week has enough rows.")
     told = [f"week {group.value} ({_gain(scored, group.gain)})" for group in groups if group.gain and group.worse]
     sentence = f"Worse than Production: {', '.join(told)}." if told else "No week is clearly worse than Production's."
     if scored.theirs is None:
         sentence = f"{metric.title} by week: {', '.join(metric.text(group.error.value) for group in groups)}."
     marked = frozenset(position for position, group in enumerate(groups) if group.worse)
-    return Item(
-        "horizon", title, verdict_of(rule, wrong=bool(told)), sentence,
-        tables=(_group_table(scored, groups, marked),), charts=tuple(_group_charts(scored, groups)),
-        figures={f"week_{group.value}": group.error.value for group in groups},
-    )  # fmt: skip
+    table, charts = _group_table(scored, groups, marked), tuple(_group_charts(scored, groups))
+    figures = {f"week_{group.value}": group.error.value for group in groups}
+    return Finding(bool(told), sentence, (table,), charts, figures)
 
 
 def _much_worse(scored: Scored, error: float, reference: float, ratio: float) -> bool:
@@ -307,10 +279,6 @@ def _by_day(scored: Scored) -> Iterator[Chart]:
     yield Lines("error-by-day", f"{metric.title} by day", days, series, metric.title)
 
 
-def _nothing(key: str, title: str) -> Item:
-    return Item(key, title, Verdict.NONE, "There is no version in Production that these rows could be compared on.")
-
-
 def _bias(actual: Values, prediction: Values) -> float:
     total = float(actual.sum())
     return float(prediction.sum()) / total - 1 if total else math.nan
@@ -320,11 +288,10 @@ def _number(scored: Scored, value: float) -> str:
     return scored.model.metric.text(value) if math.isfinite(value) else "–"
 
 
-def _range(scored: Scored, interval: Interval) -> str:
-    metric, share = scored.model.metric, scored.config.limits.confidence
+def _interval(scored: Scored, interval: Interval, text: Callable[[float], str]) -> str:
     if not math.isfinite(interval.low):
         return "no interval"
-    return f"{share:.0%} interval {metric.text(interval.low)} to {metric.text(interval.high)}"
+    return f"{scored.config.limits.confidence:.0%} interval {text(interval.low)} to {text(interval.high)}"
 
 
 def _gain(scored: Scored, interval: Interval | None) -> str:
@@ -332,9 +299,3 @@ def _gain(scored: Scored, interval: Interval | None) -> str:
         return "no interval"
     digits = scored.model.metric.digits
     return f"gain {interval.value:+.{digits}f}, interval {interval.low:+.{digits}f} to {interval.high:+.{digits}f}"
-
-
-def _percent(scored: Scored, interval: Interval) -> str:
-    if not math.isfinite(interval.low):
-        return "no interval"
-    return f"{scored.config.limits.confidence:.0%} interval {interval.low:+.1%} to {interval.high:+.1%}"

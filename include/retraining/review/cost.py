@@ -1,23 +1,15 @@
 """The item of what a version costs: time and memory, against limits and against Production's."""
 
-from include.retraining.review.checklist import verdict_of
-from include.retraining.review.config import ReviewLimits
+from include.retraining.config.review import ReviewLimits
 from include.retraining.review.probe import Cost
-from include.retraining.review.report import Item, Rule, Table
+from include.retraining.review.report import Finding, Table
 
-TITLE = "Time and memory"
 NOISE_SECONDS, NOISE_MB = 1.0, 100.0
 """Differences that a busy machine makes by itself."""
 
 
-def speed(limits: ReviewLimits, ours: Cost | str, theirs: Cost | str | None, rule: Rule) -> Item:
-    """Compare what both versions cost.
-
-    :param ours: the candidate's cost, or why it could not be measured
-    :param theirs: Production's, None where there is none
-    """
-    if isinstance(ours, str):
-        return Item("speed", TITLE, verdict_of(rule, wrong=True), f"The candidate's cost is not known: {ours}.")
+def objections(limits: ReviewLimits, ours: Cost, theirs: Cost | str | None) -> list[str]:
+    """Return what a candidate's cost is above, nothing where it is within limits."""
     told = [
         f"{name} {found:,.4g} {unit} is above {limit:,.4g}"
         for name, found, limit, unit in (
@@ -37,11 +29,24 @@ def speed(limits: ReviewLimits, ours: Cost | str, theirs: Cost | str | None, rul
             )
             if found > limits.slower * other and found - other > noise
         ]
+    return told
+
+
+def speed(limits: ReviewLimits, ours: Cost | str, theirs: Cost | str | None) -> Finding:
+    """Compare what both versions cost.
+
+    :param ours: the candidate's cost, or why it could not be measured
+    :param theirs: Production's, None where there is none
+    """
+    if isinstance(ours, str):
+        return Finding(True, f"The candidate's cost is not known: {ours}.")
+    told = objections(limits, ours, theirs)
     well = (
         f"First row after {ours.first_row:.1f} s, {ours.row_milliseconds:.2f} ms a row,"
         f" {ours.peak_mb:,.0f} MB: within limits."
     )
-    sentence = f"{'; '.join(told)[0].upper()}{'; '.join(told)[1:]}." if told else well
+    sentence = "; ".join(told)
+    sentence = f"{sentence[0].upper()}{sentence[1:]}." if told else well
     other = theirs if isinstance(theirs, Cost) else None
     rows = (
         ("First row, s", f"{ours.first_row:.2f}", f"{other.first_row:.2f}" if other else "–"),
@@ -52,12 +57,8 @@ def speed(limits: ReviewLimits, ours: Cost | str, theirs: Cost | str | None, rul
     note = (
         f"Production's: {theirs}." if isinstance(theirs, str) else "Each in a process of its own, one after the other."
     )
-    figures = {
-        "first_row_seconds": ours.first_row,
-        "row_milliseconds": ours.row_milliseconds,
-        "peak_mb": ours.peak_mb,
-    }
+    figures = {"first_row_seconds": ours.first_row, "row_milliseconds": ours.row_milliseconds, "peak_mb": ours.peak_mb}
     if other is not None:
         figures |= {"production_batch_seconds": other.batch, "batch_seconds": ours.batch}
     table = Table(("", "Candidate", "Production"), rows, note=note)
-    return Item("speed", TITLE, verdict_of(rule, wrong=bool(told)), sentence, tables=(table,), figures=figures)
+    return Finding(bool(told), sentence, (table,), figures=figures)

@@ -10,11 +10,8 @@ from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
 from include.retraining.protocol import LoadedVersion, RetrainedModel
 from include.retraining.review.changes import YEAR_DAYS
-from include.retraining.review.checklist import verdict_of
-from include.retraining.review.config import ReviewConfig
-from include.retraining.review.report import Item, Rule, Table, Verdict
+from include.retraining.review.report import Finding, Table
 
-TITLE = "Inputs since Production's training"
 AT_LEAST_DAYS = 28
 BINS = 10
 FLOOR = 1e-4
@@ -23,24 +20,22 @@ FEW_VALUES = 20
 """A column of numbers with no more than this many is compared value by value."""
 
 
-def drift(
-    model: RetrainedModel, config: ReviewConfig, frame: pd.DataFrame, live: LoadedVersion | None, rule: Rule
-) -> Item:
+def drift(model: RetrainedModel, limit: float, frame: pd.DataFrame, live: LoadedVersion | None) -> Finding:
     """Compare each input of the rows since Production's training with the same weeks a year before.
 
     Where there are none, or the model has no time, with what Production was trained on.
 
+    :param limit: index from which on an input is told
     :param frame: rows with the actual
     """
     if live is None:
-        return Item("drift", TITLE, Verdict.NONE, "There is no version in Production whose training could be compared.")
+        return Finding(None, "There is no version in Production whose training could be compared.")
     inputs = model.columns.inputs
     if not inputs:
-        return Item("drift", TITLE, Verdict.NONE, "The model names no inputs.")
+        return Finding(None, "The model names no inputs.")
     recent, reference, against = windows(model, frame, live)
     if recent.empty or reference.empty:
-        return Item("drift", TITLE, Verdict.NONE, "There are no rows to compare with.")
-    limit = config.limits.drift
+        return Finding(None, "There are no rows to compare with.")
     found = {column: stability_index(reference[column], recent[column]) for column in inputs}
     order = sorted(found, key=lambda column: -found[column])
     high = [column for column in order if found[column] > limit]
@@ -60,7 +55,7 @@ def drift(
         frozenset(range(len(high))),
         note=f"Population stability index; above {limit:g} is told.",
     )
-    return Item("drift", TITLE, verdict_of(rule, wrong=bool(high)), sentence, tables=(table,), figures=dict(found))
+    return Finding(bool(high), sentence, (table,), figures=found)
 
 
 def windows(model: RetrainedModel, frame: pd.DataFrame, live: LoadedVersion) -> tuple[pd.DataFrame, pd.DataFrame, str]:
@@ -90,9 +85,9 @@ def stability_index(reference: pd.Series, recent: pd.Series) -> float:
     if continuous:
         edges = np.unique(np.nanquantile(reference.to_numpy(dtype=np.float64), np.linspace(0, 1, BINS + 1)[1:-1]))
         bins = [
-            np.searchsorted(edges, column.to_numpy(dtype=np.float64), side="right") for column in (reference, recent)
+            np.where(column.isna(), -1, np.searchsorted(edges, column.to_numpy(dtype=np.float64), side="right"))
+            for column in (reference, recent)
         ]
-        bins = [np.where(column.isna(), -1, found) for column, found in zip((reference, recent), bins, strict=True)]
     else:
         codes, _ = pd.factorize(pd.concat([reference, recent]).astype(str))
         bins = [codes[: len(reference)], codes[len(reference) :]]

@@ -1,17 +1,16 @@
 """Inference tests: the version as the registry has it, asked as a consumer asks it."""
 
 import re
-from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from include.lifecycle.text import one_line
+from include.lifecycle.untrusted_text import one_line
+from include.retraining.bootstrap import Codes
 from include.retraining.protocol import LoadedVersion, Mask, RetrainedModel, Values
-from include.retraining.review.bootstrap import Codes
-from include.retraining.review.report import Table
+from include.retraining.review.report import Finding, Table
 
 SHOWN = 5
 """Rows, groups or libraries that a table lists."""
@@ -21,24 +20,6 @@ ENOUGH_HISTORY = 28
 """Rows with an actual that an entity needs, before its forecasts are held against them."""
 REQUIREMENTS = "requirements.txt"
 _PIN = re.compile(r"^([A-Za-z0-9._-]+)==([^\s;#]+)")
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What a test found.
-
-    :param wrong: what is not as it should be, one sentence; empty when all is well
-    :param well: what was looked at, one sentence
-    """
-
-    wrong: str
-    well: str
-    tables: tuple[Table, ...] = ()
-
-    @property
-    def sentence(self) -> str:
-        """What to tell."""
-        return self.wrong or self.well
 
 
 def predict(version: LoadedVersion, rows: pd.DataFrame, known: pd.DataFrame) -> tuple[Values | None, str]:
@@ -52,28 +33,24 @@ def predict(version: LoadedVersion, rows: pd.DataFrame, known: pd.DataFrame) -> 
 def check_outputs(model: RetrainedModel, rows: pd.DataFrame, predicted: Values | None, error: str) -> Finding:
     """Check that there is one finite number for each row, and that no rule of the model is broken."""
     if predicted is None:
-        return Finding(f"It does not predict: {error}", "")
+        return Finding(True, f"It does not predict: {error}")
     if len(predicted) != len(rows):
-        return Finding(f"{len(rows):,} rows were asked for, {len(predicted):,} predictions came.", "")
+        return Finding(True, f"{len(rows):,} rows were asked for, {len(predicted):,} predictions came.")
     checks: list[tuple[str, Mask]] = [("a finite number", ~np.isfinite(predicted))]
     with np.errstate(invalid="ignore"):
         checks += [(rule.name, np.asarray(rule.broken(rows, predicted), dtype=bool)) for rule in model.rules]
     broken = [(name, mask) for name, mask in checks if mask.any()]
     names = ", ".join(name for name, _ in checks)
     if not broken:
-        return Finding("", f"{len(rows):,} rows predicted; each: {names}.")
+        return Finding(False, f"{len(rows):,} rows predicted; each: {names}.")
     told = "; ".join(f"{int(mask.sum()):,} of {len(rows):,} rows break “{name}”" for name, mask in broken)
     shown = [(name, int(position)) for name, mask in broken for position in np.flatnonzero(mask)[:SHOWN]]
-    keys = model.columns.keys
     table = Table(
-        (*keys, "Rule", "Prediction"),
-        tuple(
-            (*(_key(rows[key].iloc[position]) for key in keys), name, f"{predicted[position]:g}")
-            for name, position in shown
-        ),
+        (*model.columns.keys, "Rule", "Prediction"),
+        tuple((*_keys(model, rows, position), name, f"{predicted[position]:g}") for name, position in shown),
         note=f"The first {SHOWN} of each rule.",
     )
-    return Finding(f"{told}.", "", (table,))
+    return Finding(True, f"{told}.", (table,))
 
 
 def check_plausible(
@@ -88,7 +65,7 @@ def check_plausible(
     """
     entity = model.columns.entity
     if entity is None:
-        return Finding("", "The model has no entities whose history could be looked at.")
+        return Finding(False, "The model has no entities whose history could be looked at.")
     scored = history[model.counts(history)]
     span = scored.groupby(entity)[model.columns.actual].agg(["min", "max", "size"])
     known = span.reindex(rows[entity].to_numpy())
@@ -96,33 +73,29 @@ def check_plausible(
     low, high = known["min"].to_numpy() / factor, known["max"].to_numpy() * factor
     with np.errstate(invalid="ignore"):
         outside = enough & (predicted != 0) & ((predicted < low) | (predicted > high))
-    well = f"All of {len(span):,} within {factor:g} times their own history."
     if not outside.any():
-        return Finding("", well)
-    names = rows[entity].to_numpy()[outside]
+        return Finding(False, f"All of {len(span):,} within {factor:g} times their own history.")
     first = np.flatnonzero(outside)[:SHOWN]
     table = Table(
         (*model.columns.keys, "Prediction", "Lowest ever", "Highest ever"),
         tuple(
             (
-                *(_key(rows[key].iloc[position]) for key in model.columns.keys),
-                f"{predicted[position]:,.1f}",
-                f"{known['min'].iloc[position]:,.1f}",
-                f"{known['max'].iloc[position]:,.1f}",
+                *_keys(model, rows, row),
+                *(f"{value:,.1f}" for value in (predicted[row], *known[["min", "max"]].iloc[row])),
             )
-            for position in first
+            for row in first
         ),
         note=f"The first {SHOWN}.",
     )
-    count = len(np.unique(names))
+    count = rows.loc[outside, entity].nunique()
     wrong = (
         f"{int(outside.sum()):,} predictions of {count:,} {entity} lie more than {factor:g} times beyond its history."
     )
-    return Finding(wrong, "", (table,))
+    return Finding(True, wrong, (table,))
 
 
 def check_consistent(
-    model: RetrainedModel, loaded: LoadedVersion, rows: pd.DataFrame, known: pd.DataFrame, predicted: Values, seed: int
+    model: RetrainedModel, rows: pd.DataFrame, predicted: Values, known: pd.DataFrame, loaded: LoadedVersion, seed: int
 ) -> Finding:
     """Check that the same input gives the same output: again, in another order, and a part of it by itself.
 
@@ -147,8 +120,9 @@ def check_consistent(
         apart |= np.isnan(found) != np.isnan(wanted)
         if apart.any():
             wrong.append(f"{name}: {int(apart.sum()):,} of {len(positions):,} predictions differ")
-    well = f"The same predictions for {', '.join(name for name, _ in tries)}."
-    return Finding(f"Predictions depend on more than their row. {'; '.join(wrong)}." if wrong else "", well)
+    if wrong:
+        return Finding(True, f"Predictions depend on more than their row. {'; '.join(wrong)}.")
+    return Finding(False, f"The same predictions for {', '.join(name for name, _ in tries)}.")
 
 
 def check_environment(folder: Path) -> Finding:
@@ -157,14 +131,16 @@ def check_environment(folder: Path) -> Finding:
     lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
     pins = [match.groups() for line in lines if (match := _PIN.match(line.strip()))]
     if not pins:
-        return Finding("It does not say which library versions it needs.", "")
+        return Finding(True, "It does not say which library versions it needs.")
     rows = [(name, wanted, _installed(name)) for name, wanted in pins]
     differing = [row for row in rows if row[1] != row[2]]
     if not differing:
-        return Finding("", f"The {len(rows)} libraries that it was made with are installed here in the same versions.")
+        return Finding(
+            False, f"The {len(rows)} libraries that it was made with are installed here in the same versions."
+        )
     listed = ", ".join(f"{name} {here} (made with {wanted})" for name, wanted, here in differing)
     table = Table(("Library", "Made with", "Installed"), tuple(differing))
-    return Finding(f"Other versions are installed here: {one_line(listed, 300)}.", "", (table,))
+    return Finding(True, f"Other versions are installed here: {one_line(listed, 300)}.", (table,))
 
 
 def _alone(model: RetrainedModel, rows: pd.DataFrame, order: Codes) -> Codes:
@@ -182,5 +158,6 @@ def _installed(name: str) -> str:
         return "missing"
 
 
-def _key(value: object) -> str:
-    return f"{value:%Y-%m-%d}" if isinstance(value, pd.Timestamp) else one_line(str(value), 40)
+def _keys(model: RetrainedModel, rows: pd.DataFrame, row: int) -> tuple[str, ...]:
+    values = (rows[key].iloc[row] for key in model.columns.keys)
+    return tuple(f"{one:%Y-%m-%d}" if isinstance(one, pd.Timestamp) else one_line(str(one), 40) for one in values)

@@ -1,15 +1,13 @@
 """The review of a candidate as one HTML file that a person decides from.
 
-It has no script and asks no server for anything, so that it can be kept as evidence, mailed and served under
-``sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:``. Every text of a review is untrusted (names,
-notes, tags that somebody edited) and shown as text.
+It has no script and asks no server for anything; every text of a review is untrusted, and shown as text (``markup``).
 """
 
 import html
 import re
 from collections.abc import Mapping
 
-from include.lifecycle.text import one_line, shorten, storable
+from include.lifecycle.untrusted_text import one_line, shorten, storable
 from include.retraining.pages.markup import chart_figure, document, line, link_list, sign, table_figure
 from include.retraining.pages.style import SIGNS, STYLE
 from include.retraining.pages.words import moment_text
@@ -20,7 +18,6 @@ from include.retraining.review.summary import WORDS, consequence, counts, short_
 def render_page(review: Review, *, links: Mapping[str, str] | None = None, about: tuple[str, str] | None = None) -> str:
     """Return the page as HTML, always the same for the same review.
 
-    :param review: what was found
     :param links: label and address of pages about the version; addresses that are not http or https are left out
     :param about: what the page is and a sentence on what follows from it; by default a review that is decided from
     """
@@ -34,7 +31,7 @@ def render_page(review: Review, *, links: Mapping[str, str] | None = None, about
         "<main>",
         *(_section(item, anchor) for item, anchor in zip(review.items, anchors, strict=True)),
         "</main>",
-        _end(review),
+        f'<p class="end">Made {moment_text(review.made)}. The digest of this review is in the promotion ledger.</p>',
     ]
     return document(f"{short_result(review)}: {title}", STYLE, parts)
 
@@ -97,10 +94,6 @@ def _section(item: Item, anchor: str) -> str:
         + (f'<div class="evidence">\n{evidence}\n</div>\n' if evidence else "")
         + "</section>"
     )
-
-
-def _end(review: Review) -> str:
-    return f'<p class="end">Made {moment_text(review.made)}. The digest of this review is in the promotion ledger.</p>'
 
 
 def _verdict(verdict: Verdict) -> str:

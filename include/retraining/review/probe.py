@@ -11,12 +11,12 @@ import resource
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 
 import pandas as pd
 
-from include.lifecycle.text import one_line
+from include.lifecycle.untrusted_text import one_line
 from include.retraining.protocol import RetrainedModel, find_model
 
 TIME_OUT = 1800.0
@@ -44,8 +44,12 @@ class Cost:
         """Milliseconds for each row of the batch."""
         return self.batch / self.rows * 1000 if self.rows else float("nan")
 
+    def best(self, other: "Cost") -> "Cost":
+        """Return the lower of two measurements of the same: what else a machine does only adds to them."""
+        return Cost(*map(min, astuple(self), astuple(other)))
 
-def measure(model: RetrainedModel, folder: Path, rows: Path, known: Path, time_out: float = TIME_OUT) -> Cost | str:
+
+def measure(model: RetrainedModel, folder: Path, rows: Path, known: Path) -> Cost | str:
     """Measure a version in a process of its own; return the sentence of its error where it has one.
 
     :param folder: artifacts of the version
@@ -55,16 +59,10 @@ def measure(model: RetrainedModel, folder: Path, rows: Path, known: Path, time_o
     command = [sys.executable, "-m", __name__, model.reference, str(folder), str(rows), str(known)]
     path = os.pathsep.join(filter(None, [str(PROJECT_ROOT), os.environ.get("PYTHONPATH")]))
     try:
-        done = subprocess.run(
-            command,
-            capture_output=True,
-            text=True,
-            timeout=time_out,
-            env={**os.environ, "PYTHONPATH": path},
-            check=False,
-        )
+        environment = {**os.environ, "PYTHONPATH": path}
+        done = subprocess.run(command, capture_output=True, text=True, timeout=TIME_OUT, env=environment, check=False)
     except subprocess.TimeoutExpired:
-        return f"it predicted nothing within {time_out:g} s"
+        return f"it predicted nothing within {TIME_OUT:g} s"
     lines = done.stdout.splitlines()
     if done.returncode or not lines:
         said = (done.stderr.splitlines() or [f"exit code {done.returncode}"])[-1]

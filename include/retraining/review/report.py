@@ -3,14 +3,28 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Self
 
+from include.retraining.config.review import Rule
 from include.retraining.pages.figures import Bars, Chart, Lines, Series, Table, Verdict
 
-__all__ = ["Bars", "Chart", "Item", "Lines", "Review", "Rule", "Series", "Table", "Verdict"]
+__all__ = ["Bars", "Chart", "Finding", "Item", "Lines", "Review", "Rule", "Series", "Table", "Verdict"]
 
-Rule = Literal["block", "warn", "off"]
-"""What an item that is not as it should be does: it holds the candidate back, it is told, or nobody looks."""
+
+@dataclass(frozen=True)
+class Finding:
+    """What a check found; what follows from it is a matter of its rule.
+
+    :param wrong: whether something is not as it should be, None: it could not be looked at
+    :param sentence: the answer, one sentence
+    :param figures: numbers for other programs, by name
+    """
+
+    wrong: bool | None
+    sentence: str
+    tables: tuple[Table, ...] = ()
+    charts: tuple[Chart, ...] = ()
+    figures: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -30,6 +44,13 @@ class Item:
     tables: tuple[Table, ...] = ()
     charts: tuple[Chart, ...] = ()
     figures: Mapping[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, key: str, title: str, found: Finding, rule: Rule) -> Self:
+        """Return the item that a finding makes under a rule."""
+        wrong = Verdict.FAIL if rule == "block" else Verdict.WARN
+        verdict = Verdict.NONE if found.wrong is None else wrong if found.wrong else Verdict.PASS
+        return cls(key, title, verdict, found.sentence, found.tables, found.charts, found.figures)
 
 
 @dataclass(frozen=True)

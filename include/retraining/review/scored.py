@@ -8,9 +8,9 @@ from typing import Self
 import numpy as np
 import pandas as pd
 
+from include.retraining.bootstrap import Codes, Interval, bootstrap
+from include.retraining.config.review import ReviewConfig
 from include.retraining.protocol import Mask, RetrainedModel, Values
-from include.retraining.review.bootstrap import Codes, Interval, bootstrap
-from include.retraining.review.config import ReviewConfig
 
 
 @dataclass(frozen=True)
@@ -62,11 +62,12 @@ class Scored:
         def difference(weight: Values) -> float:
             return self.model.metric.gain(self.score(self.ours, weight), self.score(theirs, weight))
 
-        return self._interval(difference, entities=entities)
+        more = [self.entities] if entities and self.entities is not None else []
+        return self._interval(difference, self.days, *more)
 
     def error(self, prediction: Values) -> Interval:
         """Return the metric of predictions and its interval by days."""
-        return self._interval(lambda weight: self.score(prediction, weight))
+        return self._interval(lambda weight: self.score(prediction, weight), self.days)
 
     def bias(self, prediction: Values) -> Interval:
         """Return by which share the predictions together are too high (above 0), and its interval by days."""
@@ -78,22 +79,12 @@ class Scored:
             total = float(weight @ actual)
             return float(weight @ predicted) / total - 1 if total else float("nan")
 
-        return bootstrap(
-            share,
-            [np.arange(days)],
-            replicates=self.config.replicates,
-            seed=self.config.seed,
-            confidence=self.config.limits.confidence,
-        )
+        return self._interval(share, np.arange(days))
 
-    def _interval(self, statistic: Callable[[Values], float], *, entities: bool = False) -> Interval:
-        groups = [self.days, self.entities] if entities and self.entities is not None else [self.days]
+    def _interval(self, statistic: Callable[[Values], float], *groups: Codes) -> Interval:
+        limits, config = self.config.limits, self.config
         return bootstrap(
-            statistic,
-            groups,
-            replicates=self.config.replicates,
-            seed=self.config.seed,
-            confidence=self.config.limits.confidence,
+            statistic, groups, replicates=config.replicates, seed=config.seed, confidence=limits.confidence
         )
 
     def _codes(self, column: str | None) -> Codes:

@@ -7,6 +7,7 @@ import pandas as pd
 
 from include.retraining.protocol import LoadedVersion, Mask, Member, RetrainedModel
 
+Members = Literal["served", "backtest"]
 ENOUGH_DAYS = 7
 """Days after both trainings that are enough to compare what is really served."""
 
@@ -24,7 +25,7 @@ class Unseen:
 
     rows: pd.DataFrame
     known: pd.DataFrame
-    members: Literal["served", "backtest"]
+    members: Members
     compared: bool
     sentence: str
 
@@ -47,47 +48,41 @@ def unseen_rows(
     """
     served = candidate.served.unseen(frame) & (live.served.unseen(frame) if live is not None else True)
     if live is not None and _days(model, frame[served & model.counts(frame)]) >= ENOUGH_DAYS:
-        rows, known = _block(model, frame, served)
-        return Unseen(rows, known, "served", True, f"{_rows(model, rows)} after the training of both.")
+        return _unseen(model, frame, served, "served", True, " after the training of both.")
     own = candidate.backtest.unseen(frame)
     if not own.any():
         raise ValueError("the candidate's backtest member was trained on every row there is: nothing can be compared")
     how = "predicted by members that were trained without them"
     if live is None:
-        rows, known = _block(model, frame, own)
-        return Unseen(rows, known, "backtest", False, f"{_rows(model, rows)}, {how}. Nothing is in Production.")
+        return _unseen(model, frame, own, "backtest", False, f", {how}. Nothing is in Production.")
     both = own & live.backtest.unseen(frame)
     if _days(model, frame[both & model.counts(frame)]) < 1:
-        rows, known = _block(model, frame, own)
-        sentence = f"{_rows(model, rows)}, {how}. Production was trained on all of them: no comparison would be fair."
-        return Unseen(rows, known, "backtest", False, sentence)
-    rows, known = _block(model, frame, both)
+        more = f", {how}. Production was trained on all of them: no comparison would be fair."
+        return _unseen(model, frame, own, "backtest", False, more)
     left_out = int((own & ~both & model.counts(frame)).sum())
     more = f" {left_out:,} rows that Production's has seen are left out." if left_out else ""
-    return Unseen(rows, known, "backtest", True, f"{_rows(model, rows)}, {how}: neither has seen one.{more}")
+    return _unseen(model, frame, both, "backtest", True, f", {how}: neither has seen one.{more}")
 
 
-def _block(model: RetrainedModel, frame: pd.DataFrame, mask: Mask) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return the rows to predict and those known before; at most one horizon, from its first day on."""
-    time = model.columns.time
-    if time is None:
-        return frame[mask], frame[~mask]
-    first = frame.loc[mask, time].min()
-    rows = frame[mask]
-    if model.horizon_days is not None:
-        rows = rows[rows[time] < first + pd.Timedelta(days=model.horizon_days)]
-    return rows, frame[frame[time] < first]
+def _unseen(
+    model: RetrainedModel, frame: pd.DataFrame, mask: Mask, members: Members, compared: bool, more: str
+) -> Unseen:
+    """Return the rows of a mask, at most one horizon from its first day on.
+
+    :param more: what the sentence says behind the rows
+    """
+    rows, known, time = frame[mask], frame[~mask], model.columns.time
+    if time is not None:
+        first = rows[time].min()
+        known = frame[frame[time] < first]
+        if model.horizon_days is not None:
+            rows = rows[rows[time] < first + pd.Timedelta(days=model.horizon_days)]
+    scored = rows[model.counts(rows)]
+    days = f" of {scored[time].min().date()} to {scored[time].max().date()}" if time is not None else ""
+    return Unseen(rows, known, members, compared, f"{len(scored):,} rows{days}{more}")
 
 
 def _days(model: RetrainedModel, rows: pd.DataFrame) -> int:
     """Return how many days rows have; without time every row counts as much as ``ENOUGH_DAYS``."""
     time = model.columns.time
     return len(rows) * ENOUGH_DAYS if time is None else int(rows[time].nunique())
-
-
-def _rows(model: RetrainedModel, rows: pd.DataFrame) -> str:
-    scored = rows[model.counts(rows)]
-    time = model.columns.time
-    if time is None:
-        return f"{len(scored):,} rows"
-    return f"{len(scored):,} rows of {scored[time].min().date()} to {scored[time].max().date()}"

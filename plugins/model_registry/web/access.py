@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING, Any
 from airflow.api_fastapi.app import get_auth_manager
 from airflow.api_fastapi.auth.managers.models.resource_details import DagDetails
 from airflow.models.dag import DagModel
+from airflow.utils.session import create_session
+from sqlalchemy import select
 
 if TYPE_CHECKING:
-    from include.lifecycle.summary import Overview, Unreadable
+    from include.lifecycle.views.summary import Overview, Unreadable
 
 
 def readable_dags(user: Any, dag_ids: Iterable[str]) -> set[str]:
@@ -29,6 +31,12 @@ def readable_dags(user: Any, dag_ids: Iterable[str]) -> set[str]:
     }
 
 
+def known_dags(dag_ids: Iterable[str]) -> frozenset[str]:
+    """Return those of the DAGs that Airflow knows: what a user may read of others, no team or permission tells."""
+    with create_session(scoped=False) as session:
+        return frozenset(session.scalars(select(DagModel.dag_id).where(DagModel.dag_id.in_(sorted(set(dag_ids))))))
+
+
 def may_see(user: Any, overview: "Overview | Unreadable", readable: set[str]) -> bool:
     """Whether a user may see a model: who may read a DAG that registered it.
 
@@ -41,3 +49,14 @@ def may_see(user: Any, overview: "Overview | Unreadable", readable: set[str]) ->
     if overview.registered_by:
         return bool(overview.registered_by & readable)
     return bool(get_auth_manager().is_authorized_dag(method="PUT", user=user))
+
+
+def why_unreadable(user: Any, found: "Unreadable") -> str:
+    """Return why a model cannot be read; what quotes a configuration is for who may edit Airflow's connections.
+
+    :param user: as Airflow's auth manager knows them
+    :param found: what is shown of the model
+    """
+    if found.reason and get_auth_manager().is_authorized_connection(method="PUT", user=user):
+        return found.reason
+    return found.problem

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import pathlib
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import quote
@@ -13,17 +14,19 @@ from fastapi import FastAPI, HTTPException, Path, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, Response
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from starlette.datastructures import MutableHeaders
 
-from include.lifecycle.decisions import Door
-from include.lifecycle.keys import Keyring
+from include.lifecycle.ledger.keys import Keyring
+from include.lifecycle.rules.decisions import Channel
 from model_registry.web import PREFIX, ModelPages
-from model_registry.web.access import may_see, readable_dags
+from model_registry.web.access import may_see, readable_dags, why_unreadable
 from model_registry.web.content import Content, plain
-from model_registry.web.source import UNKNOWN_MODEL, PageError, Source
+from model_registry.web.problems import UNKNOWN_MODEL, PageError
+from model_registry.web.source import Source
 from model_registry.web.waits import find_waits
 
 if TYPE_CHECKING:
-    from include.lifecycle.summary import Overview, Unreadable
+    from include.lifecycle.views.summary import Overview
 
 log = logging.getLogger(__name__)
 
@@ -56,16 +59,14 @@ def create_app(source: Source | None = None) -> Callable[..., Any]:
     """
     source = source or Source()
     app = FastAPI(title="Models", openapi_url=None, docs_url=None, redoc_url=None)
-    app.add_exception_handler(PageError, _page_error)
-    app.add_exception_handler(HTTPException, _http_error)
-    app.add_exception_handler(404, _http_error)
+    for failure in (PageError, HTTPException, 404):
+        app.add_exception_handler(failure, _failed)
     app.add_exception_handler(RequestValidationError, _bad_request)
 
     @app.api_route("/", methods=READ)
     async def index(request: Request, user: GetUserDep) -> Response:
-        found, content = await _visible(request, user, source)
-        models = [content.summary(item) for item in found]
-        return _html(request, "index.html", models=models)
+        models, unread = await _visible(request, user, source)
+        return _html(request, "index.html", models=models, unread=unread)
 
     @app.api_route("/models/{name:path}", methods=READ)
     async def model(request: Request, user: GetUserDep, name: str, page: Page = 1) -> Response:
@@ -73,18 +74,18 @@ def create_app(source: Source | None = None) -> Callable[..., Any]:
 
     @app.api_route("/reviews/{version}/{name:path}", methods=READ)
     async def review(user: GetUserDep, version: Version, name: str) -> Response:
-        await _seen(user, source, name)
-        return HTMLResponse(await source.review(name, version), headers={SANDBOXED: "yes"})
+        conn_id, *_ = await _seen(user, source, name)
+        return HTMLResponse(await source.review(conn_id, name, version), headers={SANDBOXED: "yes"})
 
     @app.api_route("/monitoring/{name:path}", methods=READ)
     async def monitoring(user: GetUserDep, name: str) -> Response:
-        await _seen(user, source, name)
-        return HTMLResponse(await source.dashboard(name), headers={SANDBOXED: "yes"})
+        conn_id, *_ = await _seen(user, source, name)
+        return HTMLResponse(await source.dashboard(conn_id, name), headers={SANDBOXED: "yes"})
 
     @app.api_route("/api/models", methods=READ)
     async def index_json(request: Request, user: GetUserDep) -> Response:
-        found, content = await _visible(request, user, source)
-        return JSONResponse(plain({"models": [content.summary(item) for item in found]}))
+        models, _ = await _visible(request, user, source)
+        return JSONResponse(plain({"models": models}))
 
     @app.api_route("/api/models/{name:path}", methods=READ)
     async def model_json(request: Request, user: GetUserDep, name: str, page: Page = 1) -> Response:
@@ -102,37 +103,49 @@ def create_app(source: Source | None = None) -> Callable[..., Any]:
     return _guarded(app)
 
 
-async def _visible(request: Request, user: Any, source: Source) -> "tuple[list[Overview | Unreadable], Content]":
+async def _visible(request: Request, user: Any, source: Source) -> tuple[list[dict[str, Any]], bool]:
+    """Return what the list shows a user, and whether there is something that could not be read, shown or not."""
     found = await source.models()
 
-    def check() -> "tuple[list[Overview | Unreadable], set[str]]":
+    def make() -> tuple[list[dict[str, Any]], bool]:
+        from include.lifecycle.views.summary import Unreadable
+
         readable = readable_dags(user, {dag_id for item in found for dag_id in item.dag_ids})
-        return [item for item in found if may_see(user, item, readable)], readable
+        content = Content(_base(request), readable)
+        seen = [
+            replace(item, problem=why_unreadable(user, item)) if isinstance(item, Unreadable) else item
+            for item in found
+            if may_see(user, item, readable)
+        ]
+        return [content.summary(item) for item in seen], any(isinstance(item, Unreadable) for item in found)
 
-    seen, readable = await asyncio.to_thread(check)
-    return seen, Content(_base(request), readable)
+    return await asyncio.to_thread(make)
 
 
-async def _seen(user: Any, source: Source, name: str) -> "tuple[Overview, set[str]]":
-    """Return a model, and those of its DAGs that a user may read.
+async def _seen(user: Any, source: Source, name: str) -> "tuple[str, Overview, set[str]]":
+    """Return where a model was found, the model, and those of its DAGs that a user may read.
 
-    :raises PageError: when the user may not see it
+    :raises PageError: when the user may not see it, or it cannot be read
     """
-    found = await source.model(name)
-    runs = {item.run[0] for item in found.waiting if item.run}
+    conn_id, found = await source.find(name)
 
-    def check() -> set[str]:
-        readable = readable_dags(user, found.dag_ids | runs)
+    def check() -> "tuple[Overview, set[str]]":
+        from include.lifecycle.views.summary import Unreadable
+
+        waiting = () if isinstance(found, Unreadable) else found.waiting
+        readable = readable_dags(user, found.dag_ids | {item.run[0] for item in waiting if item.run})
         if not may_see(user, found, readable):
             # the same sentence as for a model that does not exist: what may not be seen is not told
             raise PageError(404, UNKNOWN_MODEL)
-        return readable
+        if isinstance(found, Unreadable):
+            raise PageError(503, why_unreadable(user, found))
+        return found, readable
 
-    return found, await asyncio.to_thread(check)
+    return conn_id, *await asyncio.to_thread(check)
 
 
 async def _model(request: Request, user: Any, source: Source, name: str, page: int) -> dict[str, Any]:
-    found, readable = await _seen(user, source, name)
+    _, found, readable = await _seen(user, source, name)
     runs = [item.run for item in found.waiting if item.run and item.run[0] in readable]
 
     def read() -> dict[str, Any]:
@@ -151,12 +164,10 @@ def _guarded(app: FastAPI) -> Callable[..., Any]:
 
         async def send_with_headers(message: Any) -> None:
             if message["type"] == "http.response.start":
-                given = message.get("headers", [])
-                sandboxed = any(name.lower() == SANDBOXED.encode() for name, _ in given)
-                wanted = {**HEADERS, **(SANDBOX if sandboxed else {})}
-                ours = {name.lower().encode(): value.encode() for name, value in wanted.items()}
-                kept = [(name, value) for name, value in given if name.lower() not in (*ours, SANDBOXED.encode())]
-                message = {**message, "headers": [*kept, *ours.items()]}
+                headers = MutableHeaders(scope=message)
+                sandboxed = SANDBOXED in headers
+                del headers[SANDBOXED]
+                headers.update(HEADERS | (SANDBOX if sandboxed else {}))
             await send(message)
 
         if scope["method"] not in READ:
@@ -191,13 +202,9 @@ def _error(request: Request, status: int, sentence: str) -> Response:
     return _html(request, "error.html", status, sentence=sentence, login=login, code=status)
 
 
-async def _page_error(request: Request, error: Exception) -> Response:
-    if not isinstance(error, PageError):
-        raise error
-    return _error(request, error.status, error.sentence)
-
-
-async def _http_error(request: Request, error: Exception) -> Response:
+async def _failed(request: Request, error: Exception) -> Response:
+    if isinstance(error, PageError):
+        return _error(request, error.status, error.sentence)
     status = getattr(error, "status_code", 500)
     sentences = {401: "Log in to Airflow to see the models.", 403: "Log in to Airflow anew.", 404: "No such page."}
     return _error(request, status, sentences.get(status, "This page only shows." if status == 405 else "Error."))
@@ -238,7 +245,7 @@ def _words(key: str) -> str:
 
 def _known(named: Sequence[str]) -> str:
     """Return how a user is known and through which door a decision came, each once."""
-    source, door = _words(named[0]), Door(named[1]).words
+    source, door = _words(named[0]), Channel(named[1]).words
     return door if source.casefold() == door.casefold() else f"{source}, {door}"
 
 
@@ -251,7 +258,7 @@ TEMPLATES.filters |= {
     "span": _span,
     "number": _number,
     "words": _words,
-    "door": lambda door: Door(door).words,
+    "door": lambda door: Channel(door).words,
     "known": _known,
     "quoted": lambda text: quote(str(text), safe=""),
 }

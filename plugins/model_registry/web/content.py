@@ -1,20 +1,20 @@
 """What a page shows and its JSON twin returns: one dictionary, made from an overview for one user."""
 
 import dataclasses
-import math
 from collections.abc import Mapping, Sequence
-from datetime import datetime
-from enum import Enum
+from math import ceil, isfinite
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from include.lifecycle.events import Event
+from fastapi.encoders import jsonable_encoder
+
+from include.lifecycle.ledger.events import Event
 from model_registry.web import PREFIX, monitoring_page, review_page
 from model_registry.web.waits import Wait
 
 if TYPE_CHECKING:
-    from include.lifecycle.reviewed import Reviewed
-    from include.lifecycle.summary import Former, Live, Overview, Shown, Unreadable, Waiting
+    from include.lifecycle.ledger.reviewed import Reviewed
+    from include.lifecycle.views.summary import Former, Live, Overview, Shown, Unreadable, Waiting
 
 PER_PAGE = 25
 
@@ -32,7 +32,7 @@ class Content:
 
     def summary(self, found: "Overview | Unreadable") -> dict[str, Any]:
         """Return what the list shows of a model."""
-        from include.lifecycle.summary import Unreadable
+        from include.lifecycle.views.summary import Unreadable
 
         if isinstance(found, Unreadable):
             nothing: dict[str, Any] = {"live": None, "waiting": [], "warnings": [], "verified": False, "events": None}
@@ -81,15 +81,18 @@ class Content:
         }
 
     def _waiting(self, item: "Waiting", waits: Mapping[tuple[str, str], Wait]) -> dict[str, Any]:
-        wait = waits.get(item.run) if item.run and item.run[0] in self.readable else None
+        run = self._run(*item.run) if item.run else None
+        wait = waits.get(item.run) if item.run and run else None
+        task = None
+        if run and wait:
+            url = f"{run['url']}/tasks/{quote(wait.task_id, safe='')}"
+            task = {"task_id": wait.task_id, "state": wait.state, "url": url}
         return {
             "version": item.version,
             "since": item.since,
             "expires_at": wait.expires_at if wait else None,
-            "run": self._run(*item.run) if item.run else None,
-            "task": {"task_id": wait.task_id, "state": wait.state, "url": self._task_url(item.run, wait)}
-            if wait and item.run
-            else None,
+            "run": run,
+            "task": task,
             "approval": item.approval.to_dict() if item.approval else None,
             "evidence": [dataclasses.asdict(check) for check in item.evidence],
             "notes": list(item.notes),
@@ -98,7 +101,7 @@ class Content:
         }
 
     def _review(self, review: "Reviewed") -> dict[str, Any]:
-        from include.lifecycle.review import verdict_line
+        from include.lifecycle.views.review import verdict_line
 
         return {
             "verdict": review.verdict,
@@ -122,7 +125,7 @@ class Content:
 
     def _ledger(self, found: "Overview", page: int) -> dict[str, Any]:
         ledger = found.ledger
-        pages = max(1, math.ceil(len(ledger.events) / PER_PAGE))
+        pages = max(1, ceil(len(ledger.events) / PER_PAGE))
         page = min(max(page, 1), pages)
         newest: Sequence[Event] = ledger.events[::-1]
         return {
@@ -145,7 +148,7 @@ class Content:
         return {**row, "time": event.time, "decided": event.decided, "event": event.what, "run": run}
 
     def _shown(self, shown: "Shown | None") -> dict[str, Any]:
-        from include.lifecycle.review import QUICK_WORDS
+        from include.lifecycle.views.review import QUICK_WORDS
 
         return {
             "only_a_try": QUICK_WORDS if shown and shown.info.quick else None,
@@ -158,25 +161,11 @@ class Content:
     def _run(self, dag_id: str, run_id: str) -> dict[str, Any] | None:
         if dag_id not in self.readable:
             return None
-        return {"dag_id": dag_id, "run_id": run_id, "url": self._run_url(dag_id, run_id)}
-
-    def _run_url(self, dag_id: str, run_id: str) -> str:
-        return f"{self.base}/dags/{quote(dag_id, safe='')}/runs/{quote(run_id, safe='')}"
-
-    def _task_url(self, run: tuple[str, str], wait: Wait) -> str:
-        return f"{self._run_url(*run)}/tasks/{quote(wait.task_id, safe='')}"
+        url = f"{self.base}/dags/{quote(dag_id, safe='')}/runs/{quote(run_id, safe='')}"
+        return {"dag_id": dag_id, "run_id": run_id, "url": url}
 
 
 def plain(value: Any) -> Any:
     """Return a value as JSON can hold it: times in ISO 8601, a number that is none as text."""
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
-        return [plain(item) for item in value]
-    if isinstance(value, datetime):
-        return value.isoformat()
-    if isinstance(value, Enum):
-        return str(value)
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    return value
+    finite = {float: lambda number: number if isfinite(number) else str(number)}
+    return jsonable_encoder(value, custom_encoder=finite, sqlalchemy_safe=False)

@@ -2,7 +2,9 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
+
+from include.lifecycle.rules.decisions import time_of
 
 SENSOR = "ModelApprovalSensor"
 
@@ -41,15 +43,7 @@ def find_waits(runs: Iterable[tuple[str, str]]) -> dict[tuple[str, str], Wait]:
             (task.dag_id, task.run_id): Wait(
                 task.task_id,
                 str(getattr(task.state, "value", task.state)) if task.state else None,
-                _expiry(task.trigger.kwargs) if task.trigger is not None else None,
+                time_of(str(task.trigger.kwargs.get("expires_at"))) if task.trigger is not None else None,
             )
             for task in found
         }
-
-
-def _expiry(arguments: dict[str, object]) -> datetime | None:
-    try:
-        at = datetime.fromisoformat(str(arguments.get("expires_at")))
-    except ValueError:
-        return None
-    return at if at.tzinfo else at.replace(tzinfo=UTC)

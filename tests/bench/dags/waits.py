@@ -3,7 +3,7 @@
 import pendulum
 from airflow.sdk import DAG, Param
 
-from model_registry.sensors import ModelApprovalSensor
+from model_registry.approval.sensors import ModelApprovalSensor
 
 with DAG(
     dag_id="waits",

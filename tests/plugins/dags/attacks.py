@@ -4,9 +4,9 @@ import pendulum
 from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import DAG, Param
 
-from model_registry.operators import ModelStageOperator
-from model_registry.rollback import ModelRollbackOperator
-from model_registry.sensors import ModelApprovalSensor
+from model_registry.approval.sensors import ModelApprovalSensor
+from model_registry.operators.rollback import ModelRollbackOperator
+from model_registry.operators.stage import ModelStageOperator
 
 VERSION = {"model_name": "churn-classifier", "version": "1"}
 REASON = {"reason": Param("", type="string")}

@@ -3,8 +3,8 @@
 import pendulum
 from airflow.sdk import DAG, TaskGroup
 
-from model_registry.operators import ModelStageOperator
-from model_registry.sensors import ModelApprovalSensor
+from model_registry.approval.sensors import ModelApprovalSensor
+from model_registry.operators.stage import ModelStageOperator
 
 VERSION = {"model_name": "churn-classifier", "version": "1"}
 

@@ -3,8 +3,8 @@
 import pendulum
 from airflow.sdk import DAG, Param
 
-from include.lifecycle.config import PolicyConfig
-from model_registry.rollback import ModelRollbackOperator, RollbackApprovalOperator
+from include.lifecycle.config.approval import PolicyConfig
+from model_registry.operators.rollback import ModelRollbackOperator, RollbackApprovalOperator
 
 VERSION = {"model_name": "rolled-back", "version": "{{ params.version or '' }}"}
 APPROVER = PolicyConfig(approvers=("role:admin", "user:carl"))

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from include.rossmann.data.registry import add_revision, create_registry
-from include.rossmann.data.sample import SampleData, generate
+from include.models.rossmann.config import TABLES
+from include.models.rossmann.data.sample import SampleData, generate
+from include.retraining.data_source.publish import publish_data
 
 PATHS = {"train": "data/train.csv", "store": "data/store.csv", "future": "data/future.csv"}
 
@@ -38,10 +39,11 @@ def small() -> SampleData:
 @pytest.fixture(scope="session")
 def registry_template(tmp_path_factory: pytest.TempPathFactory, small: SampleData) -> Registry:
     place = tmp_path_factory.mktemp("registry")
-    folder, remote = place / "registry", place / "remote"
-    first = create_registry(folder, remote, small)
+    folder, remote = place / "registry", place / "registry_remote"
+    first = publish_data(TABLES, folder, small)
     subprocess.run(["git", "tag", "first"], cwd=folder, check=True)
-    second = add_revision(folder, generate(stores=4, months=8, extra_days=7), "A week more", "second")
+    second = publish_data(TABLES, folder, generate(stores=4, months=8, extra_days=7))
+    subprocess.run(["git", "tag", "second"], cwd=folder, check=True)
     return Registry(folder, remote, first, second)
 
 
@@ -50,7 +52,7 @@ def registry(registry_template: Registry, tmp_path: Path) -> Registry:
     """A registry of the test's own: the remote's address is relative, so a copy is whole."""
     place = tmp_path / "copy"
     shutil.copytree(registry_template.folder.parent, place, symlinks=True)
-    return Registry(place / "registry", place / "remote", registry_template.first, registry_template.second)
+    return Registry(place / "registry", place / "registry_remote", registry_template.first, registry_template.second)
 
 
 @pytest.fixture

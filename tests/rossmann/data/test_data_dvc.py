@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from include.lifecycle.errors import BadInputError, RetrainError
-from include.rossmann.data.pull import PulledData, pull_revision
-from include.rossmann.data.registry import _dvc, add_revision
-from include.rossmann.data.sample import SampleData
+from include.lifecycle.errors import BadInputError, ReportedError
+from include.models.rossmann.config import TABLES
+from include.models.rossmann.data.sample import SampleData
+from include.retraining.data_source.publish import _dvc, publish_data
+from include.retraining.data_source.pull import PulledData, pull_revision
 from tests.rossmann.data.conftest import Registry
 from tests.rossmann.data.git_server import file_server
 
@@ -25,7 +26,7 @@ def pull(registry: Registry, destination: Path, **paths: str) -> PulledData:
     return pull_revision(str(registry.folder), "main", paths, destination)
 
 
-def refused(registry: Registry, destination: Path, kind: type[RetrainError] = BadInputError, **paths: str) -> str:
+def refused(registry: Registry, destination: Path, kind: type[ReportedError] = BadInputError, **paths: str) -> str:
     with pytest.raises(kind) as caught:
         pull(registry, destination, **paths)
     assert type(caught.value) is kind
@@ -100,9 +101,9 @@ def test_a_tracked_folders_list_of_files_is_what_was_recorded(folder: Registry, 
     (registry_file := train.parents[1] / "ab" / ("c" * 30)).parent.mkdir(exist_ok=True)
     registry_file.write_text(other)
     listing(folder).write_text(lines.replace(f"{train.parent.name}{train.name}", f"ab{'c' * 30}"))
-    assert "set arrived with MD5" in refused(folder, tmp_path / "out", RetrainError, train="set/train.csv")
+    assert "set arrived with MD5" in refused(folder, tmp_path / "out", ReportedError, train="set/train.csv")
     listing(folder).write_text("{")
-    assert "is corrupted" in refused(folder, tmp_path / "out", RetrainError, train="set/train.csv")
+    assert "is corrupted" in refused(folder, tmp_path / "out", ReportedError, train="set/train.csv")
 
 
 def test_a_tracked_folder_on_a_remote_that_does_not_answer(folder: Registry, tmp_path: Path) -> None:
@@ -114,7 +115,7 @@ def test_a_tracked_folder_on_a_remote_that_does_not_answer(folder: Registry, tmp
         assert set(pull(folder, tmp_path / "web", train="set/train.csv").files) == {"train"}
         listing(folder).unlink()
         assert f"set is not in the DVC remote {url}: run" in refused(folder, tmp_path / "out", train="set/train.csv")
-    message = refused(folder, tmp_path / "out", RetrainError, train="set/train.csv")
+    message = refused(folder, tmp_path / "out", ReportedError, train="set/train.csv")
     assert f"cannot be fetched now from the DVC remote {url}: " in message
 
 
@@ -124,7 +125,7 @@ def test_an_output_with_a_remote_of_its_own(registry: Registry, tmp_path: Path) 
     described = registry.folder / "data" / "train.csv.dvc"
     described.write_text(f"{described.read_text()}  remote: own\n")
     commit(registry)
-    message = refused(registry, tmp_path / "out", RetrainError, train="data/train.csv")
+    message = refused(registry, tmp_path / "out", ReportedError, train="data/train.csv")
     assert f"the DVC remote {tmp_path / 'own'} is not there" in message
     (tmp_path / "own").mkdir()
     message = refused(registry, tmp_path / "out", train="data/train.csv")
@@ -136,7 +137,7 @@ def test_a_registry_that_names_no_remote(folder: Registry, tmp_path: Path) -> No
     commit(folder)
     subprocess.run(["git", "clone", "--quiet", "--bare", str(folder.folder), str(tmp_path / "bare")], check=True)
     for path in ("set/train.csv", "data/train.csv"):
-        with pytest.raises(BadInputError, match="the registry names no DVC remote"):
+        with pytest.raises(BadInputError, match="no DVC remote"):
             pull_revision(str(tmp_path / "bare"), "main", {"train": path}, tmp_path / "out")
 
 
@@ -233,10 +234,10 @@ def test_a_lock_that_another_process_holds(
         assert holder.stdout is not None
         assert holder.stdout.readline() == "held\n"
         assert set(pull(registry, tmp_path / "out", train="data/train.csv").files) == {"train"}
-        with pytest.raises(RetrainError) as caught:
-            add_revision(registry.folder, small, "Under a lock")
+        with pytest.raises(ReportedError) as caught:
+            publish_data(TABLES, registry.folder, small)
         assert caught.value.exit_code == 1
         assert f"another DVC process (lock {lock}): wait" in str(caught.value)
         assert registry.commits() == 2
         holder.communicate("\n")
-    assert add_revision(registry.folder, small, "Free again") != registry.second
+    assert publish_data(TABLES, registry.folder, small) != registry.second

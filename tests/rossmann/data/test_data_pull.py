@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from include.lifecycle.errors import BadInputError, RetrainError
-from include.rossmann.data import dvc_files
-from include.rossmann.data.load import read_future, read_store, read_train
-from include.rossmann.data.pull import PulledData, candidates, data_version, pull_revision
-from include.rossmann.data.schema import check_data
+from include.lifecycle.errors import BadInputError, ReportedError
+from include.models.rossmann.data.load import read_future, read_store, read_train
+from include.models.rossmann.data.schema import check_data
+from include.retraining.data_source import dvc_files
+from include.retraining.data_source.pull import PulledData, candidates, pull_revision
 from tests.rossmann.data.conftest import PATHS, Registry
 from tests.rossmann.data.git_server import file_server, git_server
 
@@ -25,7 +25,7 @@ def pull(registry: Registry, destination: Path, revision: str = "main", **paths:
 
 
 def failure(
-    kind: type[RetrainError], registry: Registry, destination: Path, revision: str = "main", **paths: str
+    kind: type[ReportedError], registry: Registry, destination: Path, revision: str = "main", **paths: str
 ) -> str:
     with pytest.raises(kind) as caught:
         pull(registry, destination, revision, **paths)
@@ -75,15 +75,17 @@ def test_a_second_revision_is_another_data_version(registry: Registry, tmp_path:
     assert first.files["store"].md5 == second.files["store"].md5
     assert len(read_train(second.files["train"].path)) == len(read_train(first.files["train"].path)) + 4 * 7
     again = pull(registry, tmp_path / "again", registry.first[:8])
-    assert again.data_version == first.data_version == data_version(again.files)
+    assert again.data_version == first.data_version
     assert len(first.data_version) == 12
 
 
 def test_data_version_depends_on_names_and_content_only(registry: Registry, tmp_path: Path) -> None:
-    files = pull(registry, tmp_path / "out").files
+    pulled = pull(registry, tmp_path / "out")
+    files = pulled.files
     moved = {name: replace(file, path=Path("elsewhere"), repo_path="x") for name, file in reversed(files.items())}
-    assert data_version(moved) == data_version(files)
-    assert data_version({"train": files["store"], "store": files["train"]}) != data_version(files)
+    assert replace(pulled, files=moved, revision="x").data_version == pulled.data_version
+    swapped = {"train": files["store"], "store": files["train"], "future": files["future"]}
+    assert replace(pulled, files=swapped).data_version != pulled.data_version
 
 
 def test_the_registrys_working_tree_does_not_count(registry: Registry, tmp_path: Path) -> None:
@@ -155,15 +157,13 @@ def test_unknown_path_lists_what_exists(registry: Registry, tmp_path: Path) -> N
 
 
 def test_a_registry_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(BadInputError, match=r"data registry .*/missing: there is no such folder"):
+    with pytest.raises(BadInputError, match=r"/missing: .*no such folder"):
         pull_revision(str(tmp_path / "missing"), "main", PATHS, tmp_path / "out")
     (tmp_path / "plain").mkdir()
-    with pytest.raises(
-        BadInputError, match=r"data registry .*/plain: cannot be cloned: fatal: repository .* does not exist"
-    ):
+    with pytest.raises(BadInputError, match=r"/plain: .* does not exist"):
         pull_revision(str(tmp_path / "plain"), "main", PATHS, tmp_path / "out")
     subprocess.run(["git", "init", "--quiet", str(tmp_path / "empty")], check=True)
-    with pytest.raises(BadInputError, match="has no commit yet, so no revision 'main'"):
+    with pytest.raises(BadInputError, match=r"no commit yet, .*'main'"):
         pull_revision(str(tmp_path / "empty"), "main", PATHS, tmp_path / "out")
 
 
@@ -174,7 +174,7 @@ def test_git_without_dvc(registry: Registry, tmp_path: Path) -> None:
 
 
 def test_a_server_that_is_down_may_be_tried_again(tmp_path: Path) -> None:
-    with pytest.raises(RetrainError) as caught:
+    with pytest.raises(ReportedError) as caught:
         pull_revision("http://bot:s3cret@127.0.0.1:9/data.git", "main", PATHS, tmp_path / "out")
     assert caught.value.exit_code == 1
     assert str(caught.value).startswith("data registry http://127.0.0.1:9/data.git: cannot be reached: fatal:")
@@ -193,7 +193,7 @@ def test_a_file_that_was_never_pushed(registry: Registry, tmp_path: Path) -> Non
 
 def test_a_remote_that_is_not_mounted(registry: Registry, tmp_path: Path) -> None:
     shutil.rmtree(registry.remote)
-    message = failure(RetrainError, registry, tmp_path / "out")
+    message = failure(ReportedError, registry, tmp_path / "out")
     assert f"cannot be fetched now: the DVC remote {registry.remote} is not there" in message
 
 
@@ -201,7 +201,7 @@ def test_what_arrives_is_verified(registry: Registry, tmp_path: Path) -> None:
     damaged = stored(registry, "train")
     damaged.chmod(0o644)
     damaged.write_bytes(damaged.read_bytes()[:-10])
-    message = failure(RetrainError, registry, tmp_path / "out")
+    message = failure(ReportedError, registry, tmp_path / "out")
     assert "data/train.csv arrived with MD5 " in message
     assert f"DVC recorded {damaged.parent.name}{damaged.name}" in message
     assert not (tmp_path / "out" / "data" / "train.csv").exists()
@@ -214,7 +214,7 @@ def test_http_remote(registry: Registry, tmp_path: Path) -> None:
         stored(registry, "train").unlink()
         message = failure(BadInputError, registry, tmp_path / "out")
         assert f"data/train.csv is not in the DVC remote {url}: run `dvc push`" in message
-    message = failure(RetrainError, registry, tmp_path / "out")
+    message = failure(ReportedError, registry, tmp_path / "out")
     assert f"data/train.csv cannot be fetched now from the DVC remote {url}: " in message
 
 

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from include.lifecycle.errors import BadInputError, RetrainError
-from include.rossmann.data import registry as module
-from include.rossmann.data.pull import pull_revision
-from include.rossmann.data.registry import add_revision, create_registry, default_remote, import_folder
-from include.rossmann.data.sample import SampleData, generate
+from include.lifecycle.errors import BadInputError, ReportedError
+from include.models.rossmann.config import TABLES
+from include.models.rossmann.data.sample import SampleData, generate
+from include.retraining.data_source import publish as module
+from include.retraining.data_source.publish import publish_data
+from include.retraining.data_source.pull import pull_revision
 from tests.rossmann.data.conftest import PATHS, Registry
 
 
@@ -43,47 +44,38 @@ def test_a_new_registry_is_git_with_dvc_files_and_a_remote(registry: Registry) -
     assert "md5:" in (registry.folder / "data" / "train.csv.dvc").read_text()
     assert registry.git("status", "--porcelain") == ""
     assert registry.git("log", "--format=%s|%an|%ae") == (
-        "A week more|Data registry|data-registry@localhost\nAdd data|Data registry|data-registry@localhost"
+        "Add data|Data registry|data-registry@localhost\nAdd data|Data registry|data-registry@localhost"
     )
     assert registry.git("tag") == "first\nsecond"
     assert registry.git("branch", "--show-current") == "main"
     config = (registry.folder / ".dvc" / "config").read_text()
-    assert "url = ../../remote" in config
+    assert "url = ../../registry_remote" in config
     assert "analytics = false" in config
     assert len([path for path in registry.remote.rglob("*") if path.is_file()]) == 5  # both share store.csv
 
 
 def test_the_same_data_again_is_no_new_commit(registry: Registry, small: SampleData) -> None:
     later = generate(stores=4, months=8, extra_days=7)
-    assert create_registry(registry.folder, registry.remote, later) == registry.second
-    assert add_revision(registry.folder, later, "Again", "second") == registry.second
+    assert publish_data(TABLES, registry.folder, later) == registry.second
     assert registry.commits() == 2
-    assert add_revision(registry.folder, small, "Back") != registry.second
-
-
-def test_a_tag_is_never_moved(registry: Registry, small: SampleData) -> None:
-    with pytest.raises(
-        BadInputError, match=f"has a tag second already, of commit {registry.second[:12]}: choose another"
-    ):
-        add_revision(registry.folder, small, "Back", "second")
-    assert registry.git("rev-parse", "second") == registry.second
+    assert publish_data(TABLES, registry.folder, small) != registry.second
 
 
 def test_import_leaves_files_unchanged_and_replaces_other_forms(
     registry: Registry, small: SampleData, tmp_path: Path
 ) -> None:
     source = compressed(small, tmp_path / "source")
-    commit = import_folder(registry.folder, source, tag="imported")
+    commit = publish_data(TABLES, registry.folder, source)
     names = {path for path in tracked(registry.folder) if path.startswith("data/") and path.endswith(".dvc")}
     assert names == {"data/train.csv.xz.dvc", "data/store.csv.dvc", "data/future.csv.xz.dvc"}
-    pulled = pull_revision(str(registry.folder), "imported", PATHS, tmp_path / "pulled")
+    pulled = pull_revision(str(registry.folder), "main", PATHS, tmp_path / "pulled")
     assert pulled.registry_commit == commit
     for name, file in pulled.files.items():
         assert file.path.read_bytes() == (source / file.path.name).read_bytes(), name
-    assert import_folder(registry.folder, source) == commit
+    assert publish_data(TABLES, registry.folder, source) == commit
 
     (source / "future.csv.xz").unlink()
-    import_folder(registry.folder, source)
+    publish_data(TABLES, registry.folder, source)
     assert "data/future.csv.xz.dvc" not in tracked(registry.folder)
     pulled = pull_revision(str(registry.folder), "main", PATHS, tmp_path / "again")
     assert set(pulled.files) == {"train", "store"}
@@ -94,8 +86,8 @@ def test_import_makes_a_registry_where_there_is_none(
 ) -> None:
     source = compressed(small, tmp_path / "source")
     folder = tmp_path / "deep" / "registry"
-    commit = import_folder(folder, source)
-    assert default_remote(folder).is_dir()
+    commit = publish_data(TABLES, folder, source)
+    assert (tmp_path / "deep" / "registry_remote").is_dir()
     assert pull_revision(str(folder), "main", PATHS, tmp_path / "pulled").registry_commit == commit
     assert not (no_identity / ".gitconfig").exists()
     assert capfd.readouterr().out == ""  # a step's stdout carries its result and nothing else
@@ -106,7 +98,7 @@ def test_the_users_git_settings_do_not_get_in_the_way(small: SampleData, tmp_pat
     settings = f"[core]\n\texcludesFile = {no_identity}/ignore\n\tautocrlf = true\n[commit]\n\tgpgsign = true\n"
     (no_identity / ".gitconfig").write_text(settings)
     folder = tmp_path / "registry"
-    create_registry(folder, tmp_path / "remote", small)
+    publish_data(TABLES, folder, small)
     assert "data/train.csv.dvc" in tracked(folder)
     assert (no_identity / ".gitconfig").read_text() == settings
 
@@ -119,7 +111,7 @@ def test_a_git_hooks_environment_does_not_lead_elsewhere(
     monkeypatch.setenv("GIT_DIR", str(other / ".git"))
     monkeypatch.setenv("GIT_INDEX_FILE", str(other / ".git" / "index"))
     folder = tmp_path / "registry"
-    commit = create_registry(folder, tmp_path / "remote", small)
+    commit = publish_data(TABLES, folder, small)
     assert pull_revision(str(folder), commit, PATHS, tmp_path / "pulled").registry_commit == commit
     assert not (other / ".git" / "index").exists()
 
@@ -132,15 +124,15 @@ def test_interrupted_anywhere_it_can_be_run_again(
 
     def broken(*arguments: str, **settings: Path) -> str:
         if broken_step in arguments:
-            raise RetrainError("interrupted")
+            raise ReportedError("interrupted")
         return run_git(*arguments, **settings)
 
-    folder, remote = tmp_path / "registry", tmp_path / "remote"
+    folder = tmp_path / "registry"
     monkeypatch.setattr(module, "run_git", broken)
-    with pytest.raises(RetrainError, match="interrupted"):
-        create_registry(folder, remote, small)
+    with pytest.raises(ReportedError, match="interrupted"):
+        publish_data(TABLES, folder, small)
     monkeypatch.undo()
-    commit = create_registry(folder, remote, small)
+    commit = publish_data(TABLES, folder, small)
     assert pull_revision(str(folder), "main", PATHS, tmp_path / "pulled").registry_commit == commit
 
 
@@ -149,7 +141,7 @@ def test_a_half_made_dvc_project_is_made_again(small: SampleData, tmp_path: Path
     (folder / ".dvc").mkdir(parents=True)
     subprocess.run(["git", "init", "--quiet", str(folder)], check=True)
     (folder / ".dvc" / "config").write_text("")
-    commit = create_registry(folder, tmp_path / "remote", small)
+    commit = publish_data(TABLES, folder, small)
     assert pull_revision(str(folder), commit, PATHS, tmp_path / "pulled").registry_commit == commit
 
 
@@ -162,31 +154,27 @@ def test_data_is_pushed_before_it_is_committed(
         raise OSError("no space left on device")
 
     monkeypatch.setattr(Repo, "push", lost)
-    with pytest.raises(RetrainError, match=r"data could not be added to .*: no space left on device"):
-        add_revision(registry.folder, small, "Back")
+    with pytest.raises(ReportedError, match="no space left"):
+        publish_data(TABLES, registry.folder, small)
     assert registry.commits() == 2
 
 
 def test_folders_that_hold_something_else_are_left_alone(small: SampleData, tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("years of work")
-    with pytest.raises(
-        BadInputError, match="mine holds something else than a data registry: give an empty or new folder"
-    ):
-        create_registry(tmp_path / "mine", tmp_path / "remote", small)
+    with pytest.raises(BadInputError, match="mine holds something else"):
+        publish_data(TABLES, tmp_path / "mine", small)
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["thesis.txt"]
 
-    with pytest.raises(BadInputError, match=r"thesis.txt is a file, expected a folder"):
-        create_registry(tmp_path / "mine" / "thesis.txt", tmp_path / "remote", small)
+    with pytest.raises(BadInputError, match=r"thesis\.txt is a file"):
+        publish_data(TABLES, tmp_path / "mine" / "thesis.txt", small)
 
     code = tmp_path / "code"
     subprocess.run(["git", "init", "--quiet", str(code)], check=True)
     identity = ["-c", "user.name=x", "-c", "user.email=x@y"]
     subprocess.run(["git", *identity, "commit", "--quiet", "--allow-empty", "-m", "code"], cwd=code, check=True)
-    with pytest.raises(BadInputError, match="is a git repository without DVC: give an empty or new folder"):
-        create_registry(code, tmp_path / "remote", small)
-    with pytest.raises(BadInputError, match="is no data registry"):
-        add_revision(code, small, "Data")
+    with pytest.raises(BadInputError, match="repository without DVC"):
+        publish_data(TABLES, code, small)
 
 
 @pytest.mark.parametrize("odd", ["folder", "pipe"])
@@ -195,8 +183,8 @@ def test_what_is_no_file_in_a_registry_is_never_replaced(registry: Registry, sma
     place.unlink()
     (Path.mkdir if odd == "folder" else os.mkfifo)(place)
     kind = place.lstat().st_mode
-    with pytest.raises(BadInputError, match=f"{place} is no file, and never replaced"):
-        add_revision(registry.folder, small, "Back")
+    with pytest.raises(BadInputError, match=f"{place} is no file"):
+        publish_data(TABLES, registry.folder, small)
     assert place.lstat().st_mode == kind
 
 
@@ -207,7 +195,7 @@ def test_a_symlink_in_a_registry_gives_way_and_what_it_points_to_stays(
     place.unlink()
     (tmp_path / "other").write_text("other")
     place.symlink_to(tmp_path / "other")
-    assert add_revision(registry.folder, small, "Back") != registry.second
+    assert publish_data(TABLES, registry.folder, small) != registry.second
     assert (tmp_path / "other").read_text() == "other"
     assert not place.is_symlink()
 
@@ -217,31 +205,29 @@ def test_places_where_no_registry_can_be_made(small: SampleData, tmp_path: Path)
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "taken_remote").write_text("mine")
     for name, said in {
-        "pipe": "pipe is a file, expected a folder for the data registry",
-        "file/below": "cannot write .*: a part of its path is no folder",
-        "taken": "taken_remote is a file, expected a folder for its DVC remote",
+        "pipe": "pipe is a file",
+        "file/below": "path is no folder",
+        "taken": "taken_remote is a file",
     }.items():
         with pytest.raises(BadInputError, match=said):
-            create_registry(tmp_path / name, default_remote(tmp_path / name), small)
+            publish_data(TABLES, tmp_path / name, small)
     with pytest.raises(BadInputError, match="s3:/bucket/data is a URL"):
-        create_registry(Path("s3://bucket/data"), tmp_path / "remote", small)
+        publish_data(TABLES, Path("s3://bucket/data"), small)
     assert (tmp_path / "file").read_text() == (tmp_path / "taken_remote").read_text() == "mine"
 
 
 def test_sources_that_cannot_be_imported(small: SampleData, tmp_path: Path) -> None:
     folder = tmp_path / "registry"
-    with pytest.raises(BadInputError, match=r"there is no folder .*, expected one with train.csv, store.csv and maybe"):
-        import_folder(folder, tmp_path / "missing")
+    with pytest.raises(BadInputError, match=r"no folder .*train\.csv"):
+        publish_data(TABLES, folder, tmp_path / "missing")
     source = compressed(small, tmp_path / "source")
     shutil.move(source / "store.csv", source / "stores.csv")
-    with pytest.raises(
-        BadInputError, match=r"has no store.csv \(nor .xz, .gz or .parquet\): it holds future.csv.xz, stores.csv"
-    ):
-        import_folder(folder, source)
+    with pytest.raises(BadInputError, match=r"no store\.csv .*, stores"):
+        publish_data(TABLES, folder, source)
     shutil.copy(source / "stores.csv", source / "store.csv")
     (source / "train.csv").write_text("old")
-    with pytest.raises(BadInputError, match=r"holds train.csv and train.csv.xz: keep one"):
-        import_folder(folder, source)
+    with pytest.raises(BadInputError, match=r"holds train\.csv and"):
+        publish_data(TABLES, folder, source)
     assert not folder.exists()
 
 
@@ -251,7 +237,7 @@ def test_dvc_leaves_nothing_outside_of_the_registry(
     elsewhere = tmp_path / "elsewhere"
     monkeypatch.setenv("DVC_SITE_CACHE_DIR", str(elsewhere))
     with caplog.at_level(logging.INFO):
-        create_registry(tmp_path / "registry", tmp_path / "remote", small)
+        publish_data(TABLES, tmp_path / "registry", small)
     assert not elsewhere.exists()
-    assert {path.name for path in tmp_path.iterdir()} == {"registry", "remote"}
+    assert {path.name for path in tmp_path.iterdir()} == {"registry", "registry_remote"}
     assert "Data registry" in caplog.text

@@ -7,13 +7,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from include.rossmann.boosters import train_member
-from include.rossmann.data.calendar import easter_sunday
-from include.rossmann.data.sample import REFURBISHMENT, SampleData, generate, spoiled
-from include.rossmann.data.schema import check_data
-from include.rossmann.forecaster.panel import Panel
-from include.rossmann.matrix import build_matrix
-from include.rossmann.metrics import naive_rmspe, rmspe
+from include.models.rossmann.boosters import train_member
+from include.models.rossmann.config import BoosterConfig
+from include.models.rossmann.data.sample import REFURBISHMENT, SampleData, generate, spoiled
+from include.models.rossmann.data.schema import check_data
+from include.models.rossmann.forecaster.panel import Panel
+from include.models.rossmann.matrix import join, training_blocks
+from include.models.rossmann.metrics import naive_rmspe, rmspe
 
 
 @pytest.fixture(scope="module")
@@ -115,12 +115,12 @@ def test_a_naive_forecast_misses_the_gate(extra_days: int) -> None:
 
 
 def test_an_honest_forecast_passes_the_gate_and_spoilt_data_does_not(full: SampleData) -> None:
-    matrix = build_matrix(Panel.from_frames(full.train, full.store), max_blocks=8)
+    matrix = join(training_blocks(Panel.from_frames(full.train, full.store), max_blocks=8))
     end = matrix.block_ends[-1]
     known = matrix.until(end - np.timedelta64(42, "D"))
     params = {"num_leaves": 15, "learning_rate": 0.15, "feature_fraction": 0.3}
-    member = train_member("lightgbm", known, params=params, rounds=60, threads=1)
-    spoilt = build_matrix(Panel.from_frames(spoiled(full.train), full.store), max_blocks=1)
+    member = train_member("lightgbm", known, BoosterConfig(rounds=60, threads=1, params=params))
+    spoilt = join(training_blocks(Panel.from_frames(spoiled(full.train), full.store), max_blocks=1))
     for block, low, high in ((matrix.block(end), 0.05, 0.085), (spoilt, 0.3, 9.0)):
         assert low < rmspe(block.sales, np.exp(block.base + member.predict(block.features))) < high
 
@@ -132,10 +132,3 @@ def test_spoilt_data_still_passes_the_checks(full: SampleData) -> None:
     pd.testing.assert_frame_equal(spoilt[~newest], full.train[~newest])
     assert (spoilt.loc[newest, "Sales"] != full.train.loc[newest, "Sales"]).mean() > 0.7
     assert spoilt["Sales"].sum() == full.train["Sales"].sum()
-
-
-@pytest.mark.parametrize(
-    ("year", "day"), [(2013, date(2013, 3, 31)), (2014, date(2014, 4, 20)), (2038, date(2038, 4, 25))]
-)
-def test_easter(year: int, day: date) -> None:
-    assert easter_sunday(year) == day

@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from include.rossmann.data.load import FILE
-from include.rossmann.data.sample import SampleData, generate
-from include.rossmann.data.schema import DataCheckError, check_data
+from include.models.rossmann.data.sample import SampleData, generate
+from include.models.rossmann.data.schema import DataCheckError, check_data
+from include.retraining.tables import FILE
 
 Change = Callable[[pd.DataFrame], pd.DataFrame]
 
@@ -163,9 +163,7 @@ def test_a_month_without_sales_can_still_be_validated(small: SampleData) -> None
 def test_freshness_is_off_by_default(small: SampleData) -> None:
     assert check_data(small.train, small.store, None, today=date(2030, 1, 1)) == []
     assert check_data(small.train, small.store, None, freshness_days=3, today=date(2013, 9, 3)) == []
-    with pytest.raises(
-        DataCheckError, match="the newest day is 2013-08-31, 4 days before 2013-09-04, expected at most 3"
-    ):
+    with pytest.raises(DataCheckError, match=r"2013-08-31, 4 days before 2013-09-04, .* 3"):
         check_data(small.train, small.store, None, freshness_days=3, today=date(2013, 9, 4))
 
 

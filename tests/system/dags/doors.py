@@ -5,11 +5,10 @@ from datetime import timedelta
 import pendulum
 from airflow.sdk import DAG, Param
 
-from include.lifecycle.config import TaskConfig
-from model_registry.confirmations import ConfirmPromotionOperator
-from model_registry.operators import ModelStageOperator
-from model_registry.recording import RecordDecisionOperator
-from model_registry.sensors import ModelApprovalSensor
+from include.lifecycle.config.models import TaskConfig
+from model_registry.approval.sensors import ModelApprovalSensor
+from model_registry.operators.after_approval import ConfirmPromotionOperator, RecordDecisionOperator
+from model_registry.operators.stage import ModelStageOperator
 
 MODEL = {"model_name": "{{ params.model }}"}
 VERSION = {"version": "{{ params.version }}"}

@@ -5,12 +5,11 @@ from datetime import timedelta
 import pendulum
 from airflow.sdk import DAG, Param
 
-from include.lifecycle.config import PolicyConfig
-from model_registry.confirmations import ConfirmPromotionOperator
-from model_registry.operators import ModelStageOperator
-from model_registry.recording import RecordDecisionOperator
-from model_registry.sensors import ModelApprovalSensor
-from model_registry.templates import xcom_field
+from include.lifecycle.config.approval import PolicyConfig
+from model_registry.approval.sensors import ModelApprovalSensor
+from model_registry.operators.after_approval import ConfirmPromotionOperator, RecordDecisionOperator
+from model_registry.operators.stage import ModelStageOperator
+from model_registry.tasks import xcom_field
 
 MODEL = {"model_name": "{{ params.model }}"}
 VERSION = {"version": "{{ params.version }}"}

@@ -3,11 +3,11 @@
 import pendulum
 from airflow.sdk import DAG, Param
 
-from include.lifecycle.config import load_lifecycle_config
-from model_registry.operators import ModelStageOperator
-from model_registry.sensors import ModelApprovalSensor
+from include.lifecycle.config.load import load_lifecycle_config
+from model_registry.approval.sensors import ModelApprovalSensor
+from model_registry.operators.stage import ModelStageOperator
 
-CONFIG = load_lifecycle_config()
+CONFIG = load_lifecycle_config("rossmann")
 VERSION = {"model_name": "{{ params.model }}", "version": "{{ params.version }}"}
 RULES = {
     "policy": CONFIG.approval.policy.model_copy(update={"review_required": False}),

@@ -37,21 +37,19 @@ def metric_over_time(dashboard: Dashboard) -> Lines | None:
 def bias_over_time(dashboard: Dashboard) -> Lines | None:
     """Return by which share predictions together were too high or too low; None where nothing has a day."""
     series = tuple(_rolling_series(dashboard, "bias"))
+    if not series:
+        return None
     limits = [signal.limit for signal in dashboard.signals if signal.kind == "bias" and not signal.subject]
-    return (
-        Lines(
-            "bias",
-            "Bias over time: above 0 is too high",
-            _iso_days(dashboard),
-            series,
-            "bias",
-            limit=limits[0] if limits else None,
-            marks=promotions(dashboard),
-            percent=True,
-            both_ways=True,
-        )
-        if series
-        else None
+    return Lines(
+        "bias",
+        "Bias over time: above 0 is too high",
+        _iso_days(dashboard),
+        series,
+        "bias",
+        limit=limits[0] if limits else None,
+        marks=promotions(dashboard),
+        percent=True,
+        both_ways=True,
     )
 
 
@@ -62,14 +60,14 @@ def rows_over_time(dashboard: Dashboard) -> Lines | None:
         return None
     # where two versions share a day, the one that lacks more rows is told
     by_day = dashboard.scores.days.groupby(DAY)[["coverage", "arrived"]].min().reindex(days)
+    # without time nothing tells which rows should have been predicted
+    predicted = [Series("predicted", "live", _floats(by_day["coverage"]))] if by_day["coverage"].notna().any() else []
+    arrived = Series("actual arrived", "actual", _floats(by_day["arrived"]))
     return Lines(
         "rows",
-        "Rows by day: predicted, and actual arrived",
+        "Rows by day: predicted, and actual arrived" if predicted else "Predicted rows by day: actual arrived",
         _iso_days(dashboard),
-        (
-            Series("predicted", "live", _floats(by_day["coverage"])),
-            Series("actual arrived", "actual", _floats(by_day["arrived"])),
-        ),
+        (*predicted, arrived),
         "share of rows",
         marks=promotions(dashboard),
         percent=True,

@@ -6,7 +6,7 @@ from datetime import datetime
 
 import pandas as pd
 
-from include.lifecycle.text import one_line
+from include.lifecycle.untrusted_text import one_line
 from include.retraining.monitor.alarms import Alarm, AlarmState, Request
 from include.retraining.monitor.rows import DAY, Publication
 from include.retraining.monitor.scores import WINDOW, Scores
@@ -72,21 +72,6 @@ class Dashboard:
         return [signal for signal in self.signals if signal.bad and self.verdict(signal) is Verdict.WARN]
 
     @property
-    def predicted(self) -> bool:
-        """Whether anything has been predicted yet."""
-        return bool(self.scores.days["arrived"].notna().any())
-
-    @property
-    def arrived(self) -> bool:
-        """Whether any actual of a predicted row is there."""
-        return bool((self.scores.days["arrived"] > 0).any())
-
-    @property
-    def timed(self) -> bool:
-        """Whether rows have days."""
-        return bool(self.scores.days[DAY].notna().any())
-
-    @property
     def newest(self) -> pd.Timestamp | None:
         """Newest predicted day with an actual."""
         days = self.scores.days
@@ -120,8 +105,9 @@ class Dashboard:
 
     def waiting(self) -> str:
         """Return why there are no figures yet, empty where there are some."""
-        if not self.predicted:
+        arrived = self.scores.days["arrived"]
+        if not arrived.notna().any():
             return "Nothing has been predicted by a version in Production yet. Figures come once actuals arrive for it."
-        if not self.arrived:
+        if not (arrived > 0).any():
             return "No actual of a predicted row has arrived yet. Figures come with the first."
         return ""

@@ -3,24 +3,23 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from include.lifecycle.text import one_line
-from include.retraining.monitor.config import Kind
+from include.lifecycle.untrusted_text import one_line
+from include.retraining.config.monitor import Kind
 from include.retraining.monitor.dashboard.content import Dashboard
 from include.retraining.monitor.dashboard.now import columns
 from include.retraining.monitor.dashboard.texts import compared, day_iso
 from include.retraining.monitor.scores import EXPECTED, METRIC
 from include.retraining.pages.figures import Verdict
 
-ADVICE: Mapping[Kind, str] = {
-    "error": "See where it is worst (horizon, slices), then decide on the retrain's candidate, or roll back.",
-    "bias": "See where it is worst (horizon, slices), then decide on the retrain's candidate, or roll back.",
-    "drift": "Ask where the change comes from before you trust a retrain.",
-    "missing": "Ask who delivers these rows, and whether they will come; what is missing is not judged.",
-    "late": "Ask who delivers the actuals; they are judged when they come.",
+_WORST = "See where it is worst (horizon, slices), then decide on the retrain's candidate, or roll back."
+ADVICE: Mapping[Kind, tuple[str, str]] = {
+    "error": (_WORST, "parts"),
+    "bias": (_WORST, "parts"),
+    "drift": ("Ask where the change comes from before you trust a retrain.", "signals"),
+    "missing": ("Ask who delivers these rows, and whether they will come; what is missing is not judged.", "bias"),
+    "late": ("Ask who delivers the actuals; they are judged when they come.", "bias"),
 }
-"""What to do about a raised alarm."""
-PLACES: Mapping[Kind, str] = {"error": "parts", "bias": "parts", "drift": "signals", "missing": "bias", "late": "bias"}
-"""Section of the page that tells more of it."""
+"""What to do about a raised alarm, and the section of the page that tells more of it."""
 REQUEST_ADVICE = "It runs by itself. Look at its run if no candidate has come for approval."
 ROLLBACK_ADVICE = "Decide: only a person rolls back."
 MAX_CARDS, MAX_REASONS, MAX_NAMES = 8, 6, 4
@@ -122,14 +121,11 @@ def known_line(dashboard: Dashboard) -> str:
 def cards(dashboard: Dashboard) -> Iterator[Card]:
     """Yield what a person looks at first: alarms, the open request, the rollback."""
     for name, alarm in dashboard.raised[:MAX_CARDS]:
-        advice = ADVICE.get(alarm.kind, "")
-        place = PLACES.get(alarm.kind, "")
-        yield Card(Verdict.FAIL, "alarm", name, f"since {alarm.raised}", [alarm.sentence], advice, place)
+        yield Card(Verdict.FAIL, "alarm", name, f"since {alarm.raised}", [alarm.sentence], *ADVICE[alarm.kind])
     more = len(dashboard.raised) - MAX_CARDS
     if more > 0:
-        yield Card(
-            Verdict.FAIL, _count(more, "more alarm"), "", "", ["The table of alarms has all of them."], "", "alarms"
-        )
+        told = ["The table of alarms has all of them."]
+        yield Card(Verdict.FAIL, _count(more, "more alarm"), "", "", told, "", "alarms")
     if dashboard.proposal:
         yield Card(Verdict.WARN, "decide", "Rollback", "", [dashboard.proposal], ROLLBACK_ADVICE)
     request = dashboard.open_request

@@ -1,7 +1,6 @@
 """Signals and alarms as lists: a table on a wide screen, a stack of entries on a phone."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 from include.retraining.monitor.alarms import Alarm
 from include.retraining.monitor.dashboard.content import Dashboard
@@ -13,23 +12,9 @@ from include.retraining.pages.markup import line, sign
 MAX_ROWS = 200
 WORDS = {Verdict.FAIL: "alarm", Verdict.WARN: "beyond", Verdict.NONE: "not sure", Verdict.PASS: "calm"}
 SIGNAL_HEAD = ("What", "Verdict", "Found", "Limit", "Window", "In words")
+ALARM_HEAD = ("Alarm", "State", "Since", "Last windows", "Newest bad window")
 _ORDER = list(WORDS)
 _GLYPHS = {"bad": "✗", "between": "·", "calm": "✓"}
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One row.
-
-    :param facts: one for each further column
-    :param sentence: plain text
-    """
-
-    name: str
-    verdict: Verdict
-    word: str
-    facts: tuple[str, ...]
-    sentence: str
 
 
 def signal_list(dashboard: Dashboard) -> str:
@@ -38,9 +23,9 @@ def signal_list(dashboard: Dashboard) -> str:
         dashboard.signals,
         key=lambda one: (_ORDER.index(dashboard.verdict(one)), one.kind, one.subject, one.window or 0),
     )
-    entries = [_signal(dashboard, signal) for signal in order]
-    calm = [entry for entry in entries if entry.verdict is Verdict.PASS]
-    shown = _list("Signals of this night", SIGNAL_HEAD, entries[: len(entries) - len(calm)])
+    rows = [_signal(dashboard, signal) for signal in order]
+    calm = [row for row, signal in zip(rows, order, strict=True) if dashboard.verdict(signal) is Verdict.PASS]
+    shown = _list("Signals of this night", SIGNAL_HEAD, rows[: len(rows) - len(calm)])
     if not calm:
         return shown
     rest = _list("Calm signals of this night", SIGNAL_HEAD, calm)
@@ -55,8 +40,7 @@ def alarm_list(dashboard: Dashboard) -> str:
         for name, alarm in sorted(dashboard.state.alarms.items())
         if not alarm.raised and any(verdict == "bad" for _, verdict in alarm.verdicts)
     ]
-    head = ("Alarm", "State", "Since", "Last windows", "Newest bad window")
-    return _list("Alarms", head, [_alarm(name, alarm) for name, alarm in (*raised, *near)])
+    return _list("Alarms", ALARM_HEAD, [_alarm(name, alarm) for name, alarm in (*raised, *near)])
 
 
 def counted(dashboard: Dashboard) -> str:
@@ -66,40 +50,43 @@ def counted(dashboard: Dashboard) -> str:
     return ", ".join(told) or "none"
 
 
-def _signal(dashboard: Dashboard, signal: Signal) -> Entry:
+def _signal(dashboard: Dashboard, signal: Signal) -> str:
     verdict = dashboard.verdict(signal)
     found, limit = found_texts(signal, dashboard.metric)
     window = f"{signal.window} days" if signal.window else "–"
-    return Entry(signal.key, verdict, WORDS[verdict], (found, limit, window), signal.sentence)
+    facts = _facts(SIGNAL_HEAD, found, limit, window)
+    return _row(signal.key, verdict, WORDS[verdict], facts, signal.sentence)
 
 
-def _alarm(name: str, alarm: Alarm) -> Entry:
+def _alarm(name: str, alarm: Alarm) -> str:
     windows = "".join(_GLYPHS.get(verdict, "?") for _, verdict in alarm.verdicts)
-    if alarm.raised:
-        return Entry(name, Verdict.FAIL, "raised", (str(alarm.raised), windows), alarm.sentence)
-    return Entry(name, Verdict.NONE, "not raised", ("–", windows), alarm.sentence)
+    verdict, word = (Verdict.FAIL, "raised") if alarm.raised else (Verdict.NONE, "not raised")
+    return _row(name, verdict, word, _facts(ALARM_HEAD, alarm.raised or "–", windows), alarm.sentence)
 
 
-def _list(title: str, head: tuple[str, ...], entries: Iterable[Entry]) -> str:
-    kept = list(entries)
-    if not kept:
+def _list(title: str, head: tuple[str, ...], rows: Sequence[str]) -> str:
+    if not rows:
         return ""
     columns = "".join(f'<th scope="col">{name}</th>' for name in head)
-    rows = "\n".join(_row(entry, head[2:]) for entry in kept[:MAX_ROWS])
-    more = f'<p class="note">The first {MAX_ROWS} of {len(kept)}.</p>' if len(kept) > MAX_ROWS else ""
+    more = f'<p class="note">The first {MAX_ROWS} of {len(rows)}.</p>' if len(rows) > MAX_ROWS else ""
+    shown = "\n".join(rows[:MAX_ROWS])
     return (
         f'<table class="list" aria-label="{title}"><thead><tr>{columns}</tr></thead><tbody>\n'
-        f"{rows}\n</tbody></table>{more}"
+        f"{shown}\n</tbody></table>{more}"
     )
 
 
-def _row(entry: Entry, names: tuple[str, ...]) -> str:
-    facts = "".join(
+def _facts(head: tuple[str, ...], *texts: str) -> str:
+    """Return the cells between verdict and sentence, each with its column's name for who sees no head."""
+    return "".join(
         f'<td class="fact"><span class="of">{name}</span>{line(text, 80)}</td>'
-        for name, text in zip(names, entry.facts, strict=False)
+        for name, text in zip(head[2:-1], texts, strict=True)
     )
+
+
+def _row(name: str, verdict: Verdict, word: str, facts: str, sentence: str) -> str:
     return (
-        f'<tr class="{entry.verdict}"><th scope="row" class="key">{line(entry.name, 120)}</th>'
-        f'<td class="said">{sign(entry.verdict, entry.word)}</td>{facts}'
-        f'<td class="told">{line(entry.sentence, 500)}</td></tr>'
+        f'<tr class="{verdict}"><th scope="row" class="key">{line(name, 120)}</th>'
+        f'<td class="said">{sign(verdict, word)}</td>{facts}'
+        f'<td class="told">{line(sentence, 500)}</td></tr>'
     )

@@ -4,14 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from include.retraining.monitor.dashboard.content import Dashboard
-from include.retraining.monitor.dashboard.texts import (
-    Figures,
-    compared,
-    day_iso,
-    metric_text,
-    row_texts,
-)
-from include.retraining.monitor.rows import DAY, VERSION
+from include.retraining.monitor.dashboard.texts import Figures, compared, day_iso, metric_text, row_texts
+from include.retraining.monitor.rows import DAY
 from include.retraining.monitor.scores import EXPECTED, METRIC, WINDOW
 from include.retraining.monitor.signals import Signal
 from include.retraining.pages.figures import Verdict
@@ -33,32 +27,19 @@ class Column:
     :param head: e.g. ``7 days``
     :param row: its figures, with ``expected``
     :param signal: of the night about the metric over this window; None where it is not judged
-    :param verdict: of the signal
     """
 
     head: str
     row: Figures
     signal: Signal | None
-    verdict: Verdict | None
 
 
 def columns(dashboard: Dashboard) -> list[Column]:
-    """Return the newest rolling windows; without time all rows of the live version; empty where nothing is there."""
+    """Return the newest rolling windows; empty where nothing is there."""
     errors = {one.window: one for one in dashboard.signals if one.kind == "error"}
-
-    def column(head: str, row: Figures, window: int | None) -> Column:
-        signal = errors.get(window)
-        return Column(head, row, signal, dashboard.verdict(signal) if signal else None)
-
-    rolling, days = dashboard.scores.rolling, dashboard.scores.days
-    if len(rolling):
-        newest = rolling[rolling[DAY] == rolling[DAY].max()].sort_values(WINDOW)
-        return [column(f"{int(row[WINDOW])} days", row, int(row[WINDOW])) for row in newest.to_dict(orient="records")]
-    if dashboard.timed or dashboard.live is None:
-        return []
-    ours = days[days[VERSION] == dashboard.live].to_dict(orient="records")
-    expected = dashboard.validation.get(dashboard.live, float("nan"))
-    return [column("all rows", {**row, EXPECTED: expected}, None) for row in ours]
+    rolling = dashboard.scores.rolling
+    newest = rolling[rolling[DAY] == rolling[DAY].max()].sort_values(WINDOW).to_dict(orient="records")
+    return [Column(f"{int(row[WINDOW])} days", row, errors.get(int(row[WINDOW]))) for row in newest]
 
 
 def now_table(dashboard: Dashboard) -> str:
@@ -84,28 +65,25 @@ def _rows(dashboard: Dashboard, found: list[Column]) -> Iterator[tuple[str, str,
     """Yield label, class and cells (HTML) of each row."""
     metric = dashboard.metric
     texts = [row_texts(column.row, metric) for column in found]
-    yield (
-        dashboard.metric_name,
-        "main",
-        [_live(column, text["metric"]) for column, text in zip(found, texts, strict=True)],
-    )
+    live = [_live(dashboard, column, text["metric"]) for column, text in zip(found, texts, strict=True)]
+    naive = [_beside(dashboard, column, "naive", text["naive"][2:]) for column, text in zip(found, texts, strict=True)]
+    yield dashboard.metric_name, "main", live
     yield "Validation", "", [_beside(dashboard, column, EXPECTED, "none is known") for column in found]
     if any(column.signal for column in found):
         limits = [column.signal.limit if column.signal else None for column in found]
         yield "Limit of the alarm", "", [line(metric_text(metric, limit, "not judged")) for limit in limits]
     yield f"Gate ({'below' if metric.lower_is_better else 'above'})", "", [_gate(dashboard, c) for c in found]
-    yield "Naive forecast", "", [_beside(dashboard, column, "naive", text["naive"][2:]) for column, text in
-                                 zip(found, texts, strict=True)]  # fmt: skip
+    yield "Naive forecast", "", naive
     yield "Bias", "", [line(text["bias"]) for text in texts]
     yield "Predicted in time", "", [line(text["coverage"]) for text in texts]
     yield "Rows compared", "", [line(text["rows"]) for text in texts]
 
 
-def _live(column: Column, text: str) -> str:
-    if column.verdict is None:
+def _live(dashboard: Dashboard, column: Column, text: str) -> str:
+    if column.signal is None:
         return line(text)
-    word = LIMIT_WORDS[column.verdict]
-    return f"<b>{line(text)}</b>{sign(column.verdict, word)}"
+    verdict = dashboard.verdict(column.signal)
+    return f"<b>{line(text)}</b>{sign(verdict, LIMIT_WORDS[verdict])}"
 
 
 def _beside(dashboard: Dashboard, column: Column, name: str, why: str) -> str:

@@ -5,9 +5,6 @@ from include.retraining.pages.style import STYLE as SHARED
 STYLE = (
     SHARED
     + """
-.top h1 { overflow-wrap: anywhere; }
-.state { font-size: 18px; line-height: 1.35; font-weight: 650; margin-top: 6px; text-wrap: pretty; }
-.known { color: var(--soft); font-size: 14px; margin-top: 3px; }
 .jump { display: flex; flex-wrap: wrap; gap: 2px 16px; margin-top: 10px; font-size: 13.5px; }
 .first .title { font-weight: 650; }
 .first .since { color: var(--soft); font-size: 13px; margin-left: .35em; }
@@ -44,8 +41,6 @@ summary:focus-visible { outline: 2px solid var(--link); }
   .list th:last-child { width: 43%; }
 }
 @media screen and (max-width: 720px) {
-  .state { font-size: 17px; }
-  .known { font-size: 13px; }
   .now table { width: 100%; }
   .now th, .now td { padding-left: 8px; }
   .now b, .now .main td { font-size: 18px; }

@@ -1,8 +1,5 @@
 """Tables of the page: by slice, by version, by version and day."""
 
-from collections.abc import Iterator
-from typing import Any
-
 import pandas as pd
 
 from include.retraining.monitor.dashboard.charts import slice_name
@@ -26,7 +23,7 @@ def slice_table(dashboard: Dashboard) -> Table | None:
     limits = [signal.limit for signal in dashboard.signals if signal.kind == "bias" and signal.subject]
     limit = limits[0] if limits else float("inf")
     rows, marked = [], set[int]()
-    for place, row in enumerate(_records(figures.head(MAX_SLICES))):
+    for place, row in enumerate(figures.head(MAX_SLICES).to_dict(orient="records")):
         texts = row_texts(row, dashboard.metric)
         rows.append(
             (slice_name(row[SLICE], row[VALUE]), *(texts[name] for name in ("metric", "bias", "rows", "naive")))
@@ -47,15 +44,8 @@ def version_table(dashboard: Dashboard) -> Table | None:
     if not versions:
         return None
     rows = [_version_row(dashboard, version) for version in versions[:MAX_VERSIONS]]
-    head = (
-        "Version",
-        f"Live {dashboard.metric_name}",
-        "Validation",
-        "Bias",
-        "Rows",
-        "In Production",
-        "Live figures of",
-    )
+    live = f"Live {dashboard.metric_name}"
+    head = ("Version", live, "Validation", "Bias", "Rows", "In Production", "Live figures of")
     note = f"The newest {MAX_VERSIONS} of {len(versions)} versions." if len(versions) > MAX_VERSIONS else ""
     return Table(head, tuple(rows), note=note)
 
@@ -69,7 +59,7 @@ def day_table(dashboard: Dashboard) -> Table | None:
         return None
     names = ("metric", "bias", "rows", "coverage", "arrived")
     rows = []
-    for row in _records(part):
+    for row in part.to_dict(orient="records"):
         texts = row_texts(row, dashboard.metric)
         rows.append((f"{row[DAY]:%Y-%m-%d %a}", *(texts[name] for name in names), str(row[VERSION])))
     head = ("Day", dashboard.metric_name, "Bias", "Rows", "Predicted", "Arrived", "Version")
@@ -106,14 +96,12 @@ def _own_figures(dashboard: Dashboard, version: int) -> tuple[Figures, str] | No
     days, rolling = dashboard.scores.days, dashboard.scores.rolling
     predicted = days[days["arrived"].notna()]
     ours = predicted[predicted[VERSION] == version]
-    if not dashboard.timed:
-        return next(((row, "all rows") for row in _records(ours)), None)
     own, others = set(ours[DAY]), set(predicted.loc[predicted[VERSION] != version, DAY])
     for window in reversed(dashboard.windows):
         ends = rolling[(rolling[WINDOW] == window) & rolling[DAY].isin(own) & (rolling["rows"] > 0)]
-        for row in _records(ends.sort_values(DAY, ascending=False)):
+        for row in ends.sort_values(DAY, ascending=False).to_dict(orient="records"):
             inside = pd.date_range(row[DAY] - (window - 1) * _ONE_DAY, row[DAY])
-            if inside[0] in own and not others.intersection(inside):
+            if min(own) <= inside[0] and not others.intersection(inside):
                 return row, f"{window} days up to {day_iso(row[DAY])}"
     return None
 
@@ -132,7 +120,3 @@ def _times(dashboard: Dashboard, version: int) -> str:
 def _by_publication(dashboard: Dashboard, known: set[int]) -> list[int]:
     newest = {one.version: one.since for one in sorted(dashboard.published, key=lambda one: one.since)}
     return sorted(known, key=lambda version: (newest.get(version, pd.Timestamp.min), version), reverse=True)
-
-
-def _records(frame: pd.DataFrame) -> Iterator[dict[Any, Any]]:
-    yield from frame.to_dict(orient="records")

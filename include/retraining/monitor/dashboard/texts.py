@@ -29,11 +29,11 @@ def metric_text(metric: Metric, value: float | None, why: str) -> str:
     return metric.text(value).replace("-", "−")
 
 
-def share_text(value: float, why: str, *, signed: bool = False, digits: int = 1) -> str:
+def share_text(value: float, why: str, *, signed: bool = False) -> str:
     """Return a share in per cent, or why there is none."""
     if not math.isfinite(value):
         return missing(why)
-    text = f"{value * 100:{'+' if signed else ''}.{digits}f} %"
+    text = f"{value * 100:{'+' if signed else ''}.1f} %"
     return ("0 %" if float(text[:-2]) == 0 else text).replace("-", "−")
 
 

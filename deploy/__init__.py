@@ -1,0 +1,1 @@
+"""What starts, checks, backs up and upgrades the stack of docker-compose.yaml."""

@@ -1,0 +1,1 @@
+"""What a model's YAML file may say of its life cycle. DAG files read it: nothing heavier than pydantic."""

@@ -1,0 +1,1 @@
+"""The promotion ledger: an append-only chain of signed entries, the only witness, and the lock."""

@@ -1,0 +1,1 @@
+"""Everything that changes a version: the facade, promotion, repair, retention."""

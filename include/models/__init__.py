@@ -1,0 +1,1 @@
+"""The models, a room each. They know nothing of one another."""

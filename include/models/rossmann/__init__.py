@@ -1,0 +1,1 @@
+"""The Rossmann store sales forecast: data, features, boosters, ensemble, registered model, command line."""

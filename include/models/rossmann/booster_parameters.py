@@ -1,0 +1,110 @@
+"""What a configuration says to a booster is checked before hours are spent on it.
+
+XGBoost ignores a name that it does not know, LightGBM takes an alias of the rounds for the rounds, and each library
+says in its own way what is wrong with a value: so names are looked up in the library's own list, what the configuration
+sets elsewhere is refused under all its names, and two rounds are trained on a few random rows.
+"""
+
+import difflib
+import warnings
+from collections import Counter
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+
+from include.lifecycle.errors import BadInputError
+from include.lifecycle.untrusted_text import one_line
+from include.models.rossmann.boosters import Parameters, train_member
+from include.models.rossmann.config import BoosterConfig
+from include.models.rossmann.forecaster.features import FEATURE_NAMES
+from include.models.rossmann.matrix import TrainingMatrix
+
+ROWS = 300
+SET_ELSEWHERE = {
+    "lightgbm": {  # with all their aliases
+        "num_iterations": "rounds",
+        "num_threads": "threads",
+        "device_type": "device",
+        "seed": "forecast.seed",
+        **dict.fromkeys(("objective", "early_stopping_round", "verbosity", "task", "config"), ""),
+        **dict.fromkeys(("data", "valid", "input_model", "output_model"), ""),
+    },
+    "xgboost": {
+        **dict.fromkeys(("num_boost_round", "n_estimators"), "rounds"),
+        **dict.fromkeys(("nthread", "n_jobs"), "threads"),
+        **dict.fromkeys(("device", "gpu_id"), "device"),
+        **dict.fromkeys(("seed", "random_state"), "forecast.seed"),
+        **dict.fromkeys(("objective", "early_stopping_rounds", "verbosity", "silent", "num_class"), ""),
+    },
+    "catboost": {
+        **dict.fromkeys(("iterations", "num_boost_round", "n_estimators", "num_trees"), "rounds"),
+        **dict.fromkeys(("thread_count", "n_jobs"), "threads"),
+        "task_type": "device",
+        **dict.fromkeys(("random_seed", "random_state"), "forecast.seed"),
+        **dict.fromkeys(("loss_function", "objective", "logging_level", "verbose", "verbose_eval", "silent"), ""),
+        **dict.fromkeys(("allow_writing_files", "train_dir", "use_best_model", "early_stopping_rounds"), ""),
+        **dict.fromkeys(("od_pval", "od_type", "od_wait", "save_snapshot", "snapshot_file"), ""),
+    },
+}
+"""Names that ``params`` may not hold, and the field that sets them; empty where nothing does."""
+
+
+def check_parameters(booster: str, params: Parameters) -> None:
+    """Train two rounds on random rows with a booster's parameters.
+
+    :param booster: lightgbm, xgboost or catboost
+    :param params: the library's own parameters
+    :raises BadInputError: names the field, and what the library does not take
+    """
+    field = f"boosters.{booster}.params"
+    known = _lightgbm_names() if booster == "lightgbm" else {}
+    for name in params:
+        main = known.get(name, name)
+        if main in SET_ELSEWHERE[booster]:
+            place = SET_ELSEWHERE[booster][main]
+            where = place if "." in place else f"boosters.{booster}.{place}"
+            raise BadInputError(
+                f"{field}.{name} is " + (f"set by {where}: change that" if place else "not to be changed")
+            )
+        if known and name not in known:
+            raise BadInputError(f"{field}.{name} is no parameter of {booster}{_meant(name, known)}")
+    meant = Counter(known.get(name, name) for name in params)
+    twice = [name for name in params if meant[known.get(name, name)] > 1]
+    if twice:
+        raise BadInputError(f"{field}: {' and '.join(twice)} are names of one parameter: keep one")
+    extra = {"verbosity": 1, "validate_parameters": True} if booster == "xgboost" else {}
+    try:
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            train_member(booster, _random_rows(), BoosterConfig(rounds=2, threads=1, params={**params, **extra}))
+    except Exception as error:  # each library has exceptions of its own
+        raise BadInputError(f"{field}: {booster} says: {one_line(str(error))}") from error
+    for found in said:
+        if "are not used" in str(found.message):
+            raise BadInputError(f"{field}: xgboost says: {one_line(str(found.message).split('Parameters:')[-1])}")
+
+
+def _lightgbm_names() -> dict[str, str]:
+    """Return LightGBM's parameters and their aliases, each with the name that it stands for."""
+    from lightgbm.basic import _ConfigAliases  # the library's own list; it has no public one
+
+    aliases: Mapping[str, Iterable[str]] = _ConfigAliases._get_all_param_aliases()
+    return {name: main for main, others in aliases.items() for name in (main, *others)}
+
+
+def _meant(name: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, list(known), 1)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+def _random_rows() -> TrainingMatrix:
+    random = np.random.default_rng(0)
+    days = np.datetime64("2015-01-01") + np.arange(ROWS)
+    return TrainingMatrix(
+        block_end=days,
+        store=np.ones(ROWS, np.int32),
+        date=days,
+        sales=np.exp(random.normal(8.0, 0.3, ROWS)),
+        base=np.full(ROWS, 8.0),
+        features=random.normal(size=(ROWS, len(FEATURE_NAMES))).astype(np.float32),
+    )

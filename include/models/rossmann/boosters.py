@@ -1,0 +1,228 @@
+"""Training of the ensemble's members; the same rows, parameters, threads and seed give the same model."""
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import catboost
+import lightgbm
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import xgboost
+
+from include.lifecycle.errors import BadInputError
+from include.lifecycle.untrusted_text import one_line
+from include.models.rossmann.config import BoosterConfig
+from include.models.rossmann.forecaster.features import FEATURE_NAMES
+from include.models.rossmann.forecaster.members import BOOSTERS, Features, Member
+from include.models.rossmann.matrix import Matrix, TrainingMatrix
+
+log = logging.getLogger(__name__)
+
+FloatArray = npt.NDArray[np.float64]
+Parameters = Mapping[str, str | int | float | bool]
+Progress = Callable[[int, int], None]
+
+DEFAULT_RATES = {"lightgbm": 0.1, "xgboost": 0.3, "catboost": 0.03}
+ON_GPU: dict[str, dict[str, str]] = {
+    "lightgbm": {"device_type": "gpu"},
+    "xgboost": {"device": "cuda"},
+    "catboost": {"task_type": "GPU"},
+}
+"""Each library's switch."""
+HIGHEST_QUICK_RATE = 0.25
+LEAST_ROUNDS = 10
+HALF_LIFE_DAYS = 364.0
+LAG_EASTER = FEATURE_NAMES.index("lag_easter")
+TARGET_LIMIT = 0.8
+"""Residuals are cut at this size for training: a day that closed at ten says nothing about other days."""
+
+
+def train_member(
+    booster: str,
+    matrix: Matrix,
+    settings: BoosterConfig,
+    *,
+    seed: int = 0,
+    rounds_scale: float = 1.0,
+    progress: Progress | None = None,
+) -> Member:
+    """Train one booster on all rows of a matrix.
+
+    :param booster: lightgbm, xgboost or catboost
+    :param matrix: the training rows, e.g. ``matrix.until(day)``
+    :param settings: its rounds are a fixed number, so that no row outside ``matrix`` has a say
+    :param rounds_scale: share of the rounds kept by a quick run; the learning rate rises to make up for it
+    :param progress: called after each round with rounds done and rounds in all
+    :raises ValueError: when the booster is unknown or the matrix has no rows
+    :raises BadInputError: when the library cannot train on the device
+    """
+    if booster not in BOOSTERS:
+        raise ValueError(f"unknown booster {booster!r}, expected {', '.join(BOOSTERS)}")
+    if len(matrix) == 0:
+        raise ValueError(f"no training rows for {booster}")
+    params, total = quick_settings(booster, settings.params, settings.rounds, rounds_scale)
+    rows = matrix.sample(settings.row_share, [seed, BOOSTERS.index(booster)])
+    target = limited_target(rows)
+    weight = recency_weights(rows)
+    log.info("Training %s: %d rounds on %d rows, %d threads", booster, total, len(rows), settings.threads)
+    trainers = {"lightgbm": _train_lightgbm, "xgboost": _train_xgboost, "catboost": _train_catboost}
+    if settings.device == "gpu":
+        params |= ON_GPU[booster]
+        if booster == "catboost":
+            # There it takes no callbacks, and draws rows in another way
+            progress = None
+            if "subsample" in params:
+                params.setdefault("bootstrap_type", "Bernoulli")
+    try:
+        native = trainers[booster](_Fit(rows.features, target, weight, params, total, settings.threads, seed, progress))
+        if booster == "xgboost" and settings.device == "gpu" and "cuda" not in native.save_config():
+            raise RuntimeError("it found none and trained on the CPU")  # without a word
+    except Exception as error:  # each library has exceptions of its own
+        if settings.device == "cpu":
+            raise
+        raise BadInputError(
+            f"boosters.{booster}.device is gpu, and {booster} says: {one_line(str(error), 300)}; set cpu, or train"
+            " where there is one"
+        ) from error
+    return Member(booster, native)
+
+
+def limited_target(matrix: TrainingMatrix) -> FloatArray:
+    """Return the residuals, cut at ``TARGET_LIMIT``, or where the store was on that day of the year before if farther.
+
+    Carnival, and the holidays on which few stores open, come every year as far from Easter.
+    """
+    before = matrix.features[:, LAG_EASTER].astype(np.float64)  # NaN where nothing is known
+    target: FloatArray = np.clip(matrix.target, np.fmin(-TARGET_LIMIT, before), np.fmax(TARGET_LIMIT, before))
+    return target
+
+
+def recency_weights(matrix: TrainingMatrix) -> FloatArray:
+    """Return a weight for each row: 1 in the newest block, half of it each ``HALF_LIFE_DAYS`` before."""
+    age = (matrix.block_end[-1] - matrix.block_end).astype(np.int64)
+    weights: FloatArray = 0.5 ** (age / HALF_LIFE_DAYS)
+    return weights
+
+
+def quick_settings(booster: str, params: Parameters, rounds: int, scale: float) -> tuple[dict[str, Any], int]:
+    """Return parameters and rounds of a run that keeps the share ``scale`` of the rounds."""
+    settings = dict(params)
+    if not 0 < scale <= 1:
+        raise ValueError(f"rounds_scale is {scale}, expected a number above 0 and at most 1")
+    if scale == 1.0:
+        return settings, rounds
+    total = max(LEAST_ROUNDS, round(rounds * scale))
+    rate = float(settings.get("learning_rate", DEFAULT_RATES[booster]))
+    settings["learning_rate"] = max(rate, min(HIGHEST_QUICK_RATE, rate * rounds / total))
+    return settings, total
+
+
+def importance(member: Member) -> pd.DataFrame:
+    """Return the features with their importance as a share of all, the most important first.
+
+    LightGBM and XGBoost: gain; CatBoost: change of the prediction.
+
+    :return: feature, importance
+    """
+    native = member.native
+    if isinstance(native, lightgbm.Booster):
+        values = np.asarray(native.feature_importance("gain"), dtype=np.float64)
+    elif isinstance(native, xgboost.Booster):
+        gains: dict[str, Any] = native.get_score(importance_type="total_gain")
+        values = np.array([float(gains.get(f"f{n}", 0.0)) for n in range(len(FEATURE_NAMES))])
+    else:
+        values = np.asarray(native.get_feature_importance(), dtype=np.float64)
+    total = values.sum()
+    frame = pd.DataFrame({"feature": FEATURE_NAMES, "importance": values / total if total > 0 else values})
+    return frame.sort_values("importance", ascending=False, kind="stable").reset_index(drop=True)
+
+
+def trained_rounds(member: Member) -> int:
+    """Return how many rounds a member was trained, as its model says: a library may stop when no split gains."""
+    native = member.native
+    if isinstance(native, lightgbm.Booster):
+        return int(native.current_iteration())
+    if isinstance(native, xgboost.Booster):
+        return int(native.num_boosted_rounds())
+    return int(native.tree_count_)
+
+
+@dataclass(frozen=True)
+class _Fit:
+    """What a library is given: (rows, features), (rows,) and (rows,), its own parameters, and what holds for all."""
+
+    features: Features
+    target: FloatArray
+    weight: FloatArray
+    params: dict[str, Any]
+    rounds: int
+    threads: int
+    seed: int
+    progress: Progress | None
+
+    def report(self, done: int) -> None:
+        """Tell whoever wants to know how many rounds are done."""
+        if self.progress:
+            self.progress(done, self.rounds)
+
+
+def _train_lightgbm(fit: _Fit) -> lightgbm.Booster:
+    fixed = {
+        "objective": "regression",
+        "verbosity": -1,
+        "num_threads": fit.threads,
+        "seed": fit.seed,
+        "deterministic": True,
+        "force_col_wise": True,  # which way is faster would otherwise be measured, and may differ from run to run
+    }
+    settings = {**fixed, **fit.params}
+    data = lightgbm.Dataset(
+        fit.features, fit.target, weight=fit.weight, params=settings, feature_name=list(FEATURE_NAMES)
+    )
+    report = [lambda env: fit.report(env.iteration + 1)]
+    return lightgbm.train(settings, data, num_boost_round=fit.rounds, callbacks=report)
+
+
+def _train_xgboost(fit: _Fit) -> xgboost.Booster:
+    fixed = {
+        "objective": "reg:squarederror",
+        "tree_method": "hist",
+        "nthread": fit.threads,
+        "seed": fit.seed,
+        "verbosity": 0,
+    }
+    settings = {**fixed, **fit.params}
+    data = xgboost.QuantileDMatrix(
+        fit.features, fit.target, weight=fit.weight, nthread=fit.threads, max_bin=int(settings.get("max_bin", 256))
+    )
+
+    class Report(xgboost.callback.TrainingCallback):
+        def after_iteration(self, model: Any, epoch: int, evals_log: Any) -> bool:  # noqa: ARG002
+            fit.report(epoch + 1)
+            return False
+
+    return xgboost.train(settings, data, num_boost_round=fit.rounds, callbacks=[Report()])
+
+
+def _train_catboost(fit: _Fit) -> catboost.CatBoost:
+    fixed = {
+        "loss_function": "RMSE",
+        "iterations": fit.rounds,
+        "thread_count": fit.threads,
+        "random_seed": fit.seed,
+        "logging_level": "Silent",
+        "allow_writing_files": False,
+    }
+
+    class Report:
+        def after_iteration(self, info: Any) -> bool:
+            fit.report(info.iteration)
+            return True
+
+    model = catboost.CatBoost({**fixed, **fit.params})
+    pool = catboost.Pool(fit.features, fit.target, weight=fit.weight, feature_names=list(FEATURE_NAMES))
+    model.fit(pool, callbacks=[Report()] if fit.progress else None)
+    return model

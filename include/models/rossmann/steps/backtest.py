@@ -1,0 +1,54 @@
+"""``backtest``: the retrain's own steps at many forecast origins, without a model at their end."""
+
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pandas as pd
+
+from include.lifecycle.registry.client import connect
+from include.models.rossmann.config import RossmannConfig
+from include.models.rossmann.model import MODEL
+from include.models.rossmann.steps.report import FOLDER, ORIGINS_FILE, PAGE_FILE
+from include.retraining.files import destination
+from include.retraining.run import Origin, RetrainRun
+from include.retraining.steps.pull import pull
+from include.retraining.steps.train import combine, prepare, train
+
+
+def backtest(
+    config: RossmannConfig, *, origins: int, quick: bool, revision: str | None = None, page: str | None = None
+) -> list[str]:
+    """Run the backtest. Killed and started again it goes on: folds that are done are found in MLflow.
+
+    :param origins: forecast origins, the newest one horizon before the newest day, the others each a horizon before
+    :param revision: data revision; by default the configured one
+    :param page: HTML file or fsspec URL to write
+    :return: lines for a terminal
+    :raises BadInputError: when the data is not usable, or its history too short for so many origins
+    """
+    if page is not None:
+        destination.check(page, (".html", ".htm"))
+    started = time.monotonic()
+    asked = Origin(note=f"backtest of {origins} origins")
+    run_id = pull(MODEL, config, asked, revision=revision, quick=quick, origins=origins, backtest_only=True)["run_id"]
+    prepare(MODEL, config, run_id)
+    trained = [train(MODEL, config, run_id, booster) for booster in config.boosters]
+    combine(MODEL, config, run_id)
+    run = RetrainRun.of(connect(), config, run_id)
+    run.finish()
+    with TemporaryDirectory(prefix="rossmann-backtest-") as folder:
+        made = run.fetch(FOLDER, Path(folder))
+        scores = pd.read_csv(made / ORIGINS_FILE)
+        if page is not None:
+            destination.write(page, (made / PAGE_FILE).read_bytes())
+    table = scores.pivot_table(index="origin", columns="forecaster", values="rmspe", sort=False)
+    table.loc["mean"] = table.mean()
+    folds, kept = (sum(result[name] for result in trained) for name in ("folds_trained", "folds_kept"))
+    return [
+        "RMSPE by forecast origin:",
+        *table.to_string(float_format="{:.4f}".format, index_names=False).splitlines(),
+        f"{folds} fits, {kept} folds kept from earlier runs, {(time.monotonic() - started) / 60:.1f} minutes",
+        f"Tables, pictures and page: MLflow run {run_id}, artifacts {FOLDER}/",
+        *([f"The page: {page}"] if page is not None else []),
+    ]

@@ -1,0 +1,1 @@
+"""Sections of a model's configuration beside its life cycle."""

@@ -1,0 +1,1 @@
+"""Writing files so that nobody sees half of one, here or in a store."""

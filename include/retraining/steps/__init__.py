@@ -1,0 +1,1 @@
+"""Steps of any model's pipeline: each takes the model, its configuration, and what was asked."""
