@@ -16,8 +16,8 @@ WAITING = frozenset({"deferred", "up_for_reschedule", "awaiting_input"})
 _RUN_STATES_ACTIVE = ("queued", "running")
 _TIMEOUT = 30.0
 # SQLite has one writer at a time, and Airflow's API server can wait for itself: the request ends in an error that says
-# so. Nothing of it is kept, so sending it again is safe.
-_DATABASE_ERROR = "Database error"
+# so, a backfill's in an error of its own. Nothing of it is kept, so sending it again is safe.
+_DATABASE_ERRORS = frozenset({(500, "Database error"), (503, "Database is locked")})
 _DATABASE_TRIES = 6
 
 
@@ -223,7 +223,7 @@ def until_kept(send: Callable[[], requests.Response]) -> requests.Response:
     """Send a request, again while Airflow's database refuses it, and return the last answer."""
     for _ in range(_DATABASE_TRIES - 1):
         answer = send()
-        if answer.status_code != 500 or _DATABASE_ERROR not in _detail(answer):
+        if not any(answer.status_code == status and text in _detail(answer) for status, text in _DATABASE_ERRORS):
             return answer
         time.sleep(2)
     return send()

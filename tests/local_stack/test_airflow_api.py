@@ -87,8 +87,12 @@ def test_an_expired_token_is_renewed_once(server, api):
 LOCKED = (500, {"detail": {"reason": "Database error", "statement": "hidden", "message": "Serious error"}})
 
 
-def test_a_write_that_the_database_refused_is_sent_again(server, api):
-    server.answers[("PATCH", "/api/v2/dags/d")] = [LOCKED, LOCKED, (200, {})]
+BACKFILL_LOCKED = (503, {"detail": "Database is locked. Backfill creation is not supported on SQLite"})
+
+
+@pytest.mark.parametrize("refusal", [LOCKED, BACKFILL_LOCKED])
+def test_a_write_that_the_database_refused_is_sent_again(server, api, refusal):
+    server.answers[("PATCH", "/api/v2/dags/d")] = [refusal, refusal, (200, {})]
     api.unpause("d")
     assert [request[0] for request in server.requests].count("PATCH") == 3
 
@@ -99,8 +103,9 @@ def test_a_database_that_refuses_every_write_is_an_error(server, api):
         api.unpause("d")
 
 
-def test_another_error_of_the_server_is_not_sent_again(server, api):
-    server.answers[("PATCH", "/api/v2/dags/d")] = [(500, {"detail": "broken"}), (200, {})]
+@pytest.mark.parametrize("status", [500, 503])
+def test_another_error_of_the_server_is_not_sent_again(server, api, status):
+    server.answers[("PATCH", "/api/v2/dags/d")] = [(status, {"detail": "broken"}), (200, {})]
     with pytest.raises(ApiError, match="broken"):
         api.unpause("d")
 
