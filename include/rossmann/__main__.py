@@ -1,3 +1,6 @@
 """``python -m include.rossmann STEP``: the same as ``python -m include.models.rossmann STEP``."""
 
-from include.models.rossmann import __main__  # noqa: F401
+from include.models.rossmann.__main__ import app, main
+
+if __name__ == "__main__":
+    main(app)

@@ -1,5 +1,10 @@
 """Folds that have not changed are not trained again, and nothing that has changed is taken for the same."""
 
+import os
+import signal
+import subprocess
+import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,19 +14,21 @@ import pandas as pd
 import pytest
 from mlflow import MlflowClient
 
+from include.lifecycle.errors import BadInputError
 from include.models.rossmann import kept_folds
 from include.models.rossmann.config import TABLES, load_config
 from include.models.rossmann.data.sample import generate
 from include.models.rossmann.folds import Fold, make_folds
 from include.models.rossmann.kept_folds import FOLDS_FOLDER, KEY_TAG, KeptFolds, fold_forecast, fold_key
 from include.models.rossmann.matrix import ARRAYS, TrainingMatrix
-from include.models.rossmann.steps.backtest import backtest
+from include.models.rossmann.steps.backtest import backtest, train_all
 from include.models.rossmann.training import Trainer
 from include.retraining.data_source.publish import publish_data
 from include.retraining.run import Origin, RetrainRun
 from tests.rossmann.conftest import Retrain
 from tests.rossmann.steps import features, pull, train
 
+PROJECT = Path(__file__).resolve().parents[2]
 SETTINGS = {"rounds": 15, "threads": 1, "seed": 7, "learning_rate": 0.2, "libraries": {"lightgbm": "4.7.0"}}
 
 
@@ -169,30 +176,32 @@ def test_the_next_night_trains_the_holdout_and_the_served_member_only(retrain: R
 
 
 @pytest.mark.long
-def test_a_backtest_goes_on_where_it_was_killed(
-    retrain: Retrain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    config = load_config()
+def test_a_backtest_goes_on_where_it_was_killed(retrain: Retrain, tmp_path: Path) -> None:
+    config, client = load_config(), MlflowClient()
 
-    fit = Trainer.fit
-    fits = []
+    def keys() -> set[str]:
+        runs = client.search_runs([client.get_run(retrain.run_id).info.experiment_id], max_results=1000)
+        return {value for run in runs for name, value in run.data.tags.items() if name.startswith(KEY_TAG)}
 
-    def counted(trainer: Trainer, rows: TrainingMatrix) -> Any:
-        if len(fits) == 2:
-            raise KeyboardInterrupt
-        fits.append(len(rows))
-        return fit(trainer, rows)
-
-    monkeypatch.setattr(Trainer, "fit", counted)
-    with pytest.raises(KeyboardInterrupt):
-        backtest(config, origins=2, quick=False)
-    monkeypatch.setattr(Trainer, "fit", fit)
+    before = keys()
+    command = [sys.executable, "-m", "include.models.rossmann", "backtest", "--origins", "2"]
+    with subprocess.Popen(command, cwd=PROJECT, start_new_session=True) as begun:
+        while keys() == before and begun.poll() is None:
+            time.sleep(0.1)
+        os.killpg(begun.pid, signal.SIGKILL)
+    more = len(keys() - before)
+    assert more > 0
     page = tmp_path / "page.html"
     lines = backtest(config, origins=2, quick=False, page=str(page))
     # two origins need the holdout and four folds before it; the shared retrain made three of them, and its holdout
-    assert any(line.startswith("1 fits, 14 folds kept") for line in lines), lines
+    assert any(line.startswith(f"{3 - more} fits, {12 + more} folds kept") for line in lines), lines
     assert "Mean RMSPE over 2 forecast origins" in page.read_text()
     run = MlflowClient().get_run(lines[-2].split()[6].rstrip(","))
     assert run.info.status == "FINISHED"
     assert {"backtest_rmspe_ensemble", "backtest_rmspe_naive", "backtest_rmspe_seasonal_naive"} <= set(run.data.metrics)
     assert run.data.metrics["backtest_rmspe_ensemble"] < run.data.metrics["backtest_rmspe_naive"]
+
+
+def test_what_a_training_beside_others_refuses_is_its_sentence(mlflow_uri: str) -> None:
+    with pytest.raises(BadInputError, match="no run '0123'"):
+        train_all(load_config(), "0123")

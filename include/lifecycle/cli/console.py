@@ -86,14 +86,8 @@ class Discreet(logging.Formatter):
         return without_credentials(super().format(record))
 
 
-def run_cli(command: Callable[[], Any]) -> int:
-    """Run the command line and return its exit code.
-
-    What we raise ourselves ends as one sentence on stderr; what we did not expect keeps its traceback, and
-    the last line is still the sentence that an operator looks for.
-
-    :param command: the typer application, or one like it
-    """
+def start_logging() -> None:
+    """Log to stderr, a line for each entry without credentials, and quieten what is not ours."""
     handler = logging.StreamHandler(sys.stderr)
     # Airflow gives each line a time of its own
     time = "" if os.environ.get(IN_AIRFLOW_ENV) else "%(asctime)s "
@@ -107,16 +101,31 @@ def run_cli(command: Callable[[], Any]) -> int:
         logging.getLogger(noisy).setLevel(logging.WARNING)
     # stages are what the platform's users know; aliases are kept in step
     warnings.filterwarnings("ignore", message=".*Model Registry stages.*", category=FutureWarning)
+
+
+def run_cli(command: Callable[[], Any]) -> int:
+    """Run the command line and return its exit code.
+
+    What we raise ourselves ends as one sentence on stderr; what we did not expect keeps its traceback, and
+    the last line is still the sentence that an operator looks for.
+
+    :param command: the typer application, or one like it
+    """
+    start_logging()
     try:
         command()
-    except ReportedError as error:
-        sys.stderr.write(f"error: {without_credentials(storable(str(error)))}\n")
-        return error.exit_code
-    except Exception as error:  # the boundary of the process: log all, name one sentence
-        if (sentence := no_answer(error)) is not None:
-            sys.stderr.write(f"error: {sentence}\n")
-            return ReportedError.exit_code
-        log.exception("Unexpected failure")
-        sys.stderr.write(f"error: {type(error).__name__}: {one_line(without_credentials(str(error)), 2000)}\n")
-        return 1
+    except Exception as error:  # noqa: BLE001 -- the boundary of the process
+        told = in_words(error)
+        sys.stderr.write(f"error: {without_credentials(storable(str(told)))}\n")
+        return told.exit_code
     return 0
+
+
+def in_words(error: Exception) -> ReportedError:
+    """Return an error as what ends as one sentence; one that nobody expected is logged with its traceback."""
+    if isinstance(error, ReportedError):
+        return error
+    if (sentence := no_answer(error)) is not None:
+        return ReportedError(sentence)
+    log.error("Unexpected failure", exc_info=error)
+    return ReportedError(f"{type(error).__name__}: {one_line(without_credentials(str(error)), 2000)}")

@@ -8,4 +8,5 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 from include.models.rossmann.cli import app
 from include.retraining.cli import main
 
-main(app)
+if __name__ == "__main__":  # a process that trains beside others reads this file too
+    main(app)

@@ -1,13 +1,20 @@
 """``backtest``: the retrain's own steps at many forecast origins, without a model at their end."""
 
 import time
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pandas as pd
 
+from include.lifecycle.cli.console import in_words, start_logging
+from include.lifecycle.errors import ReportedError
 from include.lifecycle.registry.client import connect
-from include.models.rossmann.config import RossmannConfig
+from include.models.rossmann.config import Booster, RossmannConfig
 from include.models.rossmann.model import MODEL
 from include.models.rossmann.steps.report import FOLDER, ORIGINS_FILE, PAGE_FILE
 from include.retraining.files import destination
@@ -19,7 +26,9 @@ from include.retraining.steps.train import combine, prepare, train
 def backtest(
     config: RossmannConfig, *, origins: int, quick: bool, revision: str | None = None, page: str | None = None
 ) -> list[str]:
-    """Run the backtest. Killed and started again it goes on: folds that are done are found in MLflow.
+    """Run the backtest, the boosters side by side as in a retrain.
+
+    Killed and started again it goes on: folds that are done are found in MLflow.
 
     :param origins: forecast origins, the newest one horizon before the newest day, the others each a horizon before
     :param revision: data revision; by default the configured one
@@ -33,7 +42,7 @@ def backtest(
     asked = Origin(note=f"backtest of {origins} origins")
     run_id = pull(MODEL, config, asked, revision=revision, quick=quick, origins=origins, backtest_only=True)["run_id"]
     prepare(MODEL, config, run_id)
-    trained = [train(MODEL, config, run_id, booster) for booster in config.boosters]
+    trained = train_all(config, run_id)
     combine(MODEL, config, run_id)
     run = RetrainRun.of(connect(), config, run_id)
     run.finish()
@@ -52,3 +61,25 @@ def backtest(
         f"Tables, pictures and page: MLflow run {run_id}, artifacts {FOLDER}/",
         *([f"The page: {page}"] if page is not None else []),
     ]
+
+
+def train_all(config: RossmannConfig, run_id: str) -> list[dict[str, Any]]:
+    """Train the boosters, each in a process of its own as a retrain's tasks are, and return what they tell.
+
+    :raises ReportedError: when one fails, or its process is killed
+    """
+    boosters = list(config.boosters)
+    with ProcessPoolExecutor(len(boosters), get_context("spawn"), initializer=start_logging) as processes:
+        try:
+            return list(processes.map(partial(_train, config, run_id), boosters))
+        except BrokenProcessPool as error:
+            raise ReportedError(
+                "a training process was killed (out of memory?): start the backtest again, what is done is kept"
+            ) from error
+
+
+def _train(config: RossmannConfig, run_id: str, booster: Booster) -> dict[str, Any]:
+    try:
+        return train(MODEL, config, run_id, booster)
+    except Exception as error:  # noqa: BLE001 -- not all survive the way between two processes
+        raise in_words(error) from None
