@@ -69,10 +69,3 @@ def require_free(ports: Iterable[NamedPort]) -> None:
             )
     if problems:
         raise PortTakenError("; ".join(problems))
-
-
-def free_port() -> int:
-    """Return a port that nobody listens on now."""
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])

@@ -1,6 +1,6 @@
 """``python -m include.rossmann STEP``: the same as ``python -m include.models.rossmann STEP``."""
 
-from include.models.rossmann.__main__ import app, main
+import runpy
 
 if __name__ == "__main__":
-    main(app)
+    runpy.run_module("include.models.rossmann", run_name="__main__")

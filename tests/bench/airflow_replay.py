@@ -47,7 +47,6 @@ from include.retraining.data_source.publish import publish_data
 from include.retraining.steps.monitor import ALARMS_TAG, ASKED_TAG, DAY_TAG
 from local_stack.airflow_api import WAITING
 from local_stack.credentials import ledger_key_file
-from local_stack.ports import free_port
 from local_stack.preparation import DEFAULT_MODEL, complete_file, registry_folder
 from local_stack.processes import Processes
 from local_stack.progress import Printer
@@ -56,6 +55,7 @@ from local_stack.stack import DAG_ID as RETRAIN
 from tests.bench.false_alarms import FAULTS
 from tests.bench.sales_weeks import HORIZON, ONE_DAY, Chain
 from tests.bench.tables import table
+from tests.ports import free_port
 from tests.quick_retrain import quick_config
 from tests.system.servers import QUICK, handed_over, until
 

@@ -28,8 +28,8 @@ from include.lifecycle.moves.model_registry import ModelRegistry
 from local_stack.airflow_api import AirflowApi
 from local_stack.credentials import ledger_key_file, load_or_create
 from local_stack.errors import ApiError
-from local_stack.ports import free_port
 from local_stack.stack import APPROVAL_TASK, DAG_ID, clean_environment
+from tests.ports import free_port
 
 MODEL = "rossmann-ensemble"
 PATIENCE_SECONDS = 900.0

@@ -28,10 +28,10 @@ from test_rollback_dag import MODEL, champion
 from include.lifecycle.ledger.keys import KEY_FILE_ENV
 from include.lifecycle.moves.model_registry import ModelRegistry
 from local_stack.credentials import ledger_key_file
-from local_stack.ports import free_port
 from local_stack.processes import Processes
 from local_stack.progress import Printer
 from local_stack.stack import Settings, Stack, clean_environment
+from tests.ports import free_port
 from tests.quick_retrain import publish, quick_config
 from tests.registry_server import add_version, stage_of
 

@@ -3,7 +3,8 @@ import socket
 import pytest
 
 from local_stack.errors import PortTakenError
-from local_stack.ports import HOST, NamedPort, free_port, is_free, require_free
+from local_stack.ports import HOST, NamedPort, is_free, require_free
+from tests.ports import free_port
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from mlflow.entities import Param
 from include.lifecycle.environment import OF_ANOTHER_RUN
 from include.lifecycle.errors import BadInputError
 from include.lifecycle.registry.client import connect
-from local_stack.ports import free_port
+from tests.ports import free_port
 from tests.rossmann.command_line import run
 from tests.rossmann.data.git_server import serving
 

@@ -20,9 +20,10 @@ from local_stack.airflow_api import AirflowApi, until_kept
 from local_stack.airflow_server import AirflowServer
 from local_stack.credentials import ledger_key_file, load_or_create, write_private
 from local_stack.mlflow_server import MlflowServer
-from local_stack.ports import HOST, free_port
+from local_stack.ports import HOST
 from local_stack.processes import Processes
 from local_stack.stack import PROJECT, Stack, clean_environment
+from tests.ports import free_port
 
 START_SECONDS = 300.0
 PATIENCE_SECONDS = 300.0

@@ -23,9 +23,9 @@ from include.lifecycle.config.files import configured_models, text_variable
 from include.lifecycle.moves.model_registry import ModelRegistry
 from local_stack.airflow_api import AirflowApi
 from local_stack.errors import ApiError
-from local_stack.ports import free_port
 from local_stack.stack import APPROVAL_TASK, DAG_ID, PROJECT
 from tests.compose_files import compose_command, read_settings
+from tests.ports import free_port
 from tests.quick_retrain import quick_config
 
 MODEL = "rossmann-ensemble"

@@ -16,10 +16,10 @@ from include.lifecycle.environment import environment as variables
 from include.lifecycle.ledger.keys import KEY_FILE_ENV
 from local_stack.airflow_api import TaskState
 from local_stack.credentials import ledger_key_file, password_file, write_private
-from local_stack.ports import free_port
 from local_stack.processes import Processes
 from local_stack.progress import Printer
 from local_stack.stack import PROJECT, Settings, Stack, clean_environment
+from tests.ports import free_port
 from tests.quick_retrain import publish
 
 ODD = 'zoë o\'hara <b>"x"</b> {{ 7*7 }} ☃'

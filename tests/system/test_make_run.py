@@ -12,7 +12,8 @@ import psutil
 import pytest
 
 from include.lifecycle.moves.model_registry import ModelRegistry
-from local_stack.ports import free_port, is_free
+from local_stack.ports import is_free
+from tests.ports import free_port
 
 pytestmark = [pytest.mark.smoke, pytest.mark.timeout(1800)]
 

@@ -19,9 +19,9 @@ import pytest
 import yaml
 from mlflow import MlflowClient
 
-from local_stack.ports import free_port
 from local_stack.stack import PROJECT
 from tests.mlflow_database import empty_database
+from tests.ports import free_port
 from tests.quick_retrain import quick_config
 from tests.registry_server import mlflow_server
 

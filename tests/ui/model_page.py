@@ -127,7 +127,7 @@ def main() -> None:
     parser.add_argument("state", type=Path, help="the folder that the replay left")
     options = parser.parse_args()
     options.output.mkdir(parents=True, exist_ok=True)
-    from local_stack.ports import free_port
+    from tests.ports import free_port
     from tests.registry_server import mlflow_server
 
     port = free_port()
