@@ -7,6 +7,7 @@ import pytest
 from include.models.rossmann.forecaster import FEATURE_NAMES, Panel, StoreTable, block_features
 from include.models.rossmann.forecaster.calendar import easter, last_easter_counterpart, weekdays
 from include.models.rossmann.forecaster.errors import ForecastInputError
+from include.models.rossmann.forecaster.features import gap_days
 from include.models.rossmann.forecaster.history import lag_features, recurring_oddities
 from include.models.rossmann.forecaster.panel import to_columns
 from include.models.rossmann.forecaster.schedule import closures, count_after, count_before, days_since, days_until
@@ -140,6 +141,23 @@ def test_a_gap_in_the_history_is_no_closure(panel):
     origin = panel.first_day + 265  # five days after the end of the gap of store 5
     block = block_features(panel, origin, HORIZON)
     assert (column(block, "closure_since")[4] == 150).all()
+
+
+def test_a_store_that_comes_back_is_as_far_from_the_chain_as_it_was(history, stores, panel):
+    origin = panel.last_day - HORIZON
+    lacking = (history["Store"] == 3) & history["Date"].between(origin - 150, origin - 1)
+    whole = block_features(panel, origin, HORIZON)
+    gap = block_features(Panel.from_frames(history[~lacking], stores), origin, HORIZON)
+    # One day of spring is left of the newest five months, and the year lacks them
+    for name, within in (("base_level", 0.02), ("level_91", 0.03), ("level_28", 0.04), ("customers_year", 0.02)):
+        np.testing.assert_allclose(column(gap, name)[2], column(whole, name)[2], atol=within, err_msg=name)
+
+
+def test_a_gap_is_a_day_without_a_row_on_which_most_stores_opened():
+    opened = np.array([[-1, 1, -1, 0, -1, 1], [1, 1, 1, 1, 0, 1], [1, 0, 1, 1, 0, 1]], dtype=np.int8)
+    expected = np.zeros_like(opened, dtype=bool)
+    expected[0, 2] = True  # not before the first row, not when the others were closed, not when it said it was
+    np.testing.assert_array_equal(gap_days(opened), expected)
 
 
 def test_easter():

@@ -23,11 +23,11 @@ from .history import (
     recurring_oddities,
     table_features,
 )
-from .panel import Day, Panel
+from .panel import UNKNOWN, Codes, Day, Panel
 from .ridge import ridge_forecast
 from .schedule import SCHEDULE_NAMES, schedule_features
-from .stores import FloatArray, StoreTable
-from .tables import SUNDAY, Cells, base_table, cell_statistics, take
+from .stores import Flags, FloatArray, StoreTable
+from .tables import SUNDAY, Cells, base_table, cell_statistics, row_mean, take, two_way
 
 LOOKBACK_DAYS = 3 * YEAR
 """How many days up to the origin the features use; a model carries that much history."""
@@ -95,6 +95,14 @@ def block_features(panel: Panel, origin: Day, horizon: int) -> Block:
 
     year = cell_statistics(usual_sales[:, -YEAR:], ordinary[:, -YEAR:])
     base = base_table(year)
+    gaps = gap_days(view.open[:, :known])
+    if gaps.any():
+        usual, level = take(base, ordinary), row_mean(customers)[:, None]
+        sales = np.where(gaps, usual + two_way(usual_sales - usual), sales)
+        customers = np.where(gaps, level + two_way(customers - level), customers)
+        usual_sales = np.where(holiday, np.nan, sales)
+        year = cell_statistics(usual_sales[:, -YEAR:], ordinary[:, -YEAR:])
+        base = base_table(year)
     residual = sales - take(base, past)
 
     parts: dict[str, FloatArray] = {
@@ -113,6 +121,19 @@ def block_features(panel: Panel, origin: Day, horizon: int) -> Block:
         features[:, :, position] = parts[name]
     recurring = recurring_oddities(parts["lag_easter"])
     return Block(days=days[block], base=take(base, future) + recurring, features=features)
+
+
+def gap_days(opened: Codes) -> Flags:
+    """Return the days of which a store has no row, though most stores were open, after its first row.
+
+    What is left of a year with a gap is another season than the other stores' year: filled as in ``two_way``.
+
+    :param opened: (stores, days), ``Panel.open``
+    """
+    told = opened != UNKNOWN
+    most = 2 * (opened == 1).sum(axis=0) > told.sum(axis=0)
+    gaps: Flags = ~told & np.logical_or.accumulate(told, axis=1) & most
+    return gaps
 
 
 def weekday_cells(panel: Panel) -> Cells:

@@ -76,6 +76,15 @@ def column_mean(values: FloatArray) -> FloatArray:
     return row_mean(np.ascontiguousarray(values.T))
 
 
+def two_way(values: FloatArray) -> FloatArray:
+    """Return what each day of each store is but for its own: the day's mean of all stores, and how the store differs.
+
+    :param values: (stores, days), NaN where not known
+    """
+    day = column_mean(values)
+    return row_mean(values - day)[:, None] + day
+
+
 def base_table(statistics: CellStatistics) -> FloatArray:
     """Return the usual log sales of each store and cell, complete.
 
