@@ -131,7 +131,7 @@ def gap_days(opened: Codes) -> Flags:
     :param opened: (stores, days), ``Panel.open``
     """
     told = opened != UNKNOWN
-    most = 2 * (opened == 1).sum(axis=0) > told.sum(axis=0)
+    most = 2 * (opened == 1).sum(axis=0) > len(opened)
     gaps: Flags = ~told & np.logical_or.accumulate(told, axis=1) & most
     return gaps
 
