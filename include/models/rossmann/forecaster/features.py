@@ -27,7 +27,7 @@ from .panel import UNKNOWN, Codes, Day, Panel
 from .ridge import ridge_forecast
 from .schedule import SCHEDULE_NAMES, schedule_features
 from .stores import Flags, FloatArray, StoreTable
-from .tables import SUNDAY, Cells, base_table, cell_statistics, row_mean, take, two_way
+from .tables import SUNDAY, Cells, base_table, cell_statistics, filled, row_mean, take
 
 LOOKBACK_DAYS = 3 * YEAR
 """How many days up to the origin the features use; a model carries that much history."""
@@ -93,16 +93,15 @@ def block_features(panel: Panel, origin: Day, horizon: int) -> Block:
     holiday = view.state_holiday[:, :known] > 0
     usual_sales = np.where(holiday, np.nan, sales)
 
-    year = cell_statistics(usual_sales[:, -YEAR:], ordinary[:, -YEAR:])
-    base = base_table(year)
     gaps = gap_days(view.open[:, :known])
     if gaps.any():
-        usual, level = take(base, ordinary), row_mean(customers)[:, None]
-        sales = np.where(gaps, usual + two_way(usual_sales - usual), sales)
-        customers = np.where(gaps, level + two_way(customers - level), customers)
-        usual_sales = np.where(holiday, np.nan, sales)
-        year = cell_statistics(usual_sales[:, -YEAR:], ordinary[:, -YEAR:])
-        base = base_table(year)
+        as_it_is = base_table(cell_statistics(usual_sales[:, -YEAR:], ordinary[:, -YEAR:]))
+        usual_sales = filled(usual_sales, take(as_it_is, ordinary), gaps)
+        sales = np.where(gaps, usual_sales, sales)
+        customers = filled(customers, row_mean(customers)[:, None], gaps)
+
+    year = cell_statistics(usual_sales[:, -YEAR:], ordinary[:, -YEAR:])
+    base = base_table(year)
     residual = sales - take(base, past)
 
     parts: dict[str, FloatArray] = {
@@ -126,7 +125,7 @@ def block_features(panel: Panel, origin: Day, horizon: int) -> Block:
 def gap_days(opened: Codes) -> Flags:
     """Return the days of which a store has no row, though most stores were open, after its first row.
 
-    What is left of a year with a gap is another season than the other stores' year: filled as in ``two_way``.
+    What is left of a year with a gap is another season than the other stores' year: see ``filled``.
 
     :param opened: (stores, days), ``Panel.open``
     """

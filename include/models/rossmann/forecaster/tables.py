@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from .stores import FloatArray
+from .stores import Flags, FloatArray
 
 Cells = npt.NDArray[np.intp]
 
@@ -76,13 +76,16 @@ def column_mean(values: FloatArray) -> FloatArray:
     return row_mean(np.ascontiguousarray(values.T))
 
 
-def two_way(values: FloatArray) -> FloatArray:
-    """Return what each day of each store is but for its own: the day's mean of all stores, and how the store differs.
+def filled(values: FloatArray, usual: FloatArray, gaps: Flags) -> FloatArray:
+    """Return values with gaps as a two-way table has them: the day's mean of all stores, and how the store differs.
 
     :param values: (stores, days), NaN where not known
+    :param usual: (stores, days) or (stores, 1), what both are relative to
+    :param gaps: (stores, days)
     """
-    day = column_mean(values)
-    return row_mean(values - day)[:, None] + day
+    different = values - usual
+    day = column_mean(different)
+    return np.where(gaps, usual + (row_mean(different - day)[:, None] + day), values)
 
 
 def base_table(statistics: CellStatistics) -> FloatArray:
