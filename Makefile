@@ -189,7 +189,8 @@ fuzz: $(STAMP) ## Odd data and configurations, EXAMPLES=10000 of each kind; what
 .PHONY: bench
 bench: $(STAMP) ## Times of steps, features, parsing, clicks and waits; races, kills, sixty nights, a ledger of years (an hour)
 	$(PY) -m tests.bench.pipeline $(if $(DATA),"$(DATA)")
-	$(PY) -m tests.bench.pipeline --growth 0.25 1 4 16
+	$(PY) -m tests.bench.pipeline --growth 0.25 1 4
+	$(PY) -m tests.bench.pipeline --growth 16 --row-share 0.125
 	$(PY) -m tests.bench.two_workers $(if $(DATA),"$(DATA)")
 	$(PY) -m tests.bench.predictions $(if $(DATA),"$(DATA)")
 	$(PY) -m tests.bench.threads --stores 60

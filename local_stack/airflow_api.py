@@ -181,17 +181,6 @@ class AirflowApi:
                 return
         raise ApiError(f"Airflow accepted the mark {state} of {task_id} in {run_id}, and then lost it three times")
 
-    def respond(
-        self, dag_id: str, run_id: str, task_id: str, option: str, params: dict[str, Any] | None = None
-    ) -> None:
-        """Answer a task in Required Actions.
-
-        :param option: the button, such as ``Approve``
-        :param params: values of the form beside the buttons
-        """
-        path = f"{_run_path(dag_id, run_id)}/taskInstances/{quote(task_id)}/-1/hitlDetails"
-        self.request("PATCH", path, json={"chosen_options": [option], "params_input": params or {}})
-
     def log(self, dag_id: str, run_id: str, task_id: str, try_number: int) -> list[dict[str, Any]]:
         """Return the entries of a task's log, each with at least ``event``.
 

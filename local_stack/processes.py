@@ -23,12 +23,11 @@ Stream: TypeAlias = int | IO[bytes]
 
 @dataclass(frozen=True)
 class Started:
-    """A server that was started, the file that holds what it prints, and how to start it again."""
+    """A server that was started, the file that holds what it prints, and its own part of the environment."""
 
     name: str
     process: subprocess.Popen[bytes]
     log: Path
-    argv: tuple[str, ...]
     environment: Mapping[str, str] = field(repr=False)
 
 
@@ -93,7 +92,7 @@ class Processes:
         log = self.log_dir / f"{name}.log"
         with log.open("ab") as output:
             process = self._spawn(name, argv, environment, output, subprocess.STDOUT)
-        started = Started(name, process, log, tuple(argv), environment)
+        started = Started(name, process, log, environment)
         self.servers[name] = started
         return started
 
@@ -139,22 +138,6 @@ class Processes:
         except psutil.Error:
             return False
         return any(found.status == psutil.CONN_LISTEN and found.laddr.port == port for found in connections)
-
-    def stop_server(self, name: str, grace: float = 15.0) -> Started:
-        """End one server and what it started; return what ``start_again`` needs.
-
-        :param grace: seconds before what is left is killed
-        """
-        server = self.servers.pop(name)
-        leader = next(leader for leader in self._leaders if leader.pid == server.process.pid)
-        # An own mark that nobody carries: only descent and session count here.
-        sweep(f"{self.state_dir}#{name}", [leader], grace=grace)
-        server.process.wait()
-        return server
-
-    def start_again(self, stopped: Started) -> Started:
-        """Start a server that was stopped, with the same command and environment."""
-        return self.start(stopped.name, stopped.argv, **stopped.environment)
 
     def stop(self, grace: float = 10.0) -> None:
         """End every process of the stack.

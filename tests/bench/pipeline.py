@@ -1,7 +1,7 @@
 """What the steps of a retrain take, beside what they cannot do without: ratios measured in one run.
 
     python -m tests.bench.pipeline [DATA] [--stores 1115] [--months 31] [--repeats 5] [--quick] [--json FILE]
-    python -m tests.bench.pipeline --growth 0.25 1 4 16 [--stores 1115] [--row-share 0.1] [--json FILE]
+    python -m tests.bench.pipeline --growth 0.25 1 4 [--stores 1115] [--row-share 0.125] [--json FILE]
 
 DATA is a folder with the Kaggle files train.csv, store.csv and future.csv (or .csv.xz); without it data of that size is
 generated. Each step is a process of its own, as a task is, on a MLflow of this run; time and peak memory are those of

@@ -31,6 +31,7 @@ from local_stack.credentials import ledger_key_file
 from local_stack.processes import Processes
 from local_stack.progress import Printer
 from local_stack.stack import Settings, Stack, clean_environment
+from tests.answers import answer
 from tests.ports import free_port
 from tests.quick_retrain import publish, quick_config
 from tests.registry_server import add_version, stage_of
@@ -76,9 +77,8 @@ def clicks(stack: Stack, count: int, folder: Path) -> None:
         for n in range(count)
     ]
     show("mark success to Production", marks)
-    answer = {"reason": "fine"}
     answers = [
-        approved(stack, f"answer-{n}", lambda run_id: stack.api.respond("doors", run_id, APPROVAL, "Approve", answer))
+        approved(stack, f"answer-{n}", lambda run_id: answer(stack.api, "doors", run_id, APPROVAL, "Approve", "fine"))
         for n in range(count)
     ]
     show("answer in Required Actions to Production", answers)

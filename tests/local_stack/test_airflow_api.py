@@ -154,13 +154,6 @@ def test_a_mark_that_never_holds_is_an_error(server, api):
         api.mark("d", RUN, "a", "success", "note")
 
 
-def test_respond_answers_the_required_action(server, api):
-    path = f"{RUN_PATH}/taskInstances/a/-1/hitlDetails"
-    server.answers[("PATCH", path)] = [(200, {})]
-    api.respond("d", RUN, "a", "Reject", {"reason": "too late"})
-    assert server.requests[-1][2] == {"chosen_options": ["Reject"], "params_input": {"reason": "too late"}}
-
-
 @pytest.mark.parametrize(
     ("entries", "sentence"),
     [

@@ -111,16 +111,6 @@ def test_others_are_left_alone(tmp_path, folder):
         assert server.process.poll() is None
 
 
-def test_one_server_stops_alone_and_starts_again(processes):
-    sleeper = [sys.executable, "-c", "import time; time.sleep(600)"]
-    one = processes.start("one", sleeper)
-    two = processes.start("two", sleeper)
-    processes.stop_server("one")
-    assert one.process.poll() is not None
-    assert two.process.poll() is None
-    assert processes.start("one", sleeper).process.poll() is None
-
-
 def test_a_server_that_ends_by_itself_is_named_with_its_last_line_and_log(processes):
     server = processes.start("mlflow", [sys.executable, "-c", "print('no disk'); raise SystemExit(3)"])
     server.process.wait()

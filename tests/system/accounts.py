@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import quote
 
 import requests
-from servers import BUNDLES, QUICK, ROLES, TEST_DAGS, bundles, until
+from servers import BUNDLES, QUICK, ROLES, TEST_DAGS, bundles, stop_server, until
 
 from local_stack.airflow_api import AirflowApi, until_kept
 from local_stack.airflow_server import AirflowServer
@@ -115,7 +115,7 @@ def simple_site(stack: Stack) -> Iterator[Site]:
     try:
         yield site
     finally:
-        stack.processes.stop_server(UNWATCHED)
+        stop_server(stack.processes, UNWATCHED)
 
 
 @contextmanager

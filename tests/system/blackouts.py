@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 from operations import Operations
 
+from tests.answers import answer
 from tests.registry_server import add_version, stage_of, tags_of
 
 DAG_ID = "policies"
@@ -43,7 +44,7 @@ def approve_in_blackout(operator: Operations, model: str) -> Blackout:
     window = {"start": f"{end - timedelta(hours=1):%H:%M:%S}", "end": f"{end:%H:%M:%S}"}
     # the promotion starts later and sees it
     operator.config.change("lifecycle", "approval", policy={"approvers": [approver], "blackouts": [window]})
-    operator.api.respond(DAG_ID, run_id, APPROVAL, "Approve", {"reason": "looks right"})
+    answer(operator.api, DAG_ID, run_id, APPROVAL, "Approve", "looks right")
     operator.until_task(run_id, "promote", {"deferred"}, DAG_ID)
     operator.config.restore()
     tags = tags_of(url, model, version)

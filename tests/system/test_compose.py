@@ -24,6 +24,7 @@ from mlflow import MlflowClient
 from local_stack.airflow_api import AirflowApi
 from local_stack.errors import ApiError
 from local_stack.stack import APPROVAL_TASK, DAG_ID, PROJECT
+from tests.answers import answer
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(2400)]
 
@@ -195,7 +196,7 @@ def test_a_worker_that_is_killed_while_it_trains(compose: ComposeStack, first: s
     say(f"a worker killed while training: the approval waits {time.monotonic() - started:.0f} s later")
     assert containers(run=run_id) == []
     assert [info.version for info in compose.registry().versions(MODEL)] == [2, 1]
-    compose.as_user("adam").respond(DAG_ID, run_id, APPROVAL_TASK, "Approve", {"reason": "as good"})
+    answer(compose.as_user("adam"), DAG_ID, run_id, APPROVAL_TASK, "Approve", "as good")
     assert compose.until_end(run_id) == "success"
     assert compose.registry().production(MODEL).version == 2
 

@@ -22,6 +22,7 @@ from compose_stack import MODEL, ComposeStack, containers, docker, say
 from include.lifecycle.errors import ModelNotFoundError
 from include.lifecycle.registry.versions import VersionInfo
 from local_stack.stack import APPROVAL_TASK, DAG_ID
+from tests.answers import answer
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(2400)]
 
@@ -212,7 +213,7 @@ def test_the_engine_restarts_while_it_waits_and_then_it_is_approved(
     table.append(Row("Docker engine restarted", "wait", "no web UI", time.monotonic() - started, None, 0))
     assert compose.state(waiting, APPROVAL_TASK) == "deferred"
     decided = time.monotonic()
-    compose.as_user("anna").respond(DAG_ID, waiting, APPROVAL_TASK, "Approve", {"reason": "waited through it all"})
+    answer(compose.as_user("anna"), DAG_ID, waiting, APPROVAL_TASK, "Approve", "waited through it all")
     assert compose.until_end(waiting) == "success"
     say(f"approved after all of it: in Production {time.monotonic() - decided:.0f} s later")
     live = compose.registry().production(MODEL)

@@ -12,6 +12,7 @@ import pytest
 from compose_stack import MODEL, ComposeStack, say
 
 from local_stack.stack import APPROVAL_TASK, DAG_ID
+from tests.answers import answer
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(2400)]
 
@@ -53,7 +54,7 @@ def test_an_upgrade_while_an_approval_waits(compose: ComposeStack, earlier_image
     assert airflow_version(compose) == now
     time.sleep(30)
     assert compose.state(run_id, APPROVAL_TASK) == "deferred"
-    compose.as_user("anna").respond(DAG_ID, run_id, APPROVAL_TASK, "Approve", {"reason": "asked before the upgrade"})
+    answer(compose.as_user("anna"), DAG_ID, run_id, APPROVAL_TASK, "Approve", "asked before the upgrade")
     assert compose.until_end(run_id) == "success"
     live = compose.registry().production(MODEL)
     assert (live.tags["decision.user"], live.tags["decision.reason"]) == ("anna", "asked before the upgrade")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from operations import FIRST_REASON, MODEL, Operations
+from servers import stop_server
 
 from include.lifecycle.moves.model_registry import ModelRegistry
 from local_stack.stack import APPROVAL_TASK
@@ -30,9 +31,9 @@ def second(session_operator: Operations, first: int) -> int:
     assert operator.production() == first
 
     operator.step_process("register")
-    operator.stack.processes.stop_server("mlflow")
+    start_again = stop_server(operator.stack.processes, "mlflow")
     time.sleep(OUTAGE_SECONDS)
-    operator.stack.mlflow.start(operator.stack.processes)
+    start_again()
     operator.wait("MLflow is back", lambda: operator.stack.mlflow.healthy(operator.stack.processes), 120)
 
     operator.until_waiting(run_id)

@@ -10,11 +10,13 @@ from dataclasses import dataclass, field
 
 import pytest
 from operations import Operations
+from servers import stop_server
 
 from include.lifecycle.moves.model_registry import ModelRegistry
 from include.lifecycle.rules.decisions import OPERATING_SYSTEM, Channel, Decision, Outcome
 from local_stack.airflow_api import WAITING
 from local_stack.errors import ApiError
+from tests.answers import answer
 from tests.registry_server import add_version, stage_of, tags_of
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(1800)]
@@ -46,7 +48,7 @@ class Wait:
         self.operator.api.mark(self.dag_id, self.run_id, APPROVAL, "success", "by mark")
 
     def respond(self) -> None:
-        self.operator.api.respond(self.dag_id, self.run_id, APPROVAL, "Approve", {"reason": "by answer"})
+        answer(self.operator.api, self.dag_id, self.run_id, APPROVAL, "Approve", "by answer")
 
     def promote(self) -> None:
         ModelRegistry(tracking_uri=self.operator.stack.mlflow.url).promote(self.model, self.version, PERSON)
@@ -100,11 +102,11 @@ def test_a_wait_outlives_what_stands_still(operator: Operations) -> None:
         operator.until_waiting(wait.run_id, wait.dag_id)
 
     for name, outage in OUTAGES.items():
-        stopped = stack.processes.stop_server(outage.server, grace=outage.grace)
+        start_again = stop_server(stack.processes, outage.server, grace=outage.grace)
         if outage.during is not None:
             outage.during(waits[name][0])
         time.sleep(outage.seconds)
-        stack.processes.start_again(stopped)
+        start_again()
         operator.wait("Airflow", lambda: not stack.airflow.waiting_for(stack.processes))
         operator.wait("MLflow", lambda: stack.mlflow.healthy(stack.processes))
         back = time.monotonic()
