@@ -92,9 +92,8 @@ class Processes:
         log = self.log_dir / f"{name}.log"
         with log.open("ab") as output:
             process = self._spawn(name, argv, environment, output, subprocess.STDOUT)
-        started = Started(name, process, log, environment)
-        self.servers[name] = started
-        return started
+        self.servers[name] = Started(name, process, log, environment)
+        return self.servers[name]
 
     def run(self, name: str, argv: Sequence[str], **environment: str) -> str:
         """Run a command to its end and return what it wrote to stdout; stderr goes to its log file.
