@@ -134,7 +134,7 @@ class AirflowApi:
 
     def run(self, dag_id: str, run_id: str) -> RunState:
         """Return the state of a run."""
-        return _run_state(self.request("GET", _run_path(dag_id, run_id)))
+        return _run_state(self.request("GET", run_path(dag_id, run_id)))
 
     def active_runs(self, dag_id: str) -> list[RunState]:
         """Return the runs that are queued or running, the newest first."""
@@ -147,7 +147,7 @@ class AirflowApi:
 
     def tasks(self, dag_id: str, run_id: str) -> list[TaskState]:
         """Return the state of each task of a run."""
-        answer = self.request("GET", f"{_run_path(dag_id, run_id)}/taskInstances", params={"limit": 100})
+        answer = self.request("GET", f"{run_path(dag_id, run_id)}/taskInstances", params={"limit": 100})
         return [
             TaskState(
                 task_id=task["task_id"],
@@ -173,7 +173,7 @@ class AirflowApi:
         :param state: ``success`` or ``failed``
         :raises ApiError: when Airflow refuses, or the mark does not hold
         """
-        path = f"{_run_path(dag_id, run_id)}/taskInstances/{quote(task_id)}"
+        path = f"{run_path(dag_id, run_id)}/taskInstances/{quote(task_id)}"
         for _ in range(3):
             self.request("PATCH", path, json={"new_state": state, "note": note})
             time.sleep(1)
@@ -186,7 +186,7 @@ class AirflowApi:
 
         :param try_number: which attempt, from 1
         """
-        path = f"{_run_path(dag_id, run_id)}/taskInstances/{quote(task_id)}/logs/{try_number}"
+        path = f"{run_path(dag_id, run_id)}/taskInstances/{quote(task_id)}/logs/{try_number}"
         answer = self.request("GET", path, params={"full_content": "true"})
         return [entry if isinstance(entry, dict) else {"event": str(entry)} for entry in answer["content"]]
 
@@ -218,7 +218,8 @@ def until_kept(send: Callable[[], requests.Response]) -> requests.Response:
     return send()
 
 
-def _run_path(dag_id: str, run_id: str) -> str:
+def run_path(dag_id: str, run_id: str) -> str:
+    """Return the path of a run below ``/api/v2``."""
     return f"/dags/{quote(dag_id)}/dagRuns/{quote(run_id, safe='')}"
 
 

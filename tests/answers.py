@@ -2,7 +2,7 @@
 
 from urllib.parse import quote
 
-from local_stack.airflow_api import AirflowApi
+from local_stack.airflow_api import AirflowApi, run_path
 
 
 def answer(api: AirflowApi, dag_id: str, run_id: str, task_id: str, option: str, reason: str) -> None:
@@ -11,6 +11,6 @@ def answer(api: AirflowApi, dag_id: str, run_id: str, task_id: str, option: str,
     :param option: the button, such as ``Approve``
     :raises ApiError: when Airflow refuses
     """
-    run = f"/dags/{quote(dag_id)}/dagRuns/{quote(run_id)}"
     content = {"chosen_options": [option], "params_input": {"reason": reason}}
-    api.request("PATCH", f"{run}/taskInstances/{quote(task_id)}/-1/hitlDetails", json=content)
+    path = f"{run_path(dag_id, run_id)}/taskInstances/{quote(task_id)}/-1/hitlDetails"
+    api.request("PATCH", path, json=content)

@@ -8,6 +8,7 @@ import pytest
 
 from local_stack.airflow_api import AirflowApi
 from local_stack.errors import ApiError
+from tests.answers import answer
 
 RUN = "manual__2026-01-01T00:00:00+00:00"
 RUN_PATH = "/api/v2/dags/d/dagRuns/manual__2026-01-01T00%3A00%3A00%2B00%3A00"
@@ -152,6 +153,13 @@ def test_a_mark_that_never_holds_is_an_error(server, api):
     server.answers[("GET", f"{RUN_PATH}/taskInstances")] = [(200, {"task_instances": [task("a", "deferred")]})]
     with pytest.raises(ApiError, match="lost it three times"):
         api.mark("d", RUN, "a", "success", "note")
+
+
+def test_an_answer_under_required_actions(server, api):
+    path = f"{RUN_PATH}/taskInstances/a/-1/hitlDetails"
+    server.answers[("PATCH", path)] = [(200, {})]
+    answer(api, "d", RUN, "a", "Reject", "too late")
+    assert server.requests[-1][2] == {"chosen_options": ["Reject"], "params_input": {"reason": "too late"}}
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ import pytest
 
 from local_stack.errors import ProcessEndedError, StackError
 from local_stack.processes import Processes
+from tests.stopping import stop_server
 
 PROJECT = Path(__file__).resolve().parents[2]
 
@@ -111,6 +112,16 @@ def test_others_are_left_alone(tmp_path, folder):
         assert server.process.poll() is None
 
 
+def test_one_server_stops_alone_and_starts_again(processes):
+    sleeper = [sys.executable, "-c", "import time; time.sleep(600)"]
+    one = processes.start("one", sleeper)
+    two = processes.start("two", sleeper)
+    start_again = stop_server(processes, "one")
+    assert one.process.poll() is not None
+    assert two.process.poll() is None
+    assert start_again().process.poll() is None
+
+
 def test_a_server_that_ends_by_itself_is_named_with_its_last_line_and_log(processes):
     server = processes.start("mlflow", [sys.executable, "-c", "print('no disk'); raise SystemExit(3)"])
     server.process.wait()
@@ -143,6 +154,7 @@ def test_the_guardian_ends_everything_when_the_starter_dies(tmp_path, folder, nu
 import os, sys, time
 from pathlib import Path
 from local_stack.processes import Processes
+from tests.stopping import stop_server
 with Processes(Path({str(tmp_path / "state")!r}), os.environ, Path({str(tmp_path)!r})) as processes:
     processes.start("offspring", [sys.executable, "-c", {OFFSPRING!r}, {str(folder)!r}])
     time.sleep(600)

@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import requests
-from servers import BUNDLES, QUICK, ROLES, TEST_DAGS, bundles, stop_server, until
+from servers import BUNDLES, QUICK, ROLES, TEST_DAGS, bundles, until
 
 from local_stack.airflow_api import AirflowApi, until_kept
 from local_stack.airflow_server import AirflowServer
@@ -24,6 +23,7 @@ from local_stack.ports import HOST
 from local_stack.processes import Processes
 from local_stack.stack import PROJECT, Stack, clean_environment
 from tests.ports import free_port
+from tests.stopping import stop_server
 
 START_SECONDS = 300.0
 PATIENCE_SECONDS = 300.0
@@ -151,8 +151,3 @@ def at_once(calls: Iterable[Callable[[], Any]]) -> list[Any]:
 
     with ThreadPoolExecutor(len(calls)) as pool:
         return list(pool.map(make, calls))
-
-
-def run_path(dag_id: str, run_id: str) -> str:
-    """The path of a run below ``/api/v2``."""
-    return f"/dags/{dag_id}/dagRuns/{quote(run_id, safe='')}"

@@ -9,20 +9,16 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
-
-import psutil
 
 from include.lifecycle.environment import environment as variables
 from include.lifecycle.ledger.keys import KEY_FILE_ENV
 from local_stack.airflow_api import TaskState
 from local_stack.credentials import ledger_key_file, password_file, write_private
-from local_stack.processes import Processes, Started
+from local_stack.processes import Processes
 from local_stack.progress import Printer
 from local_stack.stack import PROJECT, Settings, Stack, clean_environment
-from local_stack.sweep import Leader, sweep
 from tests.ports import free_port
 from tests.quick_retrain import publish
 
@@ -74,19 +70,6 @@ def started(folder: Path, config: Path) -> Iterator[Stack]:
         publish(made)
         made.start()
         yield made
-
-
-def stop_server(processes: Processes, name: str, grace: float = 15.0) -> Callable[[], Started]:
-    """End one server and what it started; return what starts it again.
-
-    :param grace: seconds before what is left is killed
-    """
-    server = processes.servers.pop(name)
-    leader = Leader(name, server.process.pid, psutil.Process(server.process.pid).create_time())
-    # A mark that nobody carries: only descent and session count here.
-    sweep(f"{processes.state_dir}#{name}", [leader], grace=grace)
-    server.process.wait()
-    return partial(processes.start, name, server.process.args, **server.environment)
 
 
 def handed_over(processes: Processes, task: TaskState) -> bool:

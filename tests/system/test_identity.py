@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any
 
 import pytest
-from accounts import Account, Site, at_once, fab_site, run_path, simple_site
+from accounts import Account, Site, at_once, fab_site, simple_site
 from mlflow import MlflowClient
 from operations import SEEN
 from servers import ODD, handed_over
@@ -20,6 +20,7 @@ from servers import ODD, handed_over
 from include.lifecycle import tags as tag
 from include.lifecycle.ledger.limits import CLIENT_LIMITS
 from include.lifecycle.moves.model_registry import ModelRegistry
+from local_stack.airflow_api import run_path
 from local_stack.stack import Stack
 from tests.registry_server import add_version, stage_of, tags_of
 from tests.ui.airflow_ui import PICTURES, SIZE, AirflowUi, installed_chromium

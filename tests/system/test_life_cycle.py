@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 from operations import FIRST_REASON, MODEL, Operations
-from servers import stop_server
 
 from include.lifecycle.moves.model_registry import ModelRegistry
 from local_stack.stack import APPROVAL_TASK
+from tests.stopping import stop_server
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(1500)]
 

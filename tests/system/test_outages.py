@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 
 import pytest
 from operations import Operations
-from servers import stop_server
 
 from include.lifecycle.moves.model_registry import ModelRegistry
 from include.lifecycle.rules.decisions import OPERATING_SYSTEM, Channel, Decision, Outcome
@@ -18,6 +17,7 @@ from local_stack.airflow_api import WAITING
 from local_stack.errors import ApiError
 from tests.answers import answer
 from tests.registry_server import add_version, stage_of, tags_of
+from tests.stopping import stop_server
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(1800)]
 
