@@ -27,7 +27,7 @@ from include.models.rossmann.boosters import train_member
 from include.models.rossmann.config import Booster, load_config
 from include.models.rossmann.data.load import read_store, read_train
 from include.models.rossmann.folds import Fold, make_folds
-from include.models.rossmann.forecaster import Panel
+from include.models.rossmann.forecaster import FEATURE_NAMES, Panel
 from include.models.rossmann.forecaster.members import Member
 from include.models.rossmann.matrix import StoredMatrix, TrainingMatrix, save_matrix, training_blocks
 from include.models.rossmann.metrics import log_deviation
@@ -44,9 +44,9 @@ class Part(StoredMatrix):
     number: int
     of: int
 
-    def sample(self, share: float, seed: int | Sequence[int]) -> TrainingMatrix:
+    def sample(self, share: float, seed: int | Sequence[int], names: Sequence[str] = FEATURE_NAMES) -> TrainingMatrix:
         """Read this worker's share of a draw."""
-        return self._read(np.arange(len(self))[self.keys.drawn(share, seed)][self.number :: self.of])
+        return self._read(np.arange(len(self))[self.keys.drawn(share, seed)][self.number :: self.of], names)
 
 
 def main() -> int:

@@ -9,7 +9,8 @@ from include.models.rossmann.config import load_config
 
 @pytest.mark.parametrize("booster", ["lightgbm", "xgboost", "catboost"])
 def test_the_shipped_parameters_are_taken(booster: str) -> None:
-    check_parameters(booster, load_config().boosters[booster].params)  # type: ignore[index]
+    settings = load_config().boosters[booster]  # type: ignore[index]
+    check_parameters(booster, settings.params, settings.leave_out)
 
 
 @pytest.mark.parametrize(
@@ -49,3 +50,8 @@ def test_what_a_library_would_ignore_or_trip_over_is_named(
     with pytest.raises(BadInputError, match=expected) as refused:
         check_parameters(booster, params)
     assert "\n" not in str(refused.value)
+
+
+def test_features_left_out_are_checked_with_the_parameters() -> None:
+    with pytest.raises(BadInputError, match=r"catboost\.leave_out: 'horizn' .* horizon"):
+        check_parameters("catboost", {}, ["horizn"])

@@ -5,12 +5,14 @@ import numpy as np
 import pytest
 
 from include.lifecycle.errors import BadInputError
+from include.models.rossmann import boosters
 from include.models.rossmann.boosters import (
     HALF_LIFE_DAYS,
     importance,
     limited_target,
     quick_settings,
     recency_weights,
+    seen_features,
     train_member,
     trained_rounds,
 )
@@ -98,6 +100,41 @@ def test_no_rows_give_no_predictions(members):
         assert member.predict(np.zeros((0, len(FEATURE_NAMES)), dtype=np.float32)).shape == (0,)
 
 
+@pytest.mark.parametrize("booster", BOOSTERS)
+def test_a_member_sees_what_it_was_trained_on_and_no_more(booster, rows, tmp_path):
+    left = ["table_mean_*", "horizon"]
+    member = train_member(booster, rows, BoosterConfig(rounds=12, params=FAST[booster], leave_out=left))
+    hidden = [n for n, name in enumerate(FEATURE_NAMES) if name == "horizon" or name.startswith("table_mean_")]
+    seen = [name for n, name in enumerate(FEATURE_NAMES) if n not in hidden]
+    assert len(hidden) == 5
+    assert list(importance(member).sort_values("feature")["feature"]) == sorted(seen)
+    loaded = load_member(member.save(tmp_path))
+    assert member.features == loaded.features == seen
+    before = member.predict(rows.features)
+    for hide, same in ((hidden, True), ([FEATURE_NAMES.index(name) for name in seen], False)):
+        spoiled = rows.features.copy()
+        spoiled[:, hide] = spoiled[::-1, hide]
+        for other in (member, loaded):
+            assert np.array_equal(other.predict(spoiled), before) is same
+
+
+def test_the_target_is_cut_alike_whatever_a_member_sees(rows, monkeypatch):
+    targets = []
+    cut = boosters.limited_target
+    monkeypatch.setattr(boosters, "limited_target", lambda *given: targets.append(cut(*given)) or targets[-1])
+    for left in ([], ["table_*", "year_*"]):
+        train_member("lightgbm", rows, BoosterConfig(rounds=2, leave_out=left))
+    np.testing.assert_array_equal(*targets)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"), [("lag_365", "lag_364"), ("lag_*", "lag_easter"), ("", "no feature"), ("year", "no feature")]
+)
+def test_names_that_cannot_be_left_out_are_refused(name, said):
+    with pytest.raises(BadInputError, match=rf"boosters\.xgboost\.leave_out: .*{said}"):
+        seen_features("xgboost", ["horizon", name])
+
+
 @pytest.mark.skipif(Path("/dev/nvidia0").exists() or Path("/dev/kfd").exists(), reason="there is a GPU")
 @pytest.mark.parametrize("booster", BOOSTERS)
 def test_without_a_gpu_it_is_said_and_nothing_else_trains(booster, rows):
@@ -107,8 +144,7 @@ def test_without_a_gpu_it_is_said_and_nothing_else_trains(booster, rows):
 
 
 def test_targets_are_cut_unless_the_year_before_was_as_odd(matrix):
-    rows = matrix.rows(np.arange(5))
+    rows = matrix.rows(slice(0, 5))
     before = np.array([np.nan, 0.1, -2.0, -1.0, 1.5])
-    rows.features[:, FEATURE_NAMES.index("lag_easter")] = before
     odd = replace(rows, sales=np.exp(rows.base + np.array([-3.0, 2.0, -1.9, -3.0, 3.0])))
-    np.testing.assert_allclose(limited_target(odd), [-0.8, 0.8, -1.9, -1.0, 1.5], rtol=1e-6)
+    np.testing.assert_allclose(limited_target(odd.target, before), [-0.8, 0.8, -1.9, -1.0, 1.5], rtol=1e-6)

@@ -86,7 +86,7 @@ def test_other_training_code_is_another_fold(
     assert fold_key(matrix.block_digests(), fold, SETTINGS) != before
 
 
-@pytest.mark.parametrize("field", ["rounds", "threads", "device", "row_share", "params", "seed", "quick"])
+@pytest.mark.parametrize("field", ["rounds", "threads", "device", "row_share", "leave_out", "params", "seed", "quick"])
 def test_the_settings_that_train_are_in_the_key(field: str) -> None:
     config = load_config()
     booster, forecast = config.boosters["xgboost"], config.forecast
@@ -96,6 +96,7 @@ def test_the_settings_that_train_are_in_the_key(field: str) -> None:
         "threads": 3,
         "device": "gpu",
         "row_share": 0.3,
+        "leave_out": ["horizon"],
         "params": {**booster.params, "max_depth": 3},
     }
     if field in update:

@@ -76,6 +76,10 @@ def test_what_is_read_of_a_file_is_what_a_matrix_in_memory_has(matrix, stored):
     assert_same(read.block(day), before.block(day))
     for share, seed in ((0.5, [1, 2]), (0.01, [1, 2]), (1.0, 3)):
         assert_same(read.sample(share, seed), before.sample(share, seed))
+    some = [FEATURE_NAMES[5], FEATURE_NAMES[2], FEATURE_NAMES[-1]]
+    few = read.sample(0.1, 4, some)
+    assert_same(few, before.sample(0.1, 4, some))
+    np.testing.assert_array_equal(few.features, before.sample(0.1, 4).features[:, [5, 2, -1]])
     with pytest.raises(ValueError, match=str(matrix.block_ends[-1])):
         read.block(matrix.block_ends[-1])
 

@@ -8,13 +8,13 @@ sets elsewhere is refused under all its names, and two rounds are trained on a f
 import difflib
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
 from include.lifecycle.errors import BadInputError
 from include.lifecycle.untrusted_text import one_line
-from include.models.rossmann.boosters import Parameters, train_member
+from include.models.rossmann.boosters import Parameters, seen_features, train_member
 from include.models.rossmann.config import BoosterConfig
 from include.models.rossmann.forecaster.features import FEATURE_NAMES
 from include.models.rossmann.matrix import TrainingMatrix
@@ -49,11 +49,12 @@ SET_ELSEWHERE = {
 """Names that ``params`` may not hold, and the field that sets them; empty where nothing does."""
 
 
-def check_parameters(booster: str, params: Parameters) -> None:
+def check_parameters(booster: str, params: Parameters, leave_out: Sequence[str] = ()) -> None:
     """Train two rounds on random rows with a booster's parameters.
 
     :param booster: lightgbm, xgboost or catboost
     :param params: the library's own parameters
+    :param leave_out: features that it does not see
     :raises BadInputError: names the field, and what the library does not take
     """
     field = f"boosters.{booster}.params"
@@ -68,6 +69,7 @@ def check_parameters(booster: str, params: Parameters) -> None:
             )
         if known and name not in known:
             raise BadInputError(f"{field}.{name} is no parameter of {booster}{_meant(name, known)}")
+    seen_features(booster, leave_out)
     meant = Counter(known.get(name, name) for name in params)
     twice = [name for name in params if meant[known.get(name, name)] > 1]
     if twice:

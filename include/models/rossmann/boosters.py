@@ -1,8 +1,10 @@
 """Training of the ensemble's members; the same rows, parameters, threads and seed give the same model."""
 
+import difflib
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import Any
 
 import catboost
@@ -35,7 +37,7 @@ ON_GPU: dict[str, dict[str, str]] = {
 HIGHEST_QUICK_RATE = 0.25
 LEAST_ROUNDS = 10
 HALF_LIFE_DAYS = 364.0
-LAG_EASTER = FEATURE_NAMES.index("lag_easter")
+LIMITS_TARGET = "lag_easter"
 TARGET_LIMIT = 0.8
 """Residuals are cut at this size for training: a day that closed at ten says nothing about other days."""
 
@@ -57,17 +59,18 @@ def train_member(
     :param rounds_scale: share of the rounds kept by a quick run; the learning rate rises to make up for it
     :param progress: called after each round with rounds done and rounds in all
     :raises ValueError: when the booster is unknown or the matrix has no rows
-    :raises BadInputError: when the library cannot train on the device
+    :raises BadInputError: when the library cannot train on the device, or ``leave_out`` names no feature
     """
     if booster not in BOOSTERS:
         raise ValueError(f"unknown booster {booster!r}, expected {', '.join(BOOSTERS)}")
     if len(matrix) == 0:
         raise ValueError(f"no training rows for {booster}")
     params, total = quick_settings(booster, settings.params, settings.rounds, rounds_scale)
-    rows = matrix.sample(settings.row_share, [seed, BOOSTERS.index(booster)])
-    target = limited_target(rows)
+    names = seen_features(booster, settings.leave_out)
+    rows = matrix.sample(settings.row_share, [seed, BOOSTERS.index(booster)], names)
+    target = limited_target(rows.target, rows.features[:, names.index(LIMITS_TARGET)])
     weight = recency_weights(rows)
-    log.info("Training %s: %d rounds on %d rows, %d threads", booster, total, len(rows), settings.threads)
+    log.info("Training %s: %d rounds, %d rows, %d features", booster, total, len(rows), len(names))
     trainers = {"lightgbm": _train_lightgbm, "xgboost": _train_xgboost, "catboost": _train_catboost}
     if settings.device == "gpu":
         params |= ON_GPU[booster]
@@ -77,7 +80,8 @@ def train_member(
             if "subsample" in params:
                 params.setdefault("bootstrap_type", "Bernoulli")
     try:
-        native = trainers[booster](_Fit(rows.features, target, weight, params, total, settings.threads, seed, progress))
+        fit = _Fit(rows.features, names, target, weight, params, total, settings.threads, seed, progress)
+        native = trainers[booster](fit)
         if booster == "xgboost" and settings.device == "gpu" and "cuda" not in native.save_config():
             raise RuntimeError("it found none and trained on the CPU")  # without a word
     except Exception as error:  # each library has exceptions of its own
@@ -90,13 +94,32 @@ def train_member(
     return Member(booster, native)
 
 
-def limited_target(matrix: TrainingMatrix) -> FloatArray:
+def seen_features(booster: str, leave_out: Sequence[str]) -> list[str]:
+    """Return the names of the features that a booster sees, in the matrix's order.
+
+    :param leave_out: names of those that it does not, with the wildcards of ``fnmatch``
+    :raises BadInputError: when a name is no feature's, or leaves out what the training needs
+    """
+    field = f"boosters.{booster}.leave_out"
+    for name in leave_out:
+        if not any(fnmatchcase(feature, name) for feature in FEATURE_NAMES):
+            near = difflib.get_close_matches(name, FEATURE_NAMES, 1)
+            raise BadInputError(f"{field}: {name!r} is no feature{f'; did you mean {near[0]}?' if near else ''}")
+        if fnmatchcase(LIMITS_TARGET, name):
+            raise BadInputError(f"{field}: {name!r} leaves out {LIMITS_TARGET}, which tells how far a target is cut")
+    return [name for name in FEATURE_NAMES if not any(fnmatchcase(name, left) for left in leave_out)]
+
+
+def limited_target(residual: FloatArray, before: npt.NDArray[np.floating]) -> FloatArray:
     """Return the residuals, cut at ``TARGET_LIMIT``, or where the store was on that day of the year before if farther.
 
     Carnival, and the holidays on which few stores open, come every year as far from Easter.
+
+    :param residual: (rows,) log sales minus the store's usual log sales
+    :param before: (rows,) the same as far from Easter a year before, NaN where nothing is known
     """
-    before = matrix.features[:, LAG_EASTER].astype(np.float64)  # NaN where nothing is known
-    target: FloatArray = np.clip(matrix.target, np.fmin(-TARGET_LIMIT, before), np.fmax(TARGET_LIMIT, before))
+    before = before.astype(np.float64)
+    target: FloatArray = np.clip(residual, np.fmin(-TARGET_LIMIT, before), np.fmax(TARGET_LIMIT, before))
     return target
 
 
@@ -121,7 +144,7 @@ def quick_settings(booster: str, params: Parameters, rounds: int, scale: float) 
 
 
 def importance(member: Member) -> pd.DataFrame:
-    """Return the features with their importance as a share of all, the most important first.
+    """Return the features that a member sees, with their importance as a share of all, the most important first.
 
     LightGBM and XGBoost: gain; CatBoost: change of the prediction.
 
@@ -132,11 +155,11 @@ def importance(member: Member) -> pd.DataFrame:
         values = np.asarray(native.feature_importance("gain"), dtype=np.float64)
     elif isinstance(native, xgboost.Booster):
         gains: dict[str, Any] = native.get_score(importance_type="total_gain")
-        values = np.array([float(gains.get(f"f{n}", 0.0)) for n in range(len(FEATURE_NAMES))])
+        values = np.array([float(gains.get(name, 0.0)) for name in member.features])
     else:
         values = np.asarray(native.get_feature_importance(), dtype=np.float64)
     total = values.sum()
-    frame = pd.DataFrame({"feature": FEATURE_NAMES, "importance": values / total if total > 0 else values})
+    frame = pd.DataFrame({"feature": member.features, "importance": values / total if total > 0 else values})
     return frame.sort_values("importance", ascending=False, kind="stable").reset_index(drop=True)
 
 
@@ -152,9 +175,10 @@ def trained_rounds(member: Member) -> int:
 
 @dataclass(frozen=True)
 class _Fit:
-    """What a library is given: (rows, features), (rows,) and (rows,), its own parameters, and what holds for all."""
+    """What a library is given: (rows, features) and their names, (rows,) and (rows,), its parameters, and the rest."""
 
     features: Features
+    names: list[str]
     target: FloatArray
     weight: FloatArray
     params: dict[str, Any]
@@ -179,9 +203,7 @@ def _train_lightgbm(fit: _Fit) -> lightgbm.Booster:
         "force_col_wise": True,  # which way is faster would otherwise be measured, and may differ from run to run
     }
     settings = {**fixed, **fit.params}
-    data = lightgbm.Dataset(
-        fit.features, fit.target, weight=fit.weight, params=settings, feature_name=list(FEATURE_NAMES)
-    )
+    data = lightgbm.Dataset(fit.features, fit.target, weight=fit.weight, params=settings, feature_name=fit.names)
     report = [lambda env: fit.report(env.iteration + 1)]
     return lightgbm.train(settings, data, num_boost_round=fit.rounds, callbacks=report)
 
@@ -196,7 +218,12 @@ def _train_xgboost(fit: _Fit) -> xgboost.Booster:
     }
     settings = {**fixed, **fit.params}
     data = xgboost.QuantileDMatrix(
-        fit.features, fit.target, weight=fit.weight, nthread=fit.threads, max_bin=int(settings.get("max_bin", 256))
+        fit.features,
+        fit.target,
+        weight=fit.weight,
+        feature_names=fit.names,
+        nthread=fit.threads,
+        max_bin=int(settings.get("max_bin", 256)),
     )
 
     class Report(xgboost.callback.TrainingCallback):
@@ -223,6 +250,6 @@ def _train_catboost(fit: _Fit) -> catboost.CatBoost:
             return True
 
     model = catboost.CatBoost({**fixed, **fit.params})
-    pool = catboost.Pool(fit.features, fit.target, weight=fit.weight, feature_names=list(FEATURE_NAMES))
+    pool = catboost.Pool(fit.features, fit.target, weight=fit.weight, feature_names=fit.names)
     model.fit(pool, callbacks=[Report()] if fit.progress else None)
     return model

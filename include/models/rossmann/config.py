@@ -67,6 +67,7 @@ class BoosterConfig(Section):
     threads: PositiveInt = 2
     device: Device = Field("cpu", description="where it trains; gpu needs a library built for it, and a device")
     row_share: Annotated[float, Field(gt=0, le=1)] = Field(1.0, description="share of the training rows that it draws")
+    leave_out: list[str] = Field(default_factory=list, description="features that it does not see; * stands for any")
     params: dict[str, str | int | float | bool] = Field(default_factory=dict)
 
 

@@ -48,7 +48,7 @@ class TrainingMatrix:
     """A matrix in memory: one row for each block, store and open day with sales, sorted by block, store and day.
 
     ``base`` is the store's usual log sales, ``target`` log sales minus it, ``features`` float32 with the
-    columns of ``FEATURE_NAMES``.
+    columns of ``FEATURE_NAMES``, or those that were asked for.
     """
 
     block_end: npt.NDArray[np.datetime64]
@@ -83,14 +83,19 @@ class TrainingMatrix:
         """
         return self.rows(self.rows_of(end))
 
-    def sample(self, share: float, seed: int | Sequence[int]) -> "TrainingMatrix":
+    def sample(self, share: float, seed: int | Sequence[int], names: Sequence[str] = FEATURE_NAMES) -> "TrainingMatrix":
         """Return a share of the rows, drawn at random without replacement; the same seed draws the same.
 
-        A day of a store is in two blocks, forecast from two origins: half of the rows say nearly as much as all.
+        A day of a store is in two blocks, forecast from two origins: a third of the rows says nearly as much as all.
 
         :param share: above 0, at most 1 (all rows, a view)
+        :param names: the features to return, in this order
         """
-        return self.rows(self.drawn(share, seed))
+        rows = self.rows(self.drawn(share, seed))
+        if tuple(names) == FEATURE_NAMES:
+            return rows
+        columns = [FEATURE_NAMES.index(name) for name in names]
+        return replace(rows, features=np.ascontiguousarray(rows.features[:, columns]))
 
     def block_digests(self) -> dict[Day, str]:
         """Return a SHA-256 of everything that each block holds, by its last day."""
@@ -180,24 +185,24 @@ class StoredMatrix:
         """
         return self._read(self.keys.rows_of(end))
 
-    def sample(self, share: float, seed: int | Sequence[int]) -> TrainingMatrix:
-        """Read a share of the rows, the same that ``TrainingMatrix.sample`` returns."""
-        return self._read(self.keys.drawn(share, seed))
+    def sample(self, share: float, seed: int | Sequence[int], names: Sequence[str] = FEATURE_NAMES) -> TrainingMatrix:
+        """Read a share of the rows, and of their features, the same that ``TrainingMatrix.sample`` returns."""
+        return self._read(self.keys.drawn(share, seed), names)
 
     def block_digests(self) -> dict[Day, str]:
         """Return a SHA-256 of everything that each block holds, by its last day."""
         return {end: self.block(end).block_digests()[end] for end in self.block_ends}
 
-    def _read(self, rows: Rows) -> TrainingMatrix:
+    def _read(self, rows: Rows, names: Sequence[str] = FEATURE_NAMES) -> TrainingMatrix:
         wanted = np.arange(len(self))[rows]
-        features = np.empty((len(wanted), len(FEATURE_NAMES)), np.float32)
+        features = np.empty((len(wanted), len(names)), np.float32)
         with pq.ParquetFile(self.path) as file:
             for group, (first, last) in enumerate(pairwise(self.groups)):  # never more than one in memory
                 start, stop = np.searchsorted(wanted, (first, last))
                 if start < stop:
-                    part = file.read_row_group(group, columns=list(FEATURE_NAMES))
-                    for column in range(len(FEATURE_NAMES)):
-                        features[start:stop, column] = part.column(column).to_numpy()[wanted[start:stop] - first]
+                    part = file.read_row_group(group, columns=list(names))
+                    for column, name in enumerate(names):
+                        features[start:stop, column] = part[name].to_numpy()[wanted[start:stop] - first]
         return replace(self.keys.rows(rows), features=features)
 
 

@@ -116,7 +116,7 @@ class RossmannForecast:
         from include.models.rossmann.booster_parameters import check_parameters
 
         for booster, settings in config.boosters.items():
-            check_parameters(booster, settings.params)
+            check_parameters(booster, settings.params, settings.leave_out)
 
     def read(self, files: Mapping[str, Path], config: RossmannConfig) -> Dataset:
         """Read and check the files of the data registry: sales, stores, and the days to forecast.

@@ -3,7 +3,7 @@
 import logging
 from typing import Any
 
-from include.models.rossmann.boosters import train_member
+from include.models.rossmann.boosters import seen_features, train_member
 from include.models.rossmann.config import Booster, RossmannConfig
 from include.models.rossmann.forecaster import Member
 from include.models.rossmann.matrix import Matrix
@@ -34,6 +34,7 @@ class Trainer:
             "rounds_scale": self.rounds_scale,
             "threads": self.settings.threads,
             "row_share": self.settings.row_share,
+            "features": len(seen_features(self.booster, self.settings.leave_out)),
             "device": self.settings.device,
             "seed": self.forecast.seed,
         } | dict(self.settings.params)
@@ -51,4 +52,5 @@ class Trainer:
 
     def settings_key(self) -> dict[str, Any]:
         """Return what decides what the booster makes of a matrix, the libraries' versions among it."""
-        return self.params() | {"libraries": library_versions([self.booster, "numpy"])}
+        seen = seen_features(self.booster, self.settings.leave_out)
+        return self.params() | {"seen": seen, "libraries": library_versions([self.booster, "numpy"])}

@@ -1,12 +1,14 @@
 """The ensemble's members: boosters in their libraries' own file formats."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
+from .features import FEATURE_NAMES
 from .stores import FloatArray
 
 SUFFIXES = {"lightgbm": ".txt", "xgboost": ".ubj", "catboost": ".cbm"}
@@ -26,6 +28,15 @@ class Member:
     booster: str
     native: Native
 
+    @cached_property
+    def features(self) -> list[str]:
+        """Names of the features that it sees, in its order, as its model says; all where that has no names."""
+        if self.booster == "lightgbm":
+            return list(self.native.feature_name())
+        if self.booster == "xgboost":
+            return list(self.native.feature_names or FEATURE_NAMES)
+        return list(self.native.feature_names_)
+
     def predict(self, features: Features) -> FloatArray:
         """Predict residuals.
 
@@ -34,6 +45,8 @@ class Member:
         """
         if len(features) == 0:
             return np.zeros(0)
+        if self.features != list(FEATURE_NAMES):
+            features = features[:, [FEATURE_NAMES.index(name) for name in self.features]]
         features = np.ascontiguousarray(features, dtype=np.float32)
         if self.booster == "xgboost":
             # The members see an array, so that names cannot be a reason for a model not to load or predict.
