@@ -70,7 +70,7 @@ def train_member(
     rows = matrix.sample(settings.row_share, [seed, BOOSTERS.index(booster)], names)
     target = limited_target(rows.target, rows.features[:, names.index(LIMITS_TARGET)])
     weight = recency_weights(rows)
-    log.info("Training %s: %d rounds, %d rows, %d features", booster, total, len(rows), len(names))
+    log.info("Training %s: %d rounds on %d rows, %d features", booster, total, len(rows), len(names))
     trainers = {"lightgbm": _train_lightgbm, "xgboost": _train_xgboost, "catboost": _train_catboost}
     if settings.device == "gpu":
         params |= ON_GPU[booster]
