@@ -5,7 +5,6 @@ says in its own way what is wrong with a value: so names are looked up in the li
 sets elsewhere is refused under all its names, and two rounds are trained on a few random rows.
 """
 
-import difflib
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,7 +13,7 @@ import numpy as np
 
 from include.lifecycle.errors import BadInputError
 from include.lifecycle.untrusted_text import one_line
-from include.models.rossmann.boosters import Parameters, seen_features, train_member
+from include.models.rossmann.boosters import Parameters, nearest, seen_features, train_member
 from include.models.rossmann.config import BoosterConfig
 from include.models.rossmann.forecaster.features import FEATURE_NAMES
 from include.models.rossmann.matrix import TrainingMatrix
@@ -68,7 +67,7 @@ def check_parameters(booster: str, params: Parameters, leave_out: Sequence[str] 
                 f"{field}.{name} is " + (f"set by {where}: change that" if place else "not to be changed")
             )
         if known and name not in known:
-            raise BadInputError(f"{field}.{name} is no parameter of {booster}{_meant(name, known)}")
+            raise BadInputError(f"{field}.{name} is no parameter of {booster}{nearest(name, known)}")
     seen_features(booster, leave_out)
     meant = Counter(known.get(name, name) for name in params)
     twice = [name for name in params if meant[known.get(name, name)] > 1]
@@ -92,11 +91,6 @@ def _lightgbm_names() -> dict[str, str]:
 
     aliases: Mapping[str, Iterable[str]] = _ConfigAliases._get_all_param_aliases()
     return {name: main for main, others in aliases.items() for name in (main, *others)}
-
-
-def _meant(name: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(name, list(known), 1)
-    return f"; did you mean {near[0]}?" if near else ""
 
 
 def _random_rows() -> TrainingMatrix:

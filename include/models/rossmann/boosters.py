@@ -2,7 +2,7 @@
 
 import difflib
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
@@ -37,7 +37,7 @@ ON_GPU: dict[str, dict[str, str]] = {
 HIGHEST_QUICK_RATE = 0.25
 LEAST_ROUNDS = 10
 HALF_LIFE_DAYS = 364.0
-LIMITS_TARGET = "lag_easter"
+LAG_EASTER = "lag_easter"
 TARGET_LIMIT = 0.8
 """Residuals are cut at this size for training: a day that closed at ten says nothing about other days."""
 
@@ -68,7 +68,7 @@ def train_member(
     params, total = quick_settings(booster, settings.params, settings.rounds, rounds_scale)
     names = seen_features(booster, settings.leave_out)
     rows = matrix.sample(settings.row_share, [seed, BOOSTERS.index(booster)], names)
-    target = limited_target(rows.target, rows.features[:, names.index(LIMITS_TARGET)])
+    target = limited_target(rows.target, rows.features[:, names.index(LAG_EASTER)])
     weight = recency_weights(rows)
     log.info("Training %s: %d rounds on %d rows, %d features", booster, total, len(rows), len(names))
     trainers = {"lightgbm": _train_lightgbm, "xgboost": _train_xgboost, "catboost": _train_catboost}
@@ -103,11 +103,16 @@ def seen_features(booster: str, leave_out: Sequence[str]) -> list[str]:
     field = f"boosters.{booster}.leave_out"
     for name in leave_out:
         if not any(fnmatchcase(feature, name) for feature in FEATURE_NAMES):
-            near = difflib.get_close_matches(name, FEATURE_NAMES, 1)
-            raise BadInputError(f"{field}: {name!r} is no feature{f'; did you mean {near[0]}?' if near else ''}")
-        if fnmatchcase(LIMITS_TARGET, name):
-            raise BadInputError(f"{field}: {name!r} leaves out {LIMITS_TARGET}, which tells how far a target is cut")
+            raise BadInputError(f"{field}: {name!r} is no feature{nearest(name, FEATURE_NAMES)}")
+        if fnmatchcase(LAG_EASTER, name):
+            raise BadInputError(f"{field}: {name!r} leaves out {LAG_EASTER}, which tells how far a target is cut")
     return [name for name in FEATURE_NAMES if not any(fnmatchcase(name, left) for left in leave_out)]
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return the end of a sentence that refuses a name: the known one that is nearest, empty when none is near."""
+    near = difflib.get_close_matches(name, list(known), 1)
+    return f"; did you mean {near[0]}?" if near else ""
 
 
 def limited_target(residual: FloatArray, before: npt.NDArray[np.floating]) -> FloatArray:

@@ -20,7 +20,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from include.models.rossmann.forecaster.features import FEATURE_NAMES, block_features
+from include.models.rossmann.forecaster.features import FEATURE_NAMES, block_features, pick_features
 from include.models.rossmann.forecaster.history import LAG_NAMES, TABLE_NAMES
 from include.models.rossmann.forecaster.panel import Day, Panel
 
@@ -92,10 +92,7 @@ class TrainingMatrix:
         :param names: the features to return, in this order
         """
         rows = self.rows(self.drawn(share, seed))
-        if tuple(names) == FEATURE_NAMES:
-            return rows
-        columns = [FEATURE_NAMES.index(name) for name in names]
-        return replace(rows, features=np.ascontiguousarray(rows.features[:, columns]))
+        return replace(rows, features=pick_features(rows.features, names))
 
     def block_digests(self) -> dict[Day, str]:
         """Return a SHA-256 of everything that each block holds, by its last day."""

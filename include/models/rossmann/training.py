@@ -22,6 +22,7 @@ class Trainer:
     def __init__(self, config: RossmannConfig, booster: Booster, *, quick: bool = False) -> None:
         self.booster = booster
         self.settings = config.boosters[booster]
+        self.features = seen_features(booster, self.settings.leave_out)
         self.forecast = config.forecast
         self.rounds_scale = config.forecast.quick_rounds_scale if quick else 1.0
 
@@ -34,7 +35,7 @@ class Trainer:
             "rounds_scale": self.rounds_scale,
             "threads": self.settings.threads,
             "row_share": self.settings.row_share,
-            "features": len(seen_features(self.booster, self.settings.leave_out)),
+            "features": len(self.features),
             "device": self.settings.device,
             "seed": self.forecast.seed,
         } | dict(self.settings.params)
@@ -52,5 +53,4 @@ class Trainer:
 
     def settings_key(self) -> dict[str, Any]:
         """Return what decides what the booster makes of a matrix, the libraries' versions among it."""
-        seen = seen_features(self.booster, self.settings.leave_out)
-        return self.params() | {"seen": seen, "libraries": library_versions([self.booster, "numpy"])}
+        return self.params() | {"seen": self.features, "libraries": library_versions([self.booster, "numpy"])}

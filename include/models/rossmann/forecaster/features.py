@@ -5,6 +5,7 @@ lookback before the origin and the block after it, and sales and customers after
 from that cut before anything is computed.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -55,6 +56,17 @@ FEATURE_NAMES: tuple[str, ...] = (
 
 COMPETITION_MONTHS = 120.0
 PROMO2_WEEKS = 200.0
+
+
+def pick_features(features: npt.NDArray[np.float32], names: Sequence[str]) -> npt.NDArray[np.float32]:
+    """Return some columns of a matrix of all features, which is returned itself where they are all.
+
+    :param features: (rows, features) in the order of ``FEATURE_NAMES``
+    :param names: the columns to return, in this order
+    """
+    if tuple(names) == FEATURE_NAMES:
+        return features
+    return np.ascontiguousarray(features[:, [FEATURE_NAMES.index(name) for name in names]])
 
 
 @dataclass(frozen=True)

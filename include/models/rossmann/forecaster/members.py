@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from .features import FEATURE_NAMES
+from .features import FEATURE_NAMES, pick_features
 from .stores import FloatArray
 
 SUFFIXES = {"lightgbm": ".txt", "xgboost": ".ubj", "catboost": ".cbm"}
@@ -45,9 +45,7 @@ class Member:
         """
         if len(features) == 0:
             return np.zeros(0)
-        if self.features != list(FEATURE_NAMES):
-            features = features[:, [FEATURE_NAMES.index(name) for name in self.features]]
-        features = np.ascontiguousarray(features, dtype=np.float32)
+        features = np.ascontiguousarray(pick_features(features, self.features), dtype=np.float32)
         if self.booster == "xgboost":
             # The members see an array, so that names cannot be a reason for a model not to load or predict.
             predicted = self.native.inplace_predict(features)
