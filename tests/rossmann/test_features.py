@@ -22,12 +22,12 @@ def block(panel):
 
 
 def column(block, name):
-    return block.features[:, :, FEATURE_NAMES.index(name)]
+    return block.features[FEATURE_NAMES.index(name)]
 
 
 def test_names_are_unique_and_features_are_float32(block):
     assert len(set(FEATURE_NAMES)) == len(FEATURE_NAMES)
-    assert block.features.shape == (8, HORIZON, len(FEATURE_NAMES))
+    assert block.features.shape == (len(FEATURE_NAMES), 8, HORIZON)
     assert block.features.dtype == np.float32
     assert not np.isinf(block.features).any()
     assert np.isfinite(block.base).all()
@@ -133,7 +133,7 @@ def test_only_long_runs_are_closures():
     closed = np.array([[0, 1, 0, 1, 1, 1, 1, 1, 1, 0, 1, 0], [1, 1, 1, 1, 1, 0, 0, 1, 1, 1, 1, 1]], dtype=bool)
     inside, length = closures(closed)
     np.testing.assert_array_equal(inside[0], [0, 0, 0, 1, 1, 1, 1, 1, 1, 0, 0, 0])
-    np.testing.assert_array_equal(length[0], [np.nan, np.nan, np.nan, 1, 2, 3, 4, 5, 6, 6, 6, 6])
+    np.testing.assert_array_equal(length[0], [0, 0, 0, 1, 2, 3, 4, 5, 6, 6, 6, 6])
     np.testing.assert_array_equal(inside[1], [1, 1, 1, 1, 1, 0, 0, 1, 1, 1, 1, 1])
 
 

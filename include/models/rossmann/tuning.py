@@ -33,29 +33,31 @@ Parameters: TypeAlias = dict[str, Value]
 
 SPACES: dict[Booster, Callable[["optuna.Trial"], Parameters]] = {
     "lightgbm": lambda trial: {
-        "num_leaves": trial.suggest_int("num_leaves", 15, 255, log=True),
-        "learning_rate": trial.suggest_float("learning_rate", 0.02, 0.15, log=True),
-        "feature_fraction": trial.suggest_float("feature_fraction", 0.1, 0.8),
-        "min_data_in_leaf": trial.suggest_int("min_data_in_leaf", 20, 1000, log=True),
+        "num_leaves": trial.suggest_int("num_leaves", 15, 95, log=True),
+        "learning_rate": trial.suggest_float("learning_rate", 0.04, 0.15, log=True),
+        "feature_fraction": trial.suggest_float("feature_fraction", 0.15, 0.5),
+        "min_data_in_leaf": trial.suggest_int("min_data_in_leaf", 20, 500, log=True),
         "lambda_l2": trial.suggest_float("lambda_l2", 1e-3, 100.0, log=True),
     },
     "xgboost": lambda trial: {
-        "max_depth": trial.suggest_int("max_depth", 5, 10),
-        "learning_rate": trial.suggest_float("learning_rate", 0.02, 0.15, log=True),
+        "max_depth": trial.suggest_int("max_depth", 5, 9),
+        "learning_rate": trial.suggest_float("learning_rate", 0.025, 0.1, log=True),
         "subsample": trial.suggest_float("subsample", 0.4, 1.0),
         "colsample_bynode": trial.suggest_float("colsample_bynode", 0.1, 0.8),
-        "min_child_weight": trial.suggest_float("min_child_weight", 5.0, 500.0, log=True),
+        "min_child_weight": trial.suggest_float("min_child_weight", 5.0, 300.0, log=True),
         "reg_lambda": trial.suggest_float("reg_lambda", 0.1, 100.0, log=True),
     },
     "catboost": lambda trial: {
-        "depth": trial.suggest_int("depth", 5, 9),
-        "learning_rate": trial.suggest_float("learning_rate", 0.03, 0.2, log=True),
+        "depth": trial.suggest_int("depth", 5, 8),
+        "learning_rate": trial.suggest_float("learning_rate", 0.05, 0.2, log=True),
+        "rsm": trial.suggest_float("rsm", 0.3, 1.0),
         "l2_leaf_reg": trial.suggest_float("l2_leaf_reg", 1.0, 50.0, log=True),
         "random_strength": trial.suggest_float("random_strength", 0.1, 10.0, log=True),
-        "subsample": trial.suggest_float("subsample", 0.2, 0.8),
+        "subsample": trial.suggest_float("subsample", 0.2, 0.6),
     },
 }
-"""What is searched for each booster; its other parameters stay as they are configured."""
+"""What is searched for each booster; its other parameters stay as they are configured. No end of a range makes a fit
+take much more than half as long again: what is found is to fit into the same night."""
 
 DIGITS = 3
 """Significant digits of what is proposed: more would pretend that the folds can tell."""

@@ -74,7 +74,8 @@ class Block:
     """Features of every store and day of a block.
 
     ``base``: (stores, days) float64, usual log sales; the boosters predict log sales minus it.
-    ``features``: (stores, days, features) float32 in the order of ``FEATURE_NAMES``.
+    ``features``: (features, stores, days) float32 in the order of ``FEATURE_NAMES``: each in one piece, as the matrix's
+    file has them.
     """
 
     days: npt.NDArray[np.datetime64]
@@ -95,9 +96,9 @@ def block_features(panel: Panel, origin: Day, horizon: int) -> Block:
     block = slice(known, known + horizon)
     days = view.days
 
-    open_sales = (view.open[:, :known] == 1) & (view.sales[:, :known] > 0)
-    sales = np.log(np.where(open_sales, view.sales[:, :known], np.nan))
-    customers = np.log(np.where(view.customers[:, :known] > 0, view.customers[:, :known], np.nan))
+    sales, customers = (measure[:, :known].astype(np.float32) for measure in (view.sales, view.customers))
+    sales = np.log(np.where((view.open[:, :known] == 1) & (sales > 0), sales, np.nan))
+    customers = np.log(np.where(customers > 0, customers, np.nan))
     ordinary = weekday_cells(view)
     cells = with_holidays(ordinary, view)
     past, future = np.ascontiguousarray(cells[:, :known]), np.ascontiguousarray(cells[:, block])
@@ -108,13 +109,13 @@ def block_features(panel: Panel, origin: Day, horizon: int) -> Block:
     gaps = gap_days(view.open[:, :known])
     if gaps.any():
         as_it_is = base_table(cell_statistics(usual_sales[:, -YEAR:], ordinary[:, -YEAR:]))
-        usual_sales = filled(usual_sales, take(as_it_is, ordinary), gaps)
+        usual_sales = filled(usual_sales, take(as_it_is.astype(np.float32), ordinary), gaps)
         sales = np.where(gaps, usual_sales, sales)
-        customers = filled(customers, row_mean(customers)[:, None], gaps)
+        customers = filled(customers, row_mean(customers)[:, None].astype(np.float32), gaps)
 
     year = cell_statistics(usual_sales[:, -YEAR:], ordinary[:, -YEAR:])
     base = base_table(year)
-    residual = sales - take(base, past)
+    residual = sales - take(base.astype(np.float32), past)
 
     parts: dict[str, FloatArray] = {
         "horizon": np.arange(1.0, horizon + 1.0),
@@ -127,9 +128,9 @@ def block_features(panel: Panel, origin: Day, horizon: int) -> Block:
         **customer_features(sales, customers),
         "ridge": ridge_forecast(view, residual, known),
     }
-    features = np.empty((len(view.stores), horizon, len(FEATURE_NAMES)), dtype=np.float32)
+    features = np.empty((len(FEATURE_NAMES), len(view.stores), horizon), dtype=np.float32)
     for position, name in enumerate(FEATURE_NAMES):
-        features[:, :, position] = parts[name]
+        features[position] = parts[name]
     recurring = recurring_oddities(parts["lag_easter"])
     return Block(days=days[block], base=take(base, future) + recurring, features=features)
 
@@ -149,7 +150,7 @@ def gap_days(opened: Codes) -> Flags:
 
 def weekday_cells(panel: Panel) -> Cells:
     """Return the cell of each store and day by weekday and promo alone."""
-    cells: Cells = (weekdays(panel.days) * 2)[None, :] + (panel.promo == 1)
+    cells: Cells = (weekdays(panel.days) * 2).astype(np.int8)[None, :] + (panel.promo == 1)
     return cells
 
 
@@ -158,7 +159,7 @@ def with_holidays(cells: Cells, panel: Panel) -> Cells:
 
     The few stores that open on a state holiday sell then what they sell on a Sunday, a fifth of the weekday.
     """
-    return np.where(panel.state_holiday > 0, SUNDAY * 2 + cells % 2, cells)
+    return np.where(panel.state_holiday > 0, np.int8(SUNDAY * 2) + (cells & 1), cells)
 
 
 def store_features(stores: StoreTable, days: npt.NDArray[np.datetime64]) -> dict[str, FloatArray]:

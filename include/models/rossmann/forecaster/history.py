@@ -5,7 +5,7 @@ import numpy.typing as npt
 
 from .calendar import Days, day_numbers, last_easter_counterpart
 from .stores import Flags, FloatArray
-from .tables import Cells, CellStatistics, cell_statistics, row_mean, row_statistics, take
+from .tables import Cells, CellStatistics, Values, cell_statistics, row_mean, row_statistics, take
 
 YEAR = 364
 """A year in whole weeks: the same weekday."""
@@ -54,7 +54,7 @@ CUSTOMER_NAMES = (
 
 
 def table_features(
-    sales: FloatArray, cells: Cells, base: FloatArray, year: CellStatistics, block_cells: Cells
+    sales: Values, cells: Cells, base: FloatArray, year: CellStatistics, block_cells: Cells
 ) -> dict[str, FloatArray]:
     """Return the features ``TABLE_NAMES``: how the store's cells looked over several windows.
 
@@ -78,20 +78,18 @@ def table_features(
     return features
 
 
-def level_features(residual: FloatArray, holiday: Flags, cells: Cells, base: FloatArray) -> dict[str, FloatArray]:
+def level_features(residual: Values, holiday: Flags, cells: Cells, base: FloatArray) -> dict[str, FloatArray]:
     """Return the features ``LEVEL_NAMES`` of each store: (stores, 1).
 
     :param residual: (stores, days up to the origin), log sales minus the table
     :param holiday: (stores, days), which of them are state holidays
     :param base: (stores, cells)
     """
-    ordinary = np.where(holiday, np.nan, residual)
-    promo = cells % 2 == 1
+    near = slice(-YEAR - 91, None)
+    ordinary = np.where(holiday[:, near], np.nan, residual[:, near])
+    recent, promo = ordinary[:, -91:], cells[:, -91:] % 2 == 1
     uplift = (base[:, 1:10:2] - base[:, 0:10:2]).mean(axis=1)  # Monday to Friday
-    recent = slice(-91, None)
-    change = row_mean(np.where(promo, ordinary, np.nan)[:, recent]) - row_mean(
-        np.where(promo, np.nan, ordinary)[:, recent]
-    )
+    change = row_mean(np.where(promo, recent, np.nan)) - row_mean(np.where(promo, np.nan, recent))
     features = {
         "base_level": base.mean(axis=1),
         **{f"level_{window}": row_mean(ordinary[:, -window:]) for window in LEVEL_WINDOWS},
@@ -107,7 +105,7 @@ def level_features(residual: FloatArray, holiday: Flags, cells: Cells, base: Flo
     return {name: values[:, None] for name, values in features.items()}
 
 
-def slope(values: FloatArray) -> FloatArray:
+def slope(values: Values) -> FloatArray:
     """Return each row's least-squares slope per 100 days; NaN with fewer than ten known days."""
     known = np.isfinite(values)
     time = np.broadcast_to(np.arange(values.shape[1]) / 100.0, values.shape)
@@ -119,7 +117,7 @@ def slope(values: FloatArray) -> FloatArray:
     return np.where(known.sum(axis=1) >= 10, rise / np.maximum(spread, 1e-9), np.nan)
 
 
-def lag_features(residual: FloatArray, first: int, block_days: Days) -> dict[str, FloatArray]:
+def lag_features(residual: Values, first: int, block_days: Days) -> dict[str, FloatArray]:
     """Return the features ``LAG_NAMES``: what the same days were like in earlier years.
 
     Only the store's own: the chain's mean of the same days knows two or three values a date, and boosters
@@ -164,7 +162,7 @@ def recurring_oddities(before: FloatArray) -> FloatArray:
     return expected
 
 
-def smoothed(values: FloatArray, columns: npt.NDArray[np.intp]) -> FloatArray:
+def smoothed(values: Values, columns: npt.NDArray[np.intp]) -> FloatArray:
     """Return the mean of the known values over ``SMOOTH`` days on each side of the named columns, which are in a row.
 
     NaN for those before the first and after the last, as ``pick`` has it.
@@ -183,13 +181,13 @@ def _moving_sum(values: FloatArray) -> FloatArray:
     return total
 
 
-def pick(values: FloatArray, columns: npt.NDArray[np.intp]) -> FloatArray:
+def pick(values: Values, columns: npt.NDArray[np.intp]) -> FloatArray:
     """Return the named columns; NaN for those before the first and after the last."""
     inside = (columns >= 0) & (columns < values.shape[1])
     return np.where(inside[None, :], values[:, np.where(inside, columns, 0)], np.nan)
 
 
-def customer_features(sales: FloatArray, customers: FloatArray) -> dict[str, FloatArray]:
+def customer_features(sales: Values, customers: Values) -> dict[str, FloatArray]:
     """Return the features ``CUSTOMER_NAMES``: customers and sales per customer, (stores, 1).
 
     :param sales: (stores, days up to the origin), log sales

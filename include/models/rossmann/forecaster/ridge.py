@@ -5,6 +5,7 @@ import numpy as np
 from .calendar import calendar_features, weekdays, year_angles
 from .panel import Panel
 from .stores import Flags, FloatArray
+from .tables import Values
 
 HALF_LIFE_DAYS = 300.0
 PENALTY = 3.0
@@ -13,7 +14,7 @@ YEAR_WAVES = 2
 PAY_DAYS = 3
 
 
-def ridge_forecast(panel: Panel, residual: FloatArray, days_known: int) -> FloatArray:
+def ridge_forecast(panel: Panel, residual: Values, days_known: int) -> FloatArray:
     """Forecast log sales relative to the store's table.
 
     :param panel: history and the block's schedule
@@ -23,23 +24,25 @@ def ridge_forecast(panel: Panel, residual: FloatArray, days_known: int) -> Float
     """
     shared, own = regressors(panel, days_known)
     known = np.isfinite(residual)
-    age = np.arange(days_known - 1, -1, -1, dtype=np.float64)
+    age = np.arange(days_known - 1, -1, -1, dtype=residual.dtype)
     weight = np.where(known, 0.5 ** (age / HALF_LIFE_DAYS), 0.0)
-    target = np.where(known, residual, 0.0)
+    target = weight * np.where(known, residual, 0.0)
     # What all stores share is multiplied once a day, not once a day and store: no (stores, days, regressors) array.
-    past, count = shared[:days_known], shared.shape[1]
+    past, count = shared[:days_known].astype(residual.dtype), shared.shape[1]
     gram = np.empty((len(residual), count + len(own), count + len(own)))
     moment = np.empty((len(residual), count + len(own)))
     products = past[:, :, None] * past[:, None, :]
     gram[:, :count, :count] = (weight @ products.reshape(days_known, -1)).reshape(-1, count, count)
-    moment[:, :count] = (weight * target) @ past
+    moment[:, :count] = target @ past
     for row, flags in enumerate(own):
-        weighted = weight * flags[:, :days_known]
+        flagged = flags[:, :days_known]
+        weighted = weight * flagged
         gram[:, count + row, :count] = gram[:, :count, count + row] = weighted @ past
-        for column, others in enumerate(own[: row + 1]):
+        gram[:, count + row, count + row] = weighted.sum(axis=1)
+        for column, others in enumerate(own[:row]):
             both = (weighted * others[:, :days_known]).sum(axis=1)
             gram[:, count + row, count + column] = gram[:, count + column, count + row] = both
-        moment[:, count + row] = (weighted * target).sum(axis=1)
+        moment[:, count + row] = (target * flagged).sum(axis=1)
     penalty = np.full(count + len(own), PENALTY)
     penalty[0] = 1e-6  # the level is free
     coefficients = np.linalg.solve(gram + np.diag(penalty), moment[:, :, None])[:, :, 0]

@@ -1,16 +1,21 @@
 """Usual sales of a store by weekday and promo: the table that forecasts are relative to.
 
-A *cell* is weekday (Monday 0) times two plus promo; all sales are logarithms, NaN where not known.
+A *cell* is weekday (Monday 0) times two plus promo; all sales are logarithms, NaN where not known. What is known of
+stores and days comes as float32, whose seven digits are enough for a logarithm, in half of the time and memory; what is
+told of a store is float64.
 """
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from .stores import Flags, FloatArray
 
-Cells = npt.NDArray[np.intp]
+Values = npt.NDArray[np.floating]
+Kind = TypeVar("Kind", bound=np.floating)
+Cells = npt.NDArray[np.int8]
 
 CELLS = 14
 SUNDAY = 6
@@ -28,30 +33,36 @@ class CellStatistics:
     deviation: FloatArray
 
 
-def cell_statistics(values: FloatArray, cells: Cells) -> CellStatistics:
+def cell_statistics(values: Values, cells: Cells) -> CellStatistics:
     """Return count, mean, median and standard deviation for each store and cell.
 
-    :param values: (stores, days)
-    :param cells: (stores, days), the cell of each day
+    :param values: (stores, days), days that follow each other
+    :param cells: (stores, days), the cell of each day by weekday and promo alone
     """
     shape = (values.shape[0], CELLS)
     count, mean, median, deviation = (np.full(shape, np.nan) for _ in range(4))
-    weekday = cells[0] // 2 if cells.shape[1] else np.zeros(0, dtype=np.intp)
-    for cell in range(CELLS):
-        columns = weekday == cell // 2
-        part = np.where(cells[:, columns] == cell, values[:, columns], np.nan)
-        count[:, cell], mean[:, cell], median[:, cell], deviation[:, cell] = row_statistics(part)
+    first = int(cells[0, 0]) // 2 if cells.size else 0
+    for weekday in range(CELLS // 2):
+        days = slice((weekday - first) % 7, None, 7)
+        own, there = np.ascontiguousarray(cells[:, days]), np.ascontiguousarray(values[:, days])
+        for cell in (2 * weekday, 2 * weekday + 1):
+            part = np.where(own == cell, there, np.nan)
+            count[:, cell], mean[:, cell], median[:, cell], deviation[:, cell] = row_statistics(part)
     return CellStatistics(count, mean, median, deviation)
 
 
-def row_statistics(values: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
+def row_statistics(values: Values) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
     """Return count, mean, median and standard deviation of each row's known values."""
     known = np.isfinite(values)
     count = known.sum(axis=1).astype(np.float64)
     some = np.maximum(count, 1.0)
     empty = count == 0
-    mean = np.where(known, values, 0.0).sum(axis=1) / some
-    deviation = np.sqrt(np.where(known, (values - mean[:, None]) ** 2, 0.0).sum(axis=1) / some)
+    distance = np.where(known, values, 0.0)
+    mean = distance.sum(axis=1) / some
+    distance -= mean[:, None].astype(values.dtype)
+    distance *= known
+    distance *= distance
+    deviation = np.sqrt(distance.sum(axis=1) / some)
     median = np.zeros(len(values))
     if values.shape[1]:
         ordered = np.sort(values, axis=1)  # NaN goes last
@@ -63,7 +74,7 @@ def row_statistics(values: FloatArray) -> tuple[FloatArray, FloatArray, FloatArr
     return count, *(np.where(empty, np.nan, part) for part in (mean, median, deviation))
 
 
-def row_mean(values: FloatArray) -> FloatArray:
+def row_mean(values: Values) -> FloatArray:
     """Return the mean of each row's known values; NaN for a row without any."""
     known = np.isfinite(values)
     count = known.sum(axis=1)
@@ -71,12 +82,15 @@ def row_mean(values: FloatArray) -> FloatArray:
     return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
 
-def column_mean(values: FloatArray) -> FloatArray:
+def column_mean(values: Values) -> FloatArray:
     """Return the mean of each column's known values; NaN for a column without any."""
-    return row_mean(np.ascontiguousarray(values.T))
+    known = np.isfinite(values)
+    count = known.sum(axis=0)
+    total = np.where(known, values, 0.0).sum(axis=0, dtype=np.float64)
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
 
-def filled(values: FloatArray, usual: FloatArray, gaps: Flags) -> FloatArray:
+def filled(values: Values, usual: Values, gaps: Flags) -> Values:
     """Return values with gaps as a two-way table has them: the day's mean of all stores, and how the store differs.
 
     :param values: (stores, days), NaN where not known
@@ -84,8 +98,9 @@ def filled(values: FloatArray, usual: FloatArray, gaps: Flags) -> FloatArray:
     :param gaps: (stores, days)
     """
     different = values - usual
-    day = column_mean(different)
-    return np.where(gaps, usual + (row_mean(different - day)[:, None] + day), values)
+    day = column_mean(different).astype(values.dtype)
+    store = row_mean(different - day).astype(values.dtype)
+    return np.where(gaps, usual + (store[:, None] + day), values)
 
 
 def base_table(statistics: CellStatistics) -> FloatArray:
@@ -108,6 +123,7 @@ def base_table(statistics: CellStatistics) -> FloatArray:
     return table
 
 
-def take(table: FloatArray, cells: Cells) -> FloatArray:
+def take(table: npt.NDArray[Kind], cells: Cells) -> npt.NDArray[Kind]:
     """Look each day's cell up: (stores, cells) and (stores, days) give (stores, days)."""
-    return np.take_along_axis(table, cells, axis=1)
+    found: npt.NDArray[Kind] = table.ravel()[np.arange(0, table.size, CELLS)[:, None] + cells]
+    return found
