@@ -187,14 +187,21 @@ fuzz: $(STAMP) ## Odd data and configurations, EXAMPLES=10000 of each kind; what
 	FUZZ_EXAMPLES=$(EXAMPLES) $(PY) -m pytest -n $(WORKERS) --timeout 0 tests/fuzz
 
 .PHONY: bench
-bench: $(STAMP) ## Times of steps, features, parsing, clicks and waits; races, kills, sixty nights, a ledger of years (an hour)
-	$(PY) -m tests.bench.pipeline $(if $(DATA),"$(DATA)")
-	$(PY) -m tests.bench.pipeline --growth 0.25 1 4
-	$(PY) -m tests.bench.pipeline --growth 16 --row-share 0.125
+bench: bench-forecast bench-lifecycle ## Both of the following, two hours
+
+.PHONY: bench-forecast
+bench-forecast: $(STAMP) ## Time and memory of a retrain's steps, of features, a prediction and more stores, DATA=FOLDER (an hour)
+	@mkdir -p "$(STATE_DIR)/bench"
+	$(PY) -m tests.bench.pipeline $(if $(DATA),"$(DATA)") --json "$(STATE_DIR)/bench/steps.json"
+	$(PY) -m tests.bench.pipeline --growth 0.25 1 4 --json "$(STATE_DIR)/bench/growth.json"
+	$(PY) -m tests.bench.pipeline --growth 16 --row-share 0.125 --json "$(STATE_DIR)/bench/growth-16.json"
 	$(PY) -m tests.bench.two_workers $(if $(DATA),"$(DATA)")
 	$(PY) -m tests.bench.predictions $(if $(DATA),"$(DATA)")
 	$(PY) -m tests.bench.threads --stores 60
 	PYTHONPATH=. $(PY) tests/bench/features.py
+
+.PHONY: bench-lifecycle
+bench-lifecycle: $(STAMP) ## Parsing, clicks and waits; races, kills, sixty nights, a ledger of years, false alarms (an hour)
 	$(PY) tests/bench/parsing.py
 	$(PY) tests/bench/races.py --backend sqlite --case promote-promote --trials 50
 	$(PY) tests/bench/races.py --backend sqlite --case promote-rollback --trials 50

@@ -18,6 +18,7 @@ from include.models.rossmann.boosters import (
 )
 from include.models.rossmann.config import BoosterConfig
 from include.models.rossmann.forecaster import BOOSTERS, FEATURE_NAMES, load_member
+from tests.bench.timeline import FIT
 from tests.rossmann.fixtures import FAST
 
 
@@ -57,6 +58,12 @@ def test_progress_is_reported_to_the_end(booster, rows):
     assert trained_rounds(member) == 12
     assert seen[-1] == (12, 12)
     assert [done for done, _ in seen] == sorted(done for done, _ in seen)
+
+
+def test_the_timeline_finds_a_training_in_the_log(rows, caplog):
+    with caplog.at_level("INFO"):
+        train_member("lightgbm", rows, BoosterConfig(rounds=12, params=FAST["lightgbm"]))
+    assert sum(bool(FIT.search(f"{record.name}: {record.message}")) for record in caplog.records) == 1
 
 
 @pytest.mark.parametrize("booster", BOOSTERS)
