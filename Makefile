@@ -144,15 +144,16 @@ test: lint typecheck imports ## All checks, unit and DAG tests, one retrain with
 test-unit: $(STAMP) ## Unit and DAG tests only
 	$(PY) -m pytest -n $(WORKERS)
 
-# Of the life cycle what may need a library that Airflow brings; its rules are the same with and without.
-ML_LIFECYCLE := imports registry integrity retention races rollover
+# What may need a library that Airflow brings: every module, every step, the registry. The rest is the same with and without,
+# and `make test` has run it; what takes long runs here alone.
+ML := rossmann/test_pipeline.py $(patsubst %,lifecycle/test_%.py,imports registry integrity retention)
 
 .PHONY: test-ml
-test-ml: $(STAMP_ML) ## include/ in an environment without Airflow: every module, every step, the model by itself
+test-ml: $(STAMP_ML) ## What takes long, and include/ without Airflow: every module, every step, the model by itself
 	@if $(VENV_ML)/bin/python -c 'import airflow' 2>/dev/null; then echo "error: Airflow is in $(VENV_ML)" >&2; exit 1; fi
-	$(VENV_ML)/bin/python -m pytest -n $(WORKERS) -m "not smoke and not system and not docker" \
-		tests/rossmann tests/models tests/retraining tests/local_stack \
-		$(ML_LIFECYCLE:%=tests/lifecycle/test_%.py)
+	$(VENV_ML)/bin/python -m pytest -n $(WORKERS) -m long \
+		tests/rossmann tests/models tests/retraining tests/local_stack tests/lifecycle/test_races.py tests/lifecycle/test_rollover.py
+	$(VENV_ML)/bin/python -m pytest -n $(WORKERS) $(ML:%=tests/%)
 	$(VENV_ML)/bin/python -m pytest -m system tests/rossmann/test_clean_environment.py
 
 # One Airflow and one MLflow serve all of them, in this order: the outages come last.
