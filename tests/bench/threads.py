@@ -14,10 +14,11 @@ import numpy as np
 from include.models.rossmann.config import load_config
 from include.models.rossmann.data.sample import generate
 from include.models.rossmann.forecaster import Panel
-from include.models.rossmann.matrix import join, training_blocks
+from include.models.rossmann.matrix import training_blocks
 from include.models.rossmann.metrics import rmspe
 from include.models.rossmann.training import Trainer
 from tests.bench.tables import table
+from tests.rossmann.joined import join
 
 
 def main() -> None:

@@ -8,7 +8,8 @@ import pytest
 from include.models.rossmann.boosters import train_member
 from include.models.rossmann.config import BoosterConfig
 from include.models.rossmann.forecaster import BOOSTERS, Blend, Member, Panel, save_forecaster
-from include.models.rossmann.matrix import TrainingMatrix, join, training_blocks
+from include.models.rossmann.matrix import TrainingMatrix, training_blocks
+from tests.rossmann.joined import join
 from tests.rossmann.synthetic import history_frame, store_frame
 
 FAST = {

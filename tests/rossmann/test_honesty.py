@@ -10,8 +10,9 @@ from include.models.rossmann.ensemble import fold_blends
 from include.models.rossmann.folds import make_folds
 from include.models.rossmann.forecaster import FEATURE_NAMES, Forecaster, Panel, block_features
 from include.models.rossmann.kept_folds import fold_forecast
-from include.models.rossmann.matrix import block_rows, join, training_blocks
+from include.models.rossmann.matrix import block_rows, training_blocks
 from include.models.rossmann.metrics import naive_forecast
+from tests.rossmann.joined import join
 from tests.rossmann.synthetic import schedule_of
 
 HORIZON = 42

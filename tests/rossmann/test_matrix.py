@@ -7,10 +7,10 @@ from include.models.rossmann.matrix import (
     MINIMUM_HISTORY_DAYS,
     StoredMatrix,
     block_end_days,
-    join,
     save_matrix,
     training_blocks,
 )
+from tests.rossmann.joined import join
 
 
 def test_blocks_end_at_the_newest_day_and_every_step_before(panel, matrix):

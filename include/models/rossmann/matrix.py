@@ -263,12 +263,6 @@ def training_blocks(
     return computed()
 
 
-def join(blocks: Iterable[TrainingMatrix]) -> TrainingMatrix:
-    """Return blocks as one matrix in memory."""
-    parts = list(blocks)
-    return TrainingMatrix(*(np.concatenate([getattr(part, name) for part in parts]) for name in ARRAYS))
-
-
 def block_rows(panel: Panel, end: Day, horizon: int) -> TrainingMatrix:
     """Return the rows of one block: its open days with sales, with features known at its origin.
 

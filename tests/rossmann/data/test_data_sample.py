@@ -12,8 +12,9 @@ from include.models.rossmann.config import BoosterConfig
 from include.models.rossmann.data.sample import REFURBISHMENT, SampleData, generate, spoiled
 from include.models.rossmann.data.schema import check_data
 from include.models.rossmann.forecaster.panel import Panel
-from include.models.rossmann.matrix import join, training_blocks
+from include.models.rossmann.matrix import training_blocks
 from include.models.rossmann.metrics import naive_rmspe, rmspe
+from tests.rossmann.joined import join
 
 
 @pytest.fixture(scope="module")
