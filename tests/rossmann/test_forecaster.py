@@ -48,7 +48,7 @@ def test_use_computes_the_features_that_training_computed(forecaster, panel, mat
     block = package.block_features(served, np.datetime64(forecaster.training_end, "D"), 42)
     store = np.searchsorted(served.stores.store, trained_on.store)
     ahead = (trained_on.date - block.days[0]).astype(int)
-    np.testing.assert_array_equal(block.features[:, store, ahead].T, trained_on.features)
+    np.testing.assert_array_equal(block.rows(store, ahead), trained_on.features)
     np.testing.assert_array_equal(block.base[store, ahead], trained_on.base)
 
 

@@ -81,7 +81,7 @@ def test_predictions_do_not_see_sales_after_the_origin(history, stores, panel, m
         rows = block_rows(panel, panel.last_day, HORIZON)
         other = block_features(Panel.from_frames(spoilt, stores), origin, HORIZON)
         store, ahead = np.searchsorted(panel.stores.store, rows.store), (rows.date - origin).astype(int) - 1
-        features = other.features[:, store, ahead].T
+        features = other.rows(store, ahead)
         np.testing.assert_array_equal(member.predict(rows.features), member.predict(features), err_msg=name)
     truth = history[history["Date"] > pd.Timestamp(origin)]
     expected = forecaster.forecast(schedule_of(truth))

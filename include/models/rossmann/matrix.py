@@ -279,7 +279,7 @@ def block_rows(panel: Panel, end: Day, horizon: int) -> TrainingMatrix:
         date=block.days[ahead],
         sales=truth.sales[store, ahead],
         base=block.base[store, ahead],
-        features=block.features[:, store, ahead].T,
+        features=block.rows(store, ahead),
     )
 
 

@@ -57,12 +57,12 @@ def naive_forecast(panel: Panel, origin: Day, horizon: int) -> FloatArray:
     past = slice(0, NAIVE_DAYS)
     sales = np.where((view.open[:, past] == 1) & (view.sales[:, past] > 0), view.sales[:, past], np.nan)
     cells = weekday_cells(view)
-    table = cell_statistics(sales, np.ascontiguousarray(cells[:, past])).median
+    table = cell_statistics(sales, cells[:, past]).median
     level = row_statistics(sales)[2]
     chain = float(np.nanmedian(sales)) if np.isfinite(sales).any() else 0.0
     level = np.where(np.isfinite(level), level, chain)
     table = np.where(np.isfinite(table), table, level[:, None])
-    return take(table, np.ascontiguousarray(cells[:, NAIVE_DAYS:]))
+    return take(table, cells[:, NAIVE_DAYS:])
 
 
 def seasonal_naive_forecast(panel: Panel, origin: Day, horizon: int, fallback: FloatArray) -> FloatArray:

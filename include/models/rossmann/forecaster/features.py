@@ -82,6 +82,14 @@ class Block:
     base: FloatArray
     features: npt.NDArray[np.float32]
 
+    def rows(self, store: npt.NDArray[np.intp], ahead: npt.NDArray[np.intp]) -> npt.NDArray[np.float32]:
+        """Return the features of some stores on some days: (rows, features), each feature in one piece.
+
+        :param store: (rows,) positions of the stores
+        :param ahead: (rows,) positions of the days
+        """
+        return self.features[:, store, ahead].T
+
 
 def block_features(panel: Panel, origin: Day, horizon: int) -> Block:
     """Compute the features of the ``horizon`` days after ``origin``.
@@ -101,8 +109,7 @@ def block_features(panel: Panel, origin: Day, horizon: int) -> Block:
     customers = np.log(np.where(customers > 0, customers, np.nan))
     ordinary = weekday_cells(view)
     cells = with_holidays(ordinary, view)
-    past, future = np.ascontiguousarray(cells[:, :known]), np.ascontiguousarray(cells[:, block])
-    ordinary = np.ascontiguousarray(ordinary[:, :known])
+    past, future, ordinary = cells[:, :known], cells[:, block], ordinary[:, :known]
     holiday = view.state_holiday[:, :known] > 0
     usual_sales = np.where(holiday, np.nan, sales)
 

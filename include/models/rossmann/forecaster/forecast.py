@@ -102,7 +102,7 @@ class Forecaster:
         block = block_features(panel, origin, self.horizon_days)
         store = np.searchsorted(panel.stores.store, rows["Store"].to_numpy())
         ahead = (rows["Date"].to_numpy().astype("datetime64[D]") - origin).astype(np.int64) - 1
-        return np.ascontiguousarray(block.features[:, store, ahead].T), block.base[store, ahead]
+        return np.ascontiguousarray(block.rows(store, ahead)), block.base[store, ahead]
 
 
 def save_forecaster(

@@ -76,17 +76,18 @@ def row_statistics(values: Values) -> tuple[FloatArray, FloatArray, FloatArray, 
 
 def row_mean(values: Values) -> FloatArray:
     """Return the mean of each row's known values; NaN for a row without any."""
-    known = np.isfinite(values)
-    count = known.sum(axis=1)
-    total = np.where(known, values, 0.0).sum(axis=1)
-    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+    return _known_mean(values, axis=1)
 
 
 def column_mean(values: Values) -> FloatArray:
     """Return the mean of each column's known values; NaN for a column without any."""
+    return _known_mean(values, axis=0, dtype=np.float64)  # numpy adds columns one after the other, rows in pairs
+
+
+def _known_mean(values: Values, axis: int, dtype: type[np.float64] | None = None) -> FloatArray:
     known = np.isfinite(values)
-    count = known.sum(axis=0)
-    total = np.where(known, values, 0.0).sum(axis=0, dtype=np.float64)
+    count = known.sum(axis=axis)
+    total = np.where(known, values, 0.0).sum(axis=axis, dtype=dtype)
     return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
 
