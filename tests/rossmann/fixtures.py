@@ -59,7 +59,7 @@ def forecaster_folder(
         folder / "model",
         panel=panel,
         members={name: member.save(folder / "native") for name, member in members.items()},
-        blend=Blend({"lightgbm": 0.5, "xgboost": 0.25, "catboost": 0.25}, 0.99),
+        blend=Blend({"lightgbm": 0.5, "xgboost": 0.25, "catboost": 0.25}),
         training_end=(matrix.block_ends[-1] - 42).item(),
         horizon_days=42,
     )

@@ -1,6 +1,5 @@
 """Two versions against each other: which rows, which one is better, and that looking changes nothing."""
 
-import json
 import re
 import shutil
 from pathlib import Path
@@ -15,7 +14,6 @@ from include.lifecycle.moves.model_registry import ModelRegistry
 from include.lifecycle.tags import ARTIFACTS_DIGEST
 from include.models.rossmann.cli import app
 from include.models.rossmann.config import RossmannConfig, load_config
-from include.models.rossmann.forecaster.forecast import BLEND_FILE
 from tests.rossmann.conftest import Retrain, write_config
 from tests.rossmann.steps import compare
 
@@ -43,11 +41,14 @@ def spoiled(version: int, folder: Path, factor: float) -> int:
     client = MlflowClient()
     first = client.get_model_version(MODEL, str(version))
     artifacts = ModelRegistry(client).download(ModelRegistry(client).version(MODEL, version), folder / "version")
-    blends = list(artifacts.rglob(BLEND_FILE))
-    assert len(blends) == 2, "the member that predicts, and the one that is scored"
-    for file in blends:
-        blend = json.loads(file.read_text(encoding="utf-8"))
-        file.write_text(json.dumps({**blend, "factor": blend["factor"] * factor}), encoding="utf-8")
+    (code,) = artifacts.rglob("blend.py")
+    told = code.read_text(encoding="utf-8")
+    assert told.count("np.exp(log_sales)") == 1
+    code.write_text(told.replace("np.exp(log_sales)", f"{factor} * np.exp(log_sales)"), encoding="utf-8")
+    (script,) = artifacts.rglob("model.py")
+    own = f"{code.parent.name}_times_{factor * 10:.0f}"  # all versions are loaded in one process, each by its name
+    script.write_text(script.read_text(encoding="utf-8").replace(code.parent.name, own), encoding="utf-8")
+    code.parent.rename(code.parent.with_name(own))
     shutil.move(artifacts, folder / "spoiled")
     tags = {name: value for name, value in first.tags.items() if name != ARTIFACTS_DIGEST}
     made = client.create_model_version(MODEL, str(folder / "spoiled"), first.run_id, tags=tags)

@@ -30,10 +30,6 @@ def test_weights_are_a_blend_and_follow_quality(fold):
     assert blend.weights["lightgbm"] == pytest.approx(blend.weights["catboost"], abs=0.15)
 
 
-def test_the_correction_is_downward_and_small(fold):
-    assert 0.95 < fit_blend(*fold).factor < 1
-
-
 def test_the_ensemble_gains_on_its_best_member(fold):
     score = score_blend(fit_blend(*fold), *fold)
     assert score.best_member in ("lightgbm", "catboost")
@@ -45,7 +41,6 @@ def test_a_common_level_of_the_fold_does_not_matter(fold):
     sales, base, residuals = fold
     shifted = fit_blend(sales * 1.07, base, residuals)
     plain = fit_blend(sales, base, residuals)
-    assert shifted.factor == pytest.approx(plain.factor)
     assert dict(shifted.weights) == pytest.approx(dict(plain.weights), abs=1e-6)
 
 
@@ -55,7 +50,6 @@ def test_one_absurd_day_does_not_move_the_blend(fold):
     spoilt = sales.copy()
     spoilt[7] = 1.0
     absurd = fit_blend(spoilt, base, residuals)
-    assert absurd.factor == pytest.approx(plain.factor, abs=0.002)
     assert dict(absurd.weights) == pytest.approx(dict(plain.weights), abs=0.02)
 
 
@@ -69,25 +63,24 @@ def test_one_member_gets_all(fold):
 
 
 def test_equal_blend():
-    assert equal_blend(["a", "b"]) == Blend({"a": 0.5, "b": 0.5}, 1.0)
+    assert equal_blend(["a", "b"]) == Blend({"a": 0.5, "b": 0.5})
 
 
 def test_a_blend_is_a_weighted_mean_of_logarithms():
-    blend = Blend({"a": 0.25, "b": 0.75}, 0.9)
+    blend = Blend({"a": 0.25, "b": 0.75})
     sales = blend.sales(np.log([100.0]), {"a": np.array([0.4]), "b": np.array([-0.2]), "c": np.array([9.0])})
-    assert sales[0] == pytest.approx(0.9 * 100 * np.exp(-0.05))
+    assert sales[0] == pytest.approx(100 * np.exp(-0.05))
 
 
 @pytest.mark.parametrize(
-    ("weights", "factor", "message"),
+    ("weights", "message"),
     [
-        ({}, 1.0, "at least one member"),
-        ({"a": 1.5, "b": -0.5}, 1.0, "weight of b is -0.5"),
-        ({"a": math.nan}, 1.0, "weight of a"),
-        ({"a": 0.5, "b": 0.4}, 1.0, "weights sum to 0.9"),
-        ({"a": 1.0}, 0.0, "factor is 0.0"),
+        ({}, "at least one member"),
+        ({"a": 1.5, "b": -0.5}, "weight of b is -0.5"),
+        ({"a": math.nan}, "weight of a"),
+        ({"a": 0.5, "b": 0.4}, "weights sum to 0.9"),
     ],
 )
-def test_what_is_no_blend_is_refused(weights, factor, message):
+def test_what_is_no_blend_is_refused(weights, message):
     with pytest.raises(ValueError, match=message):
-        Blend(weights, factor)
+        Blend(weights)

@@ -138,7 +138,7 @@ def test_two_versions_with_different_feature_code_live_in_one_process(
     other_source = tmp_path / "forecaster"
     shutil.copytree(FORECASTER, other_source, ignore=shutil.ignore_patterns("__pycache__"))
     blend = other_source / "blend.py"
-    changed = blend.read_text().replace("* self.factor", "* self.factor * 2.0")
+    changed = blend.read_text().replace("np.exp(log_sales)", "2.0 * np.exp(log_sales)")
     assert changed != blend.read_text()
     blend.write_text(changed)
     folders = {role: next(files.rglob(role)) for role in ("served", "backtest")}

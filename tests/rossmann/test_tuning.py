@@ -122,6 +122,6 @@ def test_the_command(retrain: Retrain, tmp_path: Path) -> None:
     assert "on 3 origins" in lines[0]
     found = MlflowClient().get_run(lines[-1].split()[3].rstrip(","))
     assert (found.info.status, found.data.params["tuned"]) == ("FINISHED", "lightgbm")
-    assert found.data.metrics["log_deviation_best"] <= found.data.metrics["log_deviation_configured"]
+    assert found.data.metrics["rmspe_without_worst_best"] <= found.data.metrics["rmspe_without_worst_configured"]
     wrong = run("tune", "--booster", "lightgbm", "--journal", str(tmp_path))
     assert (wrong.returncode, "is a folder" in wrong.sentence) == (2, True)

@@ -8,14 +8,18 @@ import numpy.typing as npt
 import pandas as pd
 
 from include.models.rossmann.forecaster import Panel
-from include.models.rossmann.metrics import log_deviation, naive_forecast, rmspe, seasonal_naive_forecast
+from include.models.rossmann.metrics import (
+    log_deviation,
+    naive_forecast,
+    rmspe,
+    rmspe_without_worst,
+    seasonal_naive_forecast,
+)
 from include.retraining.bootstrap import Interval, bootstrap
 
 FloatArray = npt.NDArray[np.float64]
 
 ENSEMBLE, EQUAL, NAIVE, SEASONAL = "ensemble", "equal weights", "naive", "seasonal naive"
-WORST = 10
-"""Rows without which an origin is scored as well: a handful of days that closed at ten decide an RMSPE."""
 SLICES = {
     "week": "week of the horizon",
     "StoreType": "store type",
@@ -110,12 +114,10 @@ def errors(rows: pd.DataFrame, name: str) -> dict[str, float]:
     log error, errors beyond one half cut there: it tells models apart that differ by less than a handful of odd rows.
     """
     sales, forecast = rows["sales"].to_numpy(), rows[name].to_numpy()
-    squared = np.sort(((forecast - sales) / sales) ** 2)
-    kept = squared[:-WORST] if len(squared) > WORST else squared
     return {
         "rows": len(rows),
-        "rmspe": float(np.sqrt(squared.mean())),
-        "rmspe_without_worst": float(np.sqrt(kept.mean())),
+        "rmspe": rmspe(sales, forecast),
+        "rmspe_without_worst": rmspe_without_worst(sales, forecast),
         "bias": float(forecast.sum() / sales.sum() - 1.0),
         "log_deviation": log_deviation(np.log(np.maximum(forecast, 1e-9) / sales)),
     }

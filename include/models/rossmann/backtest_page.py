@@ -2,7 +2,8 @@
 
 import pandas as pd
 
-from include.models.rossmann.backtest import ENSEMBLE, NAIVE, SEASONAL, SLICES, WORST, Backtest
+from include.models.rossmann.backtest import ENSEMBLE, NAIVE, SEASONAL, SLICES, Backtest
+from include.models.rossmann.metrics import WORST
 from include.retraining.pages.figures import Bars, Chart, Lines, Role, Series, Table
 from include.retraining.pages.markup import chart_figure, document, line, table_figure
 from include.retraining.pages.style import STYLE

@@ -1,4 +1,4 @@
-"""Weights and correction of the blend, from predictions of days that its members were not trained on."""
+"""Weights of the blend, from predictions of days that its members were not trained on."""
 
 import logging
 from collections.abc import Mapping
@@ -22,17 +22,13 @@ KEYS = ["fold", "Store", "Date"]
 PULL_TO_EQUAL = 1.0
 """How strongly weights are held near equal ones: a few folds of 42 days say little about small differences."""
 
-CORRECTION = 0.5
-"""Of the variance of the log error, by which forecasts are lowered. Theory says 1.5 for RMSPE; forecasts of a growing
-market are too low by themselves, and on the folds before the newest one less was better (docs/forecast.md)."""
-
 ABSURD_ERRORS = 8.0
 """Errors beyond so many times the median error are cut there (about 5.4 standard deviations)."""
 
 
 @dataclass(frozen=True)
 class BlendScore:
-    """RMSPE of a blend and of each member alone (with the blend's factor), and the gain over the best."""
+    """RMSPE of a blend and of each member alone, and the gain over the best."""
 
     ensemble: float
     members: dict[str, float]
@@ -49,7 +45,7 @@ class BlendScore:
 
 
 def equal_blend(names: list[str] | tuple[str, ...]) -> Blend:
-    """Return equal weights without a correction: for the oldest fold, which has none before it."""
+    """Return equal weights: for the oldest fold, which has none before it."""
     return Blend({name: 1.0 / len(names) for name in names})
 
 
@@ -59,11 +55,8 @@ def fit_blend(
     residuals: Mapping[str, FloatArray],
     folds: npt.NDArray[np.int64] | None = None,
 ) -> Blend:
-    """Fit weights and correction.
-
-    The weights minimise the squared error of log sales, which percentage errors are to first order, on the mean of
-    the folds, with a pull to equal weights. The factor is exp(-``CORRECTION`` x variance of the log error): the ratio
-    that would be best on one fold follows that fold's level, which says little about the next one's.
+    """Fit the weights: the least squared error of log sales, which percentage errors are to first order, on the mean
+    of the folds, with a pull to equal weights.
 
     :param sales: (rows,) true sales, above 0
     :param base: (rows,) usual log sales
@@ -90,16 +83,13 @@ def fit_blend(
     )
     weights = np.clip(found.x, 0.0, None) if found.success else equal
     weights = weights / weights.sum()
-    variance = float(weights @ covariance @ weights)
-    return Blend(
-        {name: float(w) for name, w in zip(names, weights, strict=True)}, float(np.exp(-CORRECTION * variance))
-    )
+    return Blend({name: float(w) for name, w in zip(names, weights, strict=True)})
 
 
 def _covariance(errors: FloatArray) -> FloatArray:
     """Return the covariance of the members' log errors on one fold: (rows, members) gives (members, members)."""
     errors = errors - np.median(errors, axis=0)  # a fold's common level is no merit of a member
-    # A store that sells a hundredth of its usual day (it closed at ten) must not set weights and correction.
+    # A store that sells a hundredth of its usual day (it closed at ten) must not set the weights.
     limit = ABSURD_ERRORS * np.median(np.abs(errors))
     errors = np.clip(errors, -limit, limit)
     covariance: FloatArray = errors.T @ errors / len(errors)
@@ -110,7 +100,7 @@ def score_blend(blend: Blend, sales: FloatArray, base: FloatArray, residuals: Ma
     """Score a blend and its members on rows that it was not fitted on."""
     return BlendScore(
         ensemble=rmspe(sales, blend.sales(base, residuals)),
-        members={name: rmspe(sales, Blend({name: 1.0}, blend.factor).sales(base, residuals)) for name in blend.weights},
+        members={name: rmspe(sales, Blend({name: 1.0}).sales(base, residuals)) for name in blend.weights},
     )
 
 

@@ -19,7 +19,7 @@ from include.lifecycle.errors import BadInputError
 from include.models.rossmann.config import Booster, RossmannConfig
 from include.models.rossmann.folds import HOLDOUT, Fold
 from include.models.rossmann.matrix import Matrix
-from include.models.rossmann.metrics import log_deviation
+from include.models.rossmann.metrics import rmspe_without_worst
 from include.models.rossmann.training import Trainer
 from include.retraining.files import destination
 
@@ -117,7 +117,8 @@ class Search:
         errors: list[float] = []
         for fold in self.folds:
             member, block = trainer.fit(self.matrix.until(fold.training_end)), self.matrix.block(fold.end)
-            errors.append(log_deviation(block.target - member.predict(block.features)))
+            forecast = np.exp(block.base + member.predict(block.features))
+            errors.append(rmspe_without_worst(block.sales, forecast))
             trial.report(float(np.mean(errors)), len(errors))
             if trial.should_prune():
                 raise optuna.TrialPruned
@@ -135,6 +136,7 @@ class Search:
             "folds": [str(fold.end) for fold in self.folds],
             "settings": self.config.boosters[self.booster].model_dump(),
             "seed": self.config.forecast.seed,
+            "error": rmspe_without_worst.__name__,
         }
         return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
 

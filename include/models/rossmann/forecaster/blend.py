@@ -11,14 +11,13 @@ from .stores import FloatArray
 
 @dataclass(frozen=True)
 class Blend:
-    """Weights of the members, which sum to one, and the factor that corrects the blend for RMSPE.
+    """Weights of the members, which sum to one and average them in log space: what comes out forecasts the median.
 
-    Members are averaged in log space. The mean of a logarithm forecasts the median, and RMSPE punishes
-    too much harder than too little: ``factor`` is below one.
+    RMSPE punishes too much harder than too little, and lower forecasts would gain half a percent of it; all of them
+    together would then be too low by more than one in a hundred (docs/forecast.md).
     """
 
     weights: Mapping[str, float]
-    factor: float = 1.0
 
     def __post_init__(self) -> None:
         if not self.weights:
@@ -29,8 +28,6 @@ class Blend:
         total = math.fsum(self.weights.values())
         if abs(total - 1.0) > 1e-9:
             raise ValueError(f"weights sum to {total}, expected 1")
-        if not math.isfinite(self.factor) or self.factor <= 0:
-            raise ValueError(f"factor is {self.factor}, expected a number above 0")
 
     def sales(self, base: FloatArray, residuals: Mapping[str, FloatArray]) -> FloatArray:
         """Return sales in euros.
@@ -41,5 +38,5 @@ class Blend:
         log_sales = np.array(base, dtype=np.float64)
         for name, weight in self.weights.items():
             log_sales += weight * residuals[name]
-        sales: FloatArray = np.exp(log_sales) * self.factor
+        sales: FloatArray = np.exp(log_sales)
         return sales

@@ -54,7 +54,7 @@ class Forecaster:
         return cls(
             panel=Panel.load_history(folder / HISTORY_FILE, stores),
             members=members,
-            blend=Blend(settings["weights"], settings["factor"]),
+            blend=Blend(settings["weights"]),
             horizon_days=settings["horizon_days"],
             training_end=date.fromisoformat(settings["training_end"]),
         )
@@ -127,7 +127,6 @@ def save_forecaster(
     panel.stores.save(folder / STORES_FILE)
     settings = {
         "weights": dict(blend.weights),
-        "factor": blend.factor,
         "horizon_days": horizon_days,
         "training_end": training_end.isoformat(),
         "members": files,

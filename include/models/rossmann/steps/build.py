@@ -24,7 +24,7 @@ def build(run: RetrainRun, config: RossmannConfig, dataset: Dataset, scratch: Pa
     :param scratch: an empty folder; what is in it is the version, what is beside it is not
     """
     settings = json.loads(run.fetch(f"ensemble/{BLEND_FILE}", scratch.parent).read_text(encoding="utf-8"))
-    blend = Blend(settings["weights"], settings["factor"])
+    blend = Blend(settings["weights"])
     folders = build_folders(run, config, dataset, blend, scratch)
     return package_ensemble(
         folders, scratch, run_id=run.run_id, tags=version_tags(run, blend), description=describe(run, blend)
@@ -61,7 +61,6 @@ def version_tags(run: RetrainRun, blend: Blend) -> dict[str, str]:
     metrics = run.run.data.metrics
     return {
         "ensemble.weights": json.dumps({name: round(weight, 6) for name, weight in blend.weights.items()}),
-        "ensemble.factor": f"{blend.factor:.6f}",
     } | {name: f"{metrics[name]:.6f}" for name in CARRIED_METRICS if name in metrics}
 
 

@@ -1,4 +1,4 @@
-"""Combines the boosters: weights and correction of the blend, scored fold by fold."""
+"""Combines the boosters: weights of the blend, scored fold by fold."""
 
 import statistics
 from pathlib import Path
@@ -19,10 +19,10 @@ def ensemble(run: RetrainRun, config: RossmannConfig, scratch: Path) -> dict[str
     """Fit the blend on the folds before the holdout and score it on every fold.
 
     Each fold is scored with the blend that the folds before it give; the oldest fold has none before it and is
-    scored with equal weights and no correction. Backtest and served member share one blend: what validation
-    scores is what will be served.
+    scored with equal weights. Backtest and served member share one blend: what validation scores is what will be
+    served.
 
-    :return: weights, correction factor, RMSPE of the ensemble, gain over the best booster
+    :return: weights, RMSPE of the ensemble, gain over the best booster
     """
     frames: dict[str, pd.DataFrame] = {}
     for booster in config.boosters:
@@ -35,7 +35,7 @@ def ensemble(run: RetrainRun, config: RossmannConfig, scratch: Path) -> dict[str
     scores = score_folds(table, blends)
     output = scratch / "ensemble"
     output.mkdir()
-    write_json(output / BLEND_FILE, {"weights": dict(blend.weights), "factor": blend.factor})
+    write_json(output / BLEND_FILE, {"weights": dict(blend.weights)})
     holdout = scores[HOLDOUT]
     earlier = {number: score.ensemble for number, score in scores.items() if number != HOLDOUT}
     run.log(
@@ -45,7 +45,6 @@ def ensemble(run: RetrainRun, config: RossmannConfig, scratch: Path) -> dict[str
             "cv_rmspe_mean": statistics.fmean(earlier.values()),
             "cv_rmspe_std": statistics.pstdev(earlier.values()),
             "ensemble_gain": holdout.gain,
-            "ensemble_factor": blend.factor,
         }
         | {f"cv_rmspe_fold{number}": value for number, value in earlier.items()}
         | {f"holdout_rmspe_{name}": value for name, value in holdout.members.items()}
@@ -58,7 +57,6 @@ def ensemble(run: RetrainRun, config: RossmannConfig, scratch: Path) -> dict[str
         report(config, run, table, blends, scratch)
     return {
         "weights": {name: round(value, 4) for name, value in blend.weights.items()},
-        "factor": round(blend.factor, 4),
         "holdout_rmspe": holdout.ensemble,
         "cv_rmspe": [earlier[number] for number in sorted(earlier)],
         "best_booster": holdout.best_member,

@@ -76,6 +76,6 @@ def train(run: RetrainRun, config: RossmannConfig, booster: Booster, member_run:
 
 
 def member_rmspe(booster: Booster, frame: pd.DataFrame) -> float:
-    """Return the RMSPE of a member alone, without a correction, on a fold (see ``fold_forecast``)."""
+    """Return the RMSPE of a member alone on a fold (see ``fold_forecast``)."""
     sales, base, residual = (frame[name].to_numpy(dtype=np.float64) for name in ("sales", "base", "residual"))
     return rmspe(sales, Blend({booster: 1.0}).sales(base, {booster: residual}))

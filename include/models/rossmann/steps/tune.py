@@ -8,6 +8,7 @@ from include.lifecycle.registry.client import connect
 from include.models.rossmann.config import NAME, Booster, RossmannConfig
 from include.models.rossmann.folds import make_folds
 from include.models.rossmann.matrix import StoredMatrix
+from include.models.rossmann.metrics import WORST
 from include.models.rossmann.model import MODEL
 from include.models.rossmann.steps.features import MATRIX_FILE
 from include.models.rossmann.tuning import Search, check_journal, configuration_diff
@@ -52,8 +53,8 @@ def tune(
             | {f"best_{name}": value for name, value in search.best.items()},
             metrics={
                 "trials": len(study.trials),
-                "log_deviation_configured": search.configured_error,
-                "log_deviation_best": study.best_value,
+                "rmspe_without_worst_configured": search.configured_error,
+                "rmspe_without_worst_best": study.best_value,
             },
         )
         run.upload(output, FOLDER)
@@ -61,7 +62,8 @@ def tune(
     return [
         f"{booster}: {len(study.trials)} trials ({search.resumed} of them from before) on {len(search.folds)} origins,"
         f" {(time.monotonic() - started) / 60:.1f} minutes, seed {config.forecast.seed}",
-        f"Standard deviation of the log error: {study.best_value:.4f}, as configured {search.configured_error:.4f}",
+        f"RMSPE without the {WORST} worst rows of each origin: {study.best_value:.4f},"
+        f" as configured {search.configured_error:.4f}",
         *(diff.splitlines() or ["The configured parameters are the best of them: nothing to change"]),
         f"Trials: MLflow run {run_id}, artifacts {FOLDER}/; and {journal}: named again, the search goes on",
     ]
