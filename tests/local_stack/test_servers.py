@@ -1,5 +1,6 @@
 import json
 import os
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,13 @@ def environment(tmp_path):
 
 def test_airflow_listens_on_this_machine_only(environment):
     assert environment["AIRFLOW__API__HOST"] == "127.0.0.1"
+
+
+def test_tasks_are_forked_from_a_process_that_has_imported_mlflow(environment):
+    assert environment["AIRFLOW__SCHEDULER__MP_START_METHOD"] == "forkserver"
+    preloaded = environment["AIRFLOW__SCHEDULER__MP_FORKSERVER_PRELOAD"].split(",")
+    assert "mlflow" in preloaded
+    assert all(map(find_spec, preloaded)), "Python says nothing of a name that it cannot import there"
 
 
 def test_every_address_follows_the_port(environment):
