@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,6 +23,8 @@ from include.models.rossmann.forecaster import BOOSTERS, FEATURE_NAMES, load_mem
 from tests.bench.timeline import FIT
 from tests.rossmann.fixtures import FAST
 
+ROOT = Path(__file__).resolve().parents[2]
+
 
 @pytest.fixture(scope="module")
 def rows(matrix):
@@ -33,6 +37,13 @@ def test_the_same_rows_give_the_same_model(booster, rows, matrix):
     first, second = (train_member(booster, rows, settings, seed=5) for _ in range(2))
     features = matrix.block(matrix.block_ends[-1]).features
     np.testing.assert_array_equal(first.predict(features), second.predict(features))
+
+
+def test_steps_that_train_nothing_import_no_booster():
+    steps = "include.models.rossmann.steps"
+    code = f"import {steps}.ensemble, {steps}.build, {steps}.train, sys; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert {"lightgbm", "xgboost", "catboost", "sklearn", "scipy.optimize"} & set(done.stdout.split()) == set()
 
 
 @pytest.mark.parametrize("booster", BOOSTERS)

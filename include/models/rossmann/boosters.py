@@ -1,4 +1,7 @@
-"""Training of the ensemble's members; the same rows, parameters, threads and seed give the same model."""
+"""Training of the ensemble's members; the same rows, parameters, threads and seed give the same model.
+
+A library is imported where it trains: the steps that need this module for its names, or one booster, start sooner.
+"""
 
 import difflib
 import logging
@@ -7,18 +10,15 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
-import catboost
-import lightgbm
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-import xgboost
 
 from include.lifecycle.errors import BadInputError
 from include.lifecycle.untrusted_text import one_line
 from include.models.rossmann.config import BoosterConfig
 from include.models.rossmann.forecaster.features import FEATURE_NAMES
-from include.models.rossmann.forecaster.members import BOOSTERS, Features, Member
+from include.models.rossmann.forecaster.members import BOOSTERS, Features, Member, Native
 from include.models.rossmann.matrix import Matrix, TrainingMatrix
 
 log = logging.getLogger(__name__)
@@ -156,9 +156,9 @@ def importance(member: Member) -> pd.DataFrame:
     :return: feature, importance
     """
     native = member.native
-    if isinstance(native, lightgbm.Booster):
+    if member.booster == "lightgbm":
         values = np.asarray(native.feature_importance("gain"), dtype=np.float64)
-    elif isinstance(native, xgboost.Booster):
+    elif member.booster == "xgboost":
         gains: dict[str, Any] = native.get_score(importance_type="total_gain")
         values = np.array([float(gains.get(name, 0.0)) for name in member.features])
     else:
@@ -171,9 +171,9 @@ def importance(member: Member) -> pd.DataFrame:
 def trained_rounds(member: Member) -> int:
     """Return how many rounds a member was trained, as its model says: a library may stop when no split gains."""
     native = member.native
-    if isinstance(native, lightgbm.Booster):
+    if member.booster == "lightgbm":
         return int(native.current_iteration())
-    if isinstance(native, xgboost.Booster):
+    if member.booster == "xgboost":
         return int(native.num_boosted_rounds())
     return int(native.tree_count_)
 
@@ -198,7 +198,9 @@ class _Fit:
             self.progress(done, self.rounds)
 
 
-def _train_lightgbm(fit: _Fit) -> lightgbm.Booster:
+def _train_lightgbm(fit: _Fit) -> Native:
+    import lightgbm
+
     fixed = {
         "objective": "regression",
         "verbosity": -1,
@@ -213,7 +215,9 @@ def _train_lightgbm(fit: _Fit) -> lightgbm.Booster:
     return lightgbm.train(settings, data, num_boost_round=fit.rounds, callbacks=report)
 
 
-def _train_xgboost(fit: _Fit) -> xgboost.Booster:
+def _train_xgboost(fit: _Fit) -> Native:
+    import xgboost
+
     fixed = {
         "objective": "reg:squarederror",
         "tree_method": "hist",
@@ -239,7 +243,9 @@ def _train_xgboost(fit: _Fit) -> xgboost.Booster:
     return xgboost.train(settings, data, num_boost_round=fit.rounds, callbacks=[Report()])
 
 
-def _train_catboost(fit: _Fit) -> catboost.CatBoost:
+def _train_catboost(fit: _Fit) -> Native:
+    import catboost
+
     fixed = {
         "loss_function": "RMSE",
         "iterations": fit.rounds,

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy.optimize import minimize
 
 from include.lifecycle.errors import BadInputError
 from include.models.rossmann.forecaster.blend import Blend
@@ -63,6 +62,8 @@ def fit_blend(
     :param residuals: prediction of each member, (rows,), of rows that it was not trained on
     :param folds: (rows,) number of each row's fold; None: one fold
     """
+    from scipy.optimize import minimize
+
     names = sorted(residuals)
     equal = np.full(len(names), 1.0 / len(names))
     truth = np.log(sales) - base

@@ -8,8 +8,8 @@ import pandas as pd
 from include.models.rossmann.config import RossmannConfig
 from include.models.rossmann.dataset import Dataset
 from include.models.rossmann.forecaster import Blend, Panel, save_forecaster
+from include.models.rossmann.forecaster.forecast import BLEND_FILE
 from include.models.rossmann.packaging import package_ensemble
-from include.models.rossmann.steps.ensemble import BLEND_FILE
 from include.retraining.pipeline import Package
 from include.retraining.run import RetrainRun
 from include.retraining.steps.train import MEMBER

@@ -9,10 +9,9 @@ import pandas as pd
 from include.models.rossmann.config import RossmannConfig
 from include.models.rossmann.ensemble import fold_blends, join, score_folds
 from include.models.rossmann.folds import HOLDOUT
+from include.models.rossmann.forecaster.forecast import BLEND_FILE
 from include.models.rossmann.kept_folds import FOLDS_FOLDER, load_folds
 from include.retraining.run import RetrainRun, write_json
-
-BLEND_FILE = "blend.json"
 
 
 def ensemble(run: RetrainRun, config: RossmannConfig, scratch: Path) -> dict[str, Any]:
