@@ -59,6 +59,8 @@ SPACES: dict[Booster, Callable[["optuna.Trial"], Parameters]] = {
 """What is searched for each booster; its other parameters stay as they are configured. No end of a range makes a fit
 take much more than half as long again: what is found is to fit into the same night."""
 
+CONFIGURED = "configured"
+"""Mark of the trial of what is configured: what is not stays the library's default there, and is not drawn."""
 DIGITS = 3
 """Significant digits of what is proposed: more would pretend that the folds can tell."""
 
@@ -92,7 +94,7 @@ class Search:
         )
         self.resumed = len(self.study.trials)
         if not self.resumed:  # what is configured is the first trial, which the others are held against
-            self.study.enqueue_trial(self.params)
+            self.study.enqueue_trial(self.params, user_attrs={CONFIGURED: True})
 
     def run(self, seconds: float) -> None:
         """Try parameters until the time is over; what was begun is ended, and at least one trial is made."""
@@ -112,6 +114,8 @@ class Search:
         import optuna
 
         params = {name: rounded(value) for name, value in SPACES[self.booster](trial).items()}
+        if CONFIGURED in trial.user_attrs:
+            params = {name: value for name, value in self.params.items() if name in params}
         trial.set_user_attr("params", params)
         trainer = Trainer(self.config.with_booster(self.booster, params={**self.params, **params}), self.booster)
         errors: list[float] = []
