@@ -1,10 +1,12 @@
 """``backtest``: the retrain's own steps at many forecast origins, without a model at their end."""
 
+import os
+import threading
 import time
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -69,13 +71,26 @@ def train_all(config: RossmannConfig, run_id: str) -> list[dict[str, Any]]:
     :raises ReportedError: when one fails, or its process is killed
     """
     boosters = list(config.boosters)
-    with ProcessPoolExecutor(len(boosters), get_context("spawn"), initializer=start_logging) as processes:
+    with ProcessPoolExecutor(len(boosters), get_context("spawn"), initializer=begin_process) as processes:
         try:
             return list(processes.map(partial(_train, config, run_id), boosters))
         except BrokenProcessPool as error:
             raise ReportedError(
                 "a training process was killed (out of memory?): start the backtest again, what is done is kept"
             ) from error
+
+
+def begin_process() -> None:
+    """Log as the parent does, and end when it ends: one that was killed would leave its trainings to go on unseen."""
+    start_logging()
+    parent = parent_process()
+
+    def end_with_parent() -> None:
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=end_with_parent, daemon=True).start()
 
 
 def _train(config: RossmannConfig, run_id: str, booster: Booster) -> dict[str, Any]:
