@@ -9,7 +9,6 @@ import pandas as pd
 from include.models.rossmann.boosters import importance, trained_rounds
 from include.models.rossmann.config import Booster, RossmannConfig
 from include.models.rossmann.folds import HOLDOUT, make_folds
-from include.models.rossmann.forecaster import Blend
 from include.models.rossmann.kept_folds import KeptFolds, fold_forecast, fold_key
 from include.models.rossmann.matrix import StoredMatrix
 from include.models.rossmann.metrics import rmspe
@@ -50,7 +49,7 @@ def train(run: RetrainRun, config: RossmannConfig, booster: Booster, member_run:
         else:
             reused += 1
         kept.keep(member_run, fold, key, frame, scratch)
-        scores[fold.number] = member_rmspe(booster, frame)
+        scores[fold.number] = member_rmspe(frame)
         log.info("%s: fold %d, %s to %s, RMSPE %.4f", booster, fold.number, fold.start, fold.end, scores[fold.number])
     params, output = trainer.params(), None
     if not run.backtest_only:
@@ -75,7 +74,7 @@ def train(run: RetrainRun, config: RossmannConfig, booster: Booster, member_run:
     )
 
 
-def member_rmspe(booster: Booster, frame: pd.DataFrame) -> float:
+def member_rmspe(frame: pd.DataFrame) -> float:
     """Return the RMSPE of a member alone on a fold (see ``fold_forecast``)."""
     sales, base, residual = (frame[name].to_numpy(dtype=np.float64) for name in ("sales", "base", "residual"))
-    return rmspe(sales, Blend({booster: 1.0}).sales(base, {booster: residual}))
+    return rmspe(sales, np.exp(base + residual))
