@@ -13,8 +13,8 @@ from .stores import FloatArray
 class Blend:
     """Weights of the members, which sum to one and average them in log space: what comes out forecasts the median.
 
-    RMSPE punishes too much harder than too little, and lower forecasts would gain half a percent of it; all of them
-    together would then be too low by more than one in a hundred (docs/forecast.md).
+    RMSPE punishes too much harder than too little, and lower forecasts would gain half a percent of it; on the mean of
+    the origins all of them together would then be too low by more than one in a hundred (docs/forecast.md).
     """
 
     weights: Mapping[str, float]
