@@ -3,8 +3,11 @@
 import asyncio
 import hashlib
 import json
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from html.parser import HTMLParser
+from itertools import count
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -12,6 +15,7 @@ import pytest
 from mlflow import MlflowClient
 
 from include.lifecycle import tags as tag
+from include.lifecycle.config.files import configured_models
 from include.lifecycle.config.load import load_lifecycle_config
 from include.lifecycle.ledger.anchors import Anchor, head_of, sign
 from include.lifecycle.ledger.keys import Keyring
@@ -51,6 +55,7 @@ def token(client: Any, user: str) -> str:
 @pytest.fixture(autouse=True)
 def forgetful(no_anchors: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("model_registry.web.lane.REMEMBERED_SECONDS", 0.0)
+    monkeypatch.setattr("model_registry.web.server._cards", defaultdict(dict))
 
 
 @pytest.fixture
@@ -533,6 +538,33 @@ def test_many_names_keep_none_from_being_listed(
     assert "Its own page reads it" in late[two]["problem"]
     assert set(late) >= set(names)
     assert get(f"/models/{two}", "anna").status_code == 200
+
+
+def test_what_was_read_before_stands_while_the_server_is_slow(
+    get: Callable[..., Any], registry: ModelRegistry, two: str, mlflow: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert cards(get("/api/models"))[two]["warnings"] == []
+    monkeypatch.setattr("model_registry.web.server.READING_SECONDS", -1.0)
+    late = f"late-{two}"
+    registry.stage(late, add(mlflow, late))
+    found = cards(get("/api/models"))
+    assert (found[two]["live"]["version"], found[two]["problem"]) == (1, None)
+    assert found[two]["warnings"][0].startswith("As it was at")
+    assert late not in found, "who registered it is not known yet"
+
+
+def test_what_was_left_is_read_first_the_next_time(
+    get: Callable[..., Any], registry: ModelRegistry, two: str, mlflow: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [f"{number}-{two}" for number in range(2)]
+    for name in names:
+        registry.stage(name, add(mlflow, name))
+    monkeypatch.setattr("include.lifecycle.views.overview.known_models", lambda _: names)
+    # the clock is asked once at the start, and before each model, of which the configured ones come first
+    monkeypatch.setattr("model_registry.web.server.time", SimpleNamespace(monotonic=count().__next__))
+    monkeypatch.setattr("model_registry.web.server.READING_SECONDS", len(configured_models()) + 1)
+    for expected in (names[:1], names, names):
+        assert [name for name in cards(get("/api/models")) if name in names] == expected
 
 
 # ---- what may be away ----

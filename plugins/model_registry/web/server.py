@@ -1,14 +1,16 @@
 """One MLflow server as the pages read it."""
 
-import math
 import time
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from include.lifecycle.config.models import LifecycleConfig
 from include.lifecycle.errors import LedgerDamagedError, ModelNotFoundError
+from include.lifecycle.rules.decisions import utc_now
 from include.lifecycle.untrusted_text import one_line
 from include.retraining.config.monitor import DASHBOARD
 from model_registry.hooks import MLflowRegistryHook
@@ -20,8 +22,12 @@ if TYPE_CHECKING:
     from include.lifecycle.views.summary import Overview, Unreadable
 
 READING_SECONDS = 15.0
-"""For the list, for each server: each model costs a few requests. Those that are left then are named, and read on their
-own page."""
+"""For the list, for each server: each model costs a few requests. Those that are left then are shown as they were when
+they were last read, or named, and are read first the next time."""
+TOO_SLOW = "MLflow was too slow for all models. Its own page reads it alone."
+
+_cards: "defaultdict[str, dict[str, tuple[datetime, Overview | Unreadable]]]" = defaultdict(dict)
+"""What this process has read for the list, and when, by connection and model: what was read longest ago first."""
 
 
 @dataclass(frozen=True)
@@ -61,16 +67,10 @@ class Server:
         objection = self.objections.get(name)
         return replace(found, warnings=(*((objection,) if objection else ()), *found.warnings))
 
-    def card(self, name: str, deadline: float = math.inf) -> "Overview | Unreadable | None":
-        """Return what is shown of one of them: why, where it cannot be read, and the others all the same.
-
-        :param deadline: on the monotonic clock; past it nothing more is read
-        """
+    def card(self, name: str) -> "Overview | Unreadable | None":
+        """Return what is shown of one of them: why, where it cannot be read, and the others all the same."""
         from include.lifecycle.views.overview import registered_by
 
-        if time.monotonic() > deadline:
-            late = "Not read: MLflow was too slow for all models. Its own page reads it alone."
-            return self.configured.unreadable(name, late)
         found = told(lambda: self.overview(name))
         if not isinstance(found, PageError):
             return found
@@ -95,11 +95,29 @@ def opened(configured: Configured, conn_id: str) -> Iterator[Server]:
 def read_cards(configured: Configured, conn_id: str) -> "list[Overview | Unreadable]":
     """Return what the list shows of the models behind a connection."""
     deadline = time.monotonic() + READING_SECONDS
+    known = _cards[conn_id]
     with opened(configured, conn_id) as server:
+        names = server.names()
+        turn = {name: number for number, name in enumerate(known, 1)}
         # the configured ones first: no number of other names keeps them from being read
-        names = sorted(server.names(), key=lambda name: (name not in server.configs, name))
-        found = [server.card(name, deadline) for name in names]
-    return [item for item in found if item is not None]
+        late = sorted(names, key=lambda name: (name not in server.configs, turn.get(name, 0), name))
+        while late and time.monotonic() <= deadline:
+            name = late.pop(0)
+            known.pop(name, None)
+            if (found := server.card(name)) is not None:
+                known[name] = utc_now(), found
+    for name in known.keys() - names:
+        del known[name]
+    shown = [_as_it_was(*known[name]) if name in late else known[name][1] for name in known]
+    return shown + [configured.unreadable(name, f"Not read: {TOO_SLOW}") for name in late if name not in known]
+
+
+def _as_it_was(read: datetime, found: "Overview | Unreadable") -> "Overview | Unreadable":
+    from include.lifecycle.views.summary import Overview
+
+    if not isinstance(found, Overview):
+        return found
+    return replace(found, warnings=(f"As it was at {read:%H:%M:%S} UTC: {TOO_SLOW}", *found.warnings))
 
 
 def read_model(configured: Configured, conn_id: str, name: str) -> "Overview | Unreadable | None":
