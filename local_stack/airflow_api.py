@@ -16,8 +16,8 @@ WAITING = frozenset({"deferred", "up_for_reschedule", "awaiting_input"})
 _RUN_STATES_ACTIVE = ("queued", "running")
 _TIMEOUT = 30.0
 # SQLite has one writer at a time, and Airflow's API server can wait for itself: the request ends in an error that says
-# so, a backfill's in an error of its own. Nothing of it is kept, so sending it again is safe.
-_DATABASE_ERRORS = frozenset({(500, "Database error"), (503, "Database is locked")})
+# so, a backfill's and a decision's in errors of their own. Nothing of it is kept, so sending it again is safe.
+_DATABASE_ERRORS = frozenset({(500, "Database error"), (503, "Database is locked"), (503, "decide again")})
 _DATABASE_TRIES = 6
 
 

@@ -2,9 +2,10 @@
 
 import asyncio
 import json
+import sqlite3
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from types import SimpleNamespace
@@ -503,6 +504,41 @@ def test_nothing_is_decided_for_nobody(run: Run, monkeypatch: pytest.MonkeyPatch
     assert run.request("anna", method, path, body).status_code == 200
 
 
+def test_who_decides_is_asked_before_the_database_is_held(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The event loop that tells it also writes the audit log, which on SQLite waits for whoever has written."""
+    from airflow import settings
+
+    real, held = desk.caller_of, list[bool]()
+
+    async def look(scope: Any) -> Any:
+        with closing(sqlite3.connect(settings.engine.url.database, timeout=0)) as database:
+            try:
+                database.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError:
+                held.append(True)
+            else:
+                held.append(False)
+        return await real(scope)
+
+    run.ask(ONLY_ANNA)
+    monkeypatch.setattr(desk, "caller_of", look)
+    assert run.mark("anna", SUCCESS) == 200
+    assert (held, run.state(), run.decided()[0]) == ([False], "success", "approved")
+
+
+def test_who_cannot_be_told_in_time_decides_nothing(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def busy(_: Any) -> None:
+        await asyncio.sleep(60)
+
+    run.ask(ONLY_ANNA)
+    with monkeypatch.context() as patched:
+        patched.setattr(desk, "caller_of", busy)
+        patched.setattr(desk, "ANSWER_SECONDS", 0.01)
+        assert "decide again" in refused(run.request("anna", "PATCH", run.approval, SUCCESS), 503)
+    assert (run.state(), run.decided(), run.rows()) == ("deferred", None, [])
+    assert run.mark("anna", SUCCESS) == 200
+
+
 def test_a_login_that_ends_during_the_request_decides_nothing(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     from airflow.api_fastapi.core_api import security
     from fastapi import HTTPException
@@ -643,6 +679,7 @@ def visiting(api_client: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
     caller = ["anna"]
     monkeypatch.setattr(desk, "_caller", lambda _: Caller(caller[0], ("admin",), caller[0]))
+    monkeypatch.setattr(desk, "sender_of", lambda _: "nobody answers: the loop does not run")
     scope = {"app": api_client.app, "headers": [(b"authorization", b"")], "endpoint": None}
     loop = asyncio.new_event_loop()
     token = visit_of.set(Visit(scope, loop))

@@ -45,6 +45,8 @@ from model_registry.hooks import MLflowRegistryHook
 log = logging.getLogger(__name__)
 
 _FORBIDDEN, _AWAY = 403, 503
+ANSWER_SECONDS = 30
+"""How long the event loop may take to tell who sent a request."""
 _IN_THE_UI = {_FORBIDDEN: 432, _AWAY: 533}
 """For a browser's session. Airflow's UI tells of a 403 only that a permission is missing, and of any other registered
 status only its name; of a status that nobody registered it shows what is said."""
@@ -264,22 +266,34 @@ def asks_about(session: Any, task: Any, visit: Visit) -> tuple[str, str]:
     return ("" if "{{" in model else model), conn_id or MLflowRegistryHook.default_conn_name
 
 
+def sender_of(visit: Visit) -> Caller | str:
+    """Return who sent a request, or a sentence why that cannot be told."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        asked = asyncio.run_coroutine_threadsafe(caller_of(visit.scope), visit.loop)
+    else:
+        # waiting here would hold up the loop that has to answer; no endpoint that marks or answers does so (3.3)
+        return "Nothing was changed: this path cannot decide on an approval."
+    try:
+        return asked.result(ANSWER_SECONDS) or "Nothing was changed: log in again, then decide."
+    except Exception:  # the loop is too busy, or the database is: most requests decide nothing, and go on
+        log.exception("Who sent a request cannot be told")
+        asked.cancel()
+        return "Nothing was changed: who decides could not be told in time; decide again."
+
+
 def _caller(visit: Visit) -> Caller | None:
     """Return who sent a request, None for a worker's.
 
     :raises RefusedError: when it cannot be told: nothing is decided for nobody
     """
-    if str(getattr(visit.endpoint, "__module__", "")).startswith("airflow.api_fastapi.execution_api."):
+    if visit.of_a_worker:
         return None
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        caller = asyncio.run_coroutine_threadsafe(caller_of(visit.scope), visit.loop).result(timeout=30)
-        if caller is not None:
-            return caller
-        raise RefusedError(visit, _AWAY, "Nothing was changed: log in again, then decide.") from None
-    # waiting here would hold up the loop that has to answer; no endpoint that marks or answers does so (3.3)
-    raise RefusedError(visit, _AWAY, "Nothing was changed: this path cannot decide on an approval.")
+    sender = visit.sender or sender_of(visit)
+    if isinstance(sender, str):
+        raise RefusedError(visit, _AWAY, sender)
+    return sender
 
 
 def _acts(effects: Effects, endpoint: Any) -> Iterator[_Act]:

@@ -15,10 +15,13 @@ import asyncio
 from collections.abc import Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from model_registry.approval.asking import APPROVAL_OPERATORS
+
+if TYPE_CHECKING:
+    from model_registry.api_server.callers import Caller
 
 _DECISIVE = ("success", "failed")
 
@@ -60,17 +63,24 @@ class Visit:
 
     :param scope: the request
     :param loop: the event loop that handles it
+    :param sender: who sent it, or a sentence why that cannot be told; None until it was asked
     :param sessions: what its database sessions changed
     """
 
     scope: Any
     loop: asyncio.AbstractEventLoop
+    sender: "Caller | str | None" = None
     sessions: "WeakKeyDictionary[Any, Effects]" = field(default_factory=WeakKeyDictionary)
 
     @property
     def endpoint(self) -> Any:
         """The function that handles the request, as Airflow's router found it."""
         return self.scope.get("endpoint")
+
+    @property
+    def of_a_worker(self) -> bool:
+        """Whether a worker sent it: what a task does is no decision of a person."""
+        return str(getattr(self.endpoint, "__module__", "")).startswith("airflow.api_fastapi.execution_api.")
 
 
 visit_of: ContextVar[Visit | None] = ContextVar("model_registry_visit", default=None)
@@ -83,6 +93,7 @@ def watch() -> None:
     from sqlalchemy.orm import Session
 
     for name, function in (
+        ("before_flush", _before_flush),
         ("after_flush", _after_flush),
         ("before_commit", _before_commit),
         ("after_commit", _after_commit),
@@ -90,6 +101,20 @@ def watch() -> None:
     ):
         if not event.contains(Session, name, function):
             event.listen(Session, name, function)
+
+
+def _before_flush(session: Any, context: Any, instances: Any) -> None:  # noqa: ARG001 -- SQLAlchemy's signature
+    """Find out who decides before anything is written.
+
+    Airflow tells it in its event loop, which also writes the audit log: on SQLite that waits for whoever has written.
+    """
+    visit = visit_of.get()
+    if visit is None or visit.sender is not None or visit.of_a_worker:
+        return
+    if any(_decides(changed, session) for changed in (*session.new, *session.dirty)):
+        from model_registry.api_server import desk
+
+        visit.sender = desk.sender_of(visit)
 
 
 def _after_flush(session: Any, context: Any) -> None:  # noqa: ARG001 -- SQLAlchemy's signature
@@ -102,20 +127,32 @@ def _after_flush(session: Any, context: Any) -> None:  # noqa: ARG001 -- SQLAlch
 
     effects = visit.sessions.setdefault(session, Effects())
     for changed in (*session.new, *session.dirty):
-        if isinstance(changed, TaskInstance):
-            if changed.operator in APPROVAL_OPERATORS and _became(changed, "state"):
-                effects.marks[changed.id] = changed
-        elif isinstance(changed, HITLDetail):
-            if changed.chosen_options and _history(changed, "chosen_options").has_changes():
-                effects.answers[changed.ti_id] = changed
+        decides = _decides(changed, session)
+        if decides and isinstance(changed, TaskInstance):
+            effects.marks[changed.id] = changed
+        elif decides and isinstance(changed, HITLDetail):
+            effects.answers[changed.ti_id] = changed
         elif isinstance(changed, TaskInstanceNote):
             effects.notes.append(changed)
         elif isinstance(changed, DagRun):
             key = (changed.dag_id, changed.run_id)
-            if changed in session.new:
+            if decides:
                 effects.triggered[key] = changed
             elif _became(changed, "_state"):
                 effects.runs.add(key)
+
+
+def _decides(changed: Any, session: Any) -> bool:
+    """Whether a change may be a decision: a task that asks was marked, a question answered, a run triggered."""
+    from airflow.models.dagrun import DagRun
+    from airflow.models.hitl import HITLDetail
+    from airflow.models.taskinstance import TaskInstance
+
+    if isinstance(changed, TaskInstance):
+        return changed.operator in APPROVAL_OPERATORS and _became(changed, "state")
+    if isinstance(changed, HITLDetail):
+        return bool(changed.chosen_options and _history(changed, "chosen_options").has_changes())
+    return isinstance(changed, DagRun) and changed in session.new
 
 
 def _before_commit(session: Any) -> None:
