@@ -2,6 +2,7 @@
 
 import json
 import uuid
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -25,6 +26,13 @@ def mlflow_url(mlflow_template: Path, tmp_path_factory: pytest.TempPathFactory) 
     from tests.registry_server import shared_server
 
     return shared_server(tmp_path_factory.mktemp("mlflow-server"), mlflow_template)
+
+
+@pytest.fixture
+def nothing_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page of the models is read anew each time, and begins with nothing that other tests read."""
+    monkeypatch.setattr("model_registry.web.lane.REMEMBERED_SECONDS", 0.0)
+    monkeypatch.setattr("model_registry.web.server._cards", defaultdict(dict))
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """The page of models whose MLflow servers differ: no server, and no configuration, holds up or hides another model."""
 
 import os
-from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -51,14 +50,7 @@ def configure(folder: Path, name: str, **lifecycle: Any) -> None:
 
 
 @pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A page is read anew each time."""
-    monkeypatch.setattr("model_registry.web.lane.REMEMBERED_SECONDS", 0.0)
-    monkeypatch.setattr("model_registry.web.server._cards", defaultdict(dict))
-
-
-@pytest.fixture
-def get(api_client: Any, impatient: None) -> Callable[..., Any]:
+def get(api_client: Any, nothing_remembered: None) -> Callable[..., Any]:
     """GET a page below the root as a user."""
 
     def get(path: str, user: str = "anna") -> Any:

@@ -3,7 +3,6 @@
 import asyncio
 import hashlib
 import json
-from collections import defaultdict
 from collections.abc import Callable, Iterator
 from html.parser import HTMLParser
 from itertools import count
@@ -33,6 +32,8 @@ DAG = "example_other_model"
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>{{ 7*7 }} javascript:alert(1) \u202egnp.exe"
 ROOT = "/model-registry"
 
+pytestmark = pytest.mark.usefixtures("no_anchors", "nothing_remembered")
+
 
 @pytest.fixture(scope="module")
 def client(airflow_db: None) -> Iterator[Any]:
@@ -50,12 +51,6 @@ def client(airflow_db: None) -> Iterator[Any]:
 def token(client: Any, user: str) -> str:
     answer = client.post("/auth/token", json={"username": user, "password": PASSWORD})
     return str(answer.json()["access_token"])
-
-
-@pytest.fixture(autouse=True)
-def forgetful(no_anchors: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("model_registry.web.lane.REMEMBERED_SECONDS", 0.0)
-    monkeypatch.setattr("model_registry.web.server._cards", defaultdict(dict))
 
 
 @pytest.fixture
