@@ -44,7 +44,8 @@ def read_table(
 
     :param required: columns that it must have
     :param optional: columns that it may have; others are left out
-    :param texts: columns whose fields stay text, whatever a CSV reader would make of them
+    :param texts: columns whose fields stay text, whatever a CSV reader would make of them; a converter is then given
+        the values that stand there, each once, and what is missing
     :param exact: columns whose fields come back as they stand there
     :return: the columns in the order of the file, rows numbered from 0; the attribute ``FILE`` names the file
     :raises BadInputError: names file, lines, what was found and expected
@@ -107,7 +108,7 @@ def read_file(path: Path, *, texts: Collection[str] = (), exact: Collection[str]
         compression: Literal["xz", "gzip"] | None = {".xz": "xz", ".gz": "gzip"}.get(path.suffix)  # type: ignore[assignment]
         table = pd.read_csv(
             path,
-            dtype=dict.fromkeys(texts, "str"),
+            dtype=dict.fromkeys(texts, "category"),
             # what a converter returns may still be taken for NA; nothing is behind a mark
             converters=dict.fromkeys(exact, "'{}".format),
             compression=compression,
@@ -202,7 +203,7 @@ def _typed(raw: pd.DataFrame, path: Path, required: dict[str, Convert], optional
     for name, convert in (required | optional).items():
         if name not in raw.columns:
             continue
-        column, wrong, expected = convert(raw[name])
+        column, wrong, expected = _converted(raw[name], convert)
         if wrong.any():
             problems.append(f"{name} {_lines(raw[name], wrong, header_lines)}, expected {expected}")
         else:
@@ -212,6 +213,16 @@ def _typed(raw: pd.DataFrame, path: Path, required: dict[str, Convert], optional
     frame = frame[[name for name in raw.columns if name in frame.columns]].reset_index(drop=True)
     frame.attrs[FILE] = path.name
     return frame
+
+
+def _converted(column: Column, convert: Convert) -> tuple[Column, Mask, str]:
+    """Convert a column; of a category each value once, of which there are few where rows are many."""
+    if not isinstance(column.dtype, pd.CategoricalDtype):
+        return convert(column)
+    codes = column.cat.codes.to_numpy()
+    missing = [None] if (codes < 0).any() else []  # its code is -1, the last
+    found, wrong, expected = convert(pd.Series([*column.cat.categories, *missing], dtype="str"))
+    return pd.Series(found.array.take(codes), index=column.index), wrong[codes], expected
 
 
 def _lines(column: Column, wrong: Mask, header_lines: int) -> str:

@@ -157,12 +157,13 @@ def to_columns(frame: pd.DataFrame) -> dict[str, npt.NDArray[Any]]:
 
     :param frame: Store, Date, Open, Promo, StateHoliday, SchoolHoliday, and Sales and Customers if known
     """
-    holiday = frame["StateHoliday"].astype("object").map({code: n for n, code in enumerate(STATE_HOLIDAYS)})
+    codes, found = pd.factorize(frame["StateHoliday"])
+    holiday = np.array([STATE_HOLIDAYS.index(code) for code in found], dtype=np.int8)
     nothing = np.full(len(frame), np.nan)
     columns: dict[str, npt.NDArray[Any]] = {
         "store": frame["Store"].to_numpy(np.int64),
         "day": frame["Date"].to_numpy().astype("datetime64[D]"),
-        "state_holiday": holiday.to_numpy(np.float64).astype(np.int8),
+        "state_holiday": holiday[codes],
     }
     for name, column in (("sales", "Sales"), ("customers", "Customers")):
         columns[name] = frame[column].to_numpy(np.float64, na_value=np.nan) if column in frame.columns else nothing
