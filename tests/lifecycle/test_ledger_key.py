@@ -6,13 +6,15 @@ from typing import Any
 
 import pytest
 
-from include.lifecycle.errors import BadInputError, LedgerDamagedError
+from include.lifecycle.errors import BadInputError, LedgerDamagedError, TransitionRefusedError
 from include.lifecycle.ledger.anchors import head_of
 from include.lifecycle.ledger.entries import canonical
 from include.lifecycle.ledger.keys import KEY_ENV, KEY_FILE_ENV, MAC, Keyring
 from include.lifecycle.ledger.lock import FencedError
+from include.lifecycle.ledger.runs import LedgerRuns
 from include.lifecycle.moves.model_registry import ModelRegistry
 from include.lifecycle.rules.decisions import Decision, Outcome
+from tests.validations import validation
 
 from .support import MODEL, OLD, again, aliases, approved, forged, impatient, stages
 
@@ -146,6 +148,24 @@ def test_a_key_is_changed_by_putting_the_new_one_first(two: ModelRegistry, monke
     assert used[-1] != used[0]
     monkeypatch.setenv(KEY_ENV, NEW)
     assert len(again(two).read().entries) == 2, "without the old key nothing before is believed"
+
+
+def test_a_lost_key_costs_what_it_signed_and_no_new_version(
+    two: ModelRegistry, add: Callable[..., int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    version = add()
+    monkeypatch.setenv(KEY_ENV, NEW)
+    registry = ModelRegistry(two.client, lock_ttl=30)
+    assert registry.history(MODEL) == []
+    with pytest.raises(BadInputError, match="nothing that was written without a key"):
+        LedgerRuns(two.client, MODEL, Keyring.from_environment()).seal()
+    with pytest.raises(TransitionRefusedError, match="validation"):
+        registry.promote(MODEL, 3, approved())
+    registry.validated(validation(MODEL, version))
+    registry.stage(MODEL, version)
+    assert registry.promote(MODEL, version, approved("ana")).archived == [2]
+    with pytest.raises(BadInputError):
+        registry.rollback(MODEL, 1, approved("eve"))
 
 
 def test_who_has_no_key_reads_and_writes_nothing(two: ModelRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
