@@ -1,5 +1,6 @@
 """Folds that have not changed are not trained again, and nothing that has changed is taken for the same."""
 
+import ast
 import os
 import signal
 import subprocess
@@ -15,7 +16,7 @@ import pytest
 from mlflow import MlflowClient
 
 from include.lifecycle.errors import BadInputError
-from include.models.rossmann import kept_folds
+from include.models.rossmann import boosters, kept_folds
 from include.models.rossmann.config import TABLES, load_config
 from include.models.rossmann.data.sample import generate
 from include.models.rossmann.folds import Fold, make_folds
@@ -76,14 +77,34 @@ def test_other_settings_are_another_fold(matrix: TrainingMatrix, fold: Fold, oth
     assert fold_key(digests, fold, SETTINGS | other) != fold_key(digests, fold, SETTINGS)
 
 
+@pytest.mark.parametrize("module", ["boosters", "matrix", "members", "training"])
 def test_other_training_code_is_another_fold(
-    matrix: TrainingMatrix, fold: Fold, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    matrix: TrainingMatrix, fold: Fold, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, module: str
 ) -> None:
     before = fold_key(matrix.block_digests(), fold, SETTINGS)
-    code = tmp_path / "boosters.py"
-    code.write_bytes(kept_folds.TRAINING_CODE[0].read_bytes() + b"\n")
-    monkeypatch.setattr(kept_folds, "TRAINING_CODE", (code, *kept_folds.TRAINING_CODE[1:]))
+    code = {path.stem: path for path in kept_folds.TRAINING_CODE}
+    changed = tmp_path / code[module].name
+    changed.write_bytes(code[module].read_bytes() + b"\n")
+    monkeypatch.setattr(kept_folds, "TRAINING_CODE", tuple({**code, module: changed}.values()))
     assert fold_key(matrix.block_digests(), fold, SETTINGS) != before
+
+
+def test_all_that_trains_is_in_the_key_or_in_what_the_key_digests() -> None:
+    package = Path(str(boosters.__file__)).parent
+    told_otherwise = {"config.py"}  # by the settings
+    features = {path for path in (package / "forecaster").iterdir() if path.stem != "members"}  # by the rows
+    reached, left = set[Path](), [package / "training.py"]
+    while left:
+        path = left.pop()
+        reached.add(path)
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        for node in (node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)):
+            base = path.parent if node.level else PROJECT
+            module = base.joinpath(*(node.module or "").split("."))
+            files = [module.with_suffix(".py"), *(module / f"{name.name}.py" for name in node.names)]
+            found = {file for file in files if file.is_file() and file.is_relative_to(package)}
+            left += found - features - reached
+    assert {path for path in reached if path.name not in told_otherwise} == set(kept_folds.TRAINING_CODE)
 
 
 @pytest.mark.parametrize("field", ["rounds", "threads", "device", "row_share", "leave_out", "params", "seed", "quick"])
@@ -133,7 +154,7 @@ def test_a_kept_fold_is_found_by_its_key_alone(
     assert folds.find(other, "abc", matrix.block(other.end), tmp_path) is None
 
 
-@pytest.mark.parametrize("damage", ["gone", "cut", "not a number", "other rows", "other sales"])
+@pytest.mark.parametrize("damage", ["gone", "cut", "flipped", "not a number", "other rows", "other sales"])
 def test_a_damaged_one_is_trained_again(
     kept: tuple[KeptFolds, str, pd.DataFrame], matrix: TrainingMatrix, fold: Fold, tmp_path: Path, damage: str
 ) -> None:
@@ -143,6 +164,10 @@ def test_a_damaged_one_is_trained_again(
         file.unlink()
     elif damage == "cut":
         file.write_bytes(file.read_bytes()[:100])
+    elif damage == "flipped":
+        content = bytearray(file.read_bytes())
+        content[4:60] = bytes(255 - byte for byte in content[4:60])
+        file.write_bytes(content)
     else:
         other = {
             "not a number": frame.assign(residual=np.nan),

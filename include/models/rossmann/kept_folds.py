@@ -2,7 +2,8 @@
 
 A fold's key is a digest of everything that decides its forecast: the training rows and the fold's own rows as
 the matrix holds them (so the data and the code of the features), the booster's parameters, rounds, threads and seed,
-the libraries and the code that trains. Another key, another fold: nothing has to be known to be out of date.
+the libraries and the code that draws rows and trains. Another key, another fold: nothing has to be known to be out of
+date.
 """
 
 import hashlib
@@ -19,7 +20,8 @@ import pyarrow as pa
 from mlflow import MlflowClient
 
 from include.lifecycle.errors import BadInputError
-from include.models.rossmann import boosters
+from include.lifecycle.untrusted_text import one_line
+from include.models.rossmann import boosters, matrix, training
 from include.models.rossmann.folds import Fold
 from include.models.rossmann.forecaster import members
 from include.models.rossmann.forecaster.panel import Day
@@ -35,8 +37,8 @@ KEY_TAG = "retrain.fold."
 MOST_RUNS = 3
 """How many runs that kept a fold are looked at, the newest first; each later night keeps it again."""
 
-TRAINING_CODE = tuple(Path(str(module.__file__)) for module in (boosters, members))
-"""Code that decides what a member makes of a matrix."""
+TRAINING_CODE = tuple(Path(str(module.__file__)) for module in (boosters, matrix, members, training))
+"""Code that decides what a member makes of a matrix, and which of its rows it learns from."""
 
 
 def fold_key(digests: Mapping[Day, str], fold: Fold, settings: Mapping[str, Any]) -> str:
@@ -87,12 +89,12 @@ class KeptFolds:
             target.mkdir(exist_ok=True)
             try:
                 kept = RetrainRun(self.client, run).fetch(f"{FOLDS_FOLDER}/{fold.end}.parquet", target)
-                frame = pd.read_parquet(kept)
+                frame = _read(kept)
                 expected = fold_forecast(block, frame["residual"].to_numpy(dtype=np.float64))
                 same = all(np.array_equal(frame[name], expected[name]) for name in expected)
                 if not same or not np.isfinite(expected["residual"]).all():
                     raise ValueError("other rows than the fold has")
-            except (BadInputError, KeyError, ValueError, pa.ArrowException) as error:
+            except (BadInputError, KeyError, ValueError) as error:
                 log.warning("The fold that ends on %s is trained again: run %s, %s", fold.end, run.info.run_id, error)
                 continue
             log.info("The fold that ends on %s has not changed since run %s", fold.end, run.info.run_id)
@@ -105,6 +107,13 @@ class KeptFolds:
         frame.to_parquet(path, compression="zstd", index=False)
         self.client.log_artifact(run_id, str(path), FOLDS_FOLDER)
         self.client.set_tag(run_id, f"{KEY_TAG}{fold.end}", key)
+
+
+def _read(path: Path) -> pd.DataFrame:
+    try:
+        return pd.read_parquet(path)
+    except (OSError, pa.ArrowException) as error:  # Arrow says the one or the other of what is damaged
+        raise ValueError(f"{path.name} is damaged: {one_line(str(error), 200)}") from error
 
 
 def load_folds(folder: Path) -> pd.DataFrame:

@@ -20,8 +20,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from include.models.rossmann.forecaster.features import FEATURE_NAMES, block_features, pick_features
+from include.models.rossmann.forecaster.features import FEATURE_NAMES, block_features
 from include.models.rossmann.forecaster.history import LAG_NAMES, TABLE_NAMES
+from include.models.rossmann.forecaster.members import pick_features
 from include.models.rossmann.forecaster.panel import Day, Panel
 
 log = logging.getLogger(__name__)

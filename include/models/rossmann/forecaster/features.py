@@ -5,7 +5,6 @@ lookback before the origin and the block after it, and sales and customers after
 from that cut before anything is computed.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -56,17 +55,6 @@ FEATURE_NAMES: tuple[str, ...] = (
 
 COMPETITION_MONTHS = 120.0
 PROMO2_WEEKS = 200.0
-
-
-def pick_features(features: npt.NDArray[np.float32], names: Sequence[str]) -> npt.NDArray[np.float32]:
-    """Return some columns of a matrix of all features, which is returned itself where they are all.
-
-    :param features: (rows, features) in the order of ``FEATURE_NAMES``
-    :param names: the columns to return, in this order
-    """
-    if tuple(names) == FEATURE_NAMES:
-        return features
-    return np.ascontiguousarray(features[:, [FEATURE_NAMES.index(name) for name in names]])
 
 
 @dataclass(frozen=True)
@@ -128,7 +116,7 @@ def block_features(panel: Panel, origin: Day, horizon: int) -> Block:
         "horizon": np.arange(1.0, horizon + 1.0),
         **calendar_features(days[block]),
         **schedule_features(view, block),
-        **store_features(view.stores, days[block]),
+        **store_features(view.stores, days[block], origin),
         **table_features(usual_sales, ordinary, base, year, future),
         **level_features(residual, holiday, past, base),
         **lag_features(residual, int(day_numbers(days[:1])[0]), days[block]),
@@ -169,19 +157,28 @@ def with_holidays(cells: Cells, panel: Panel) -> Cells:
     return np.where(panel.state_holiday > 0, np.int8(SUNDAY * 2) + (cells & 1), cells)
 
 
-def store_features(stores: StoreTable, days: npt.NDArray[np.datetime64]) -> dict[str, FloatArray]:
-    """Return the features ``STORE_NAMES``: (stores, 1) or (stores, days)."""
+def store_features(stores: StoreTable, days: npt.NDArray[np.datetime64], origin: Day) -> dict[str, FloatArray]:
+    """Return the features ``STORE_NAMES``: (stores, 1) or (stores, days).
+
+    The table may be newer than the origin: a competitor that opens after it, and a Promo2 that begins after it, are not
+    known yet.
+    """
+    known_until = day_numbers(np.array([origin]))[0]
+    competition_since, promo2_since = (
+        np.where(since > known_until, np.nan, since) for since in (stores.competition_since, stores.promo2_since)
+    )
+    competition_distance = np.where(stores.competition_since > known_until, np.nan, stores.competition_distance)
     numbers = day_numbers(days).astype(np.float64)[None, :]
     months = days.astype("datetime64[M]").astype(np.int64) % 12
     months_since = np.full((len(stores), len(days)), np.nan)
     for back in range(11, -1, -1):  # the nearest start of an interval wins
         months_since = np.where(stores.promo2_months[:, (months - back) % 12], float(back), months_since)
-    active = numbers >= stores.promo2_since[:, None]  # False where the store has no Promo2
+    active = np.isfinite(promo2_since)[:, None]
     return {
         "store_type": stores.store_type[:, None],
         "assortment": stores.assortment[:, None],
-        "competition_distance": np.log1p(stores.competition_distance)[:, None],
-        "competition_months": np.clip((numbers - stores.competition_since[:, None]) / 30.44, -12.0, COMPETITION_MONTHS),
-        "promo2_weeks": np.clip((numbers - stores.promo2_since[:, None]) / 7.0, -8.0, PROMO2_WEEKS),
+        "competition_distance": np.log1p(competition_distance)[:, None],
+        "competition_months": np.minimum((numbers - competition_since[:, None]) / 30.44, COMPETITION_MONTHS),
+        "promo2_weeks": np.minimum((numbers - promo2_since[:, None]) / 7.0, PROMO2_WEEKS),
         "promo2_phase": np.where(active, months_since, np.nan),
     }

@@ -1,5 +1,6 @@
 """The ensemble's members: boosters in their libraries' own file formats."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from .features import FEATURE_NAMES, pick_features
+from .features import FEATURE_NAMES
 from .stores import FloatArray
 
 SUFFIXES = {"lightgbm": ".txt", "xgboost": ".ubj", "catboost": ".cbm"}
@@ -19,6 +20,17 @@ BOOSTERS = tuple(SUFFIXES)
 Features = npt.NDArray[np.float32]
 Native: TypeAlias = Any
 """lightgbm.Booster, xgboost.Booster or catboost.CatBoost (the libraries are not typed)."""
+
+
+def pick_features(features: npt.NDArray[np.float32], names: Sequence[str]) -> npt.NDArray[np.float32]:
+    """Return some columns of a matrix of all features, which is returned itself where they are all.
+
+    :param features: (rows, features) in the order of ``FEATURE_NAMES``
+    :param names: the columns to return, in this order
+    """
+    if tuple(names) == FEATURE_NAMES:
+        return features
+    return np.ascontiguousarray(features[:, [FEATURE_NAMES.index(name) for name in names]])
 
 
 @dataclass(frozen=True)
