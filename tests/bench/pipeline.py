@@ -5,9 +5,9 @@
 
 DATA is a folder with the Kaggle files train.csv, store.csv and future.csv (or .csv.xz); without it data of that size is
 generated. Each step is a process of its own, as a task is, on a MLflow of this run; time and peak memory are those of
-the process. Prints Markdown. ``--growth`` runs the steps with more and more stores, boosters with few rounds: what of
-time and memory grows with the rows is the same for all rounds. Where a step fails, a machine too small for it, the
-steps before it are told.
+the process. Prints Markdown. ``--growth`` runs the steps with more and more stores, boosters with few rounds: memory is
+that of all rounds, and with all rounds a training's time comes nearer to growing as the rows do. Where a step fails, a
+machine too small for it, the steps before it are told.
 """
 
 import argparse
@@ -314,8 +314,9 @@ def growth(scratch: Path, given: argparse.Namespace) -> dict[str, Any]:
         shutil.rmtree(folder)
     sizes = list(found)
     least = found[sizes[0]]
-    sys.stdout.write(f"## Growth: seconds, and peak MB, with {', '.join(map(str, sizes))} stores\n\n")
-    head = ("step", *(f"{size} s" for size in sizes), *(f"{size} MB" for size in sizes), "times as long", "rows")
+    sizes_told = ", ".join(map(str, sizes))
+    sys.stdout.write(f"## Growth: seconds, and peak MB, with {sizes_told} stores, {GROWTH_ROUNDS} rounds\n\n")
+    head = ("step", *(f"{size} s" for size in sizes), *(f"{size} MB" for size in sizes), "times as long")
     rows = []
     for step in least:
         taken = [found[size].get(step) for size in sizes]
@@ -326,7 +327,6 @@ def growth(scratch: Path, given: argparse.Namespace) -> dict[str, Any]:
                 *(f"{item.seconds:.1f}" if item else "-" for item in taken),
                 *(f"{item.peak / 1e6:.0f}" if item else "-" for item in taken),
                 f"{newest.seconds / least[step].seconds:.1f}" if newest else "-",
-                f"{sizes[-1] / sizes[0]:.0f} x",
             )
         )
     sys.stdout.write(table(head, rows))

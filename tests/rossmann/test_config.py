@@ -47,6 +47,9 @@ def test_the_configuration_of_this_repository_is_valid() -> None:
         ("boosters.xgboost", "rounds", 0, r"xgboost\.rounds: .*greater than 0"),
         ("forecast", "block_step_days", 20, r"multiple of block_step"),
         ("forecast", "cv_folds", 2, r"forecast\.cv_folds: .*found 2"),
+        ("forecast", "seed", -1, r"forecast\.seed: .*found -1"),
+        ("forecast", "seed", 2**31, r"forecast\.seed: .*found 2147483648"),
+        ("forecast", "horizon_days", 21, r"forecast\.horizon_days: .*42.*found 21"),
     ],
 )
 def test_a_wrong_field_is_named(tmp_path: Path, section: str, field: str, value: object, expected: str) -> None:

@@ -41,6 +41,13 @@ def test_without_an_anchor_folds_are_counted_from_the_newest_day():
     assert [fold.end for fold in folds] == [ANCHOR - 84, ANCHOR - 42, ANCHOR]
 
 
+def test_a_fold_without_sales_is_named():
+    ends = Ends(ANCHOR)
+    ends.block_ends = ends.block_ends[ends.block_ends != ANCHOR - 84]
+    with pytest.raises(BadInputError, match=f"{ANCHOR - 125} to {ANCHOR - 84}.*fold_end"):
+        make_folds(ends, 3, 42, ANCHOR.item())
+
+
 def test_a_history_that_is_too_short_names_the_day():
     with pytest.raises(BadInputError, match="2012-12-14"):
         make_folds(Ends(ANCHOR), 12, 42, ANCHOR.item())

@@ -136,7 +136,7 @@ def recency_weights(matrix: TrainingMatrix) -> FloatArray:
 
 
 def quick_settings(booster: str, params: Parameters, rounds: int, scale: float) -> tuple[dict[str, Any], int]:
-    """Return parameters and rounds of a run that keeps the share ``scale`` of the rounds."""
+    """Return parameters and rounds of a run that keeps the share ``scale`` of the rounds, at least ``LEAST_ROUNDS``."""
     settings = dict(params)
     if not 0 < scale <= 1:
         raise ValueError(f"rounds_scale is {scale}, expected a number above 0 and at most 1")

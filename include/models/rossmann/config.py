@@ -40,14 +40,14 @@ class DataConfig(DataSourceConfig):
 class ForecastConfig(Section):
     """The forecast task: horizon, training blocks, folds."""
 
-    horizon_days: PositiveInt = 42
+    horizon_days: Literal[42] = Field(42, description="what features, folds, review and monitoring are made for")
     block_step_days: PositiveInt = Field(21, description="distance of the forecast origins used for training")
     max_blocks: PositiveInt | None = Field(None, description="newest training blocks used; null means all")
-    cv_folds: Annotated[int, Field(ge=3)] = Field(3, description="cross-validation folds before the holdout")
+    cv_folds: Annotated[int, Field(ge=3, le=60)] = Field(3, description="cross-validation folds before the holdout")
     fold_end: date = Field(
         date(2015, 6, 19), description="a day on which a fold ends; the others lie whole horizons away"
     )
-    seed: int = 20150619
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 20150619
     quick_rounds_scale: Annotated[float, Field(gt=0, le=1)] = Field(0.2, description="rounds kept by a quick run")
 
     @model_validator(mode="after")
@@ -63,8 +63,8 @@ class ForecastConfig(Section):
 class BoosterConfig(Section):
     """One member of the ensemble: fixed boosting rounds and the library's own parameters."""
 
-    rounds: PositiveInt
-    threads: PositiveInt = 2
+    rounds: Annotated[int, Field(gt=0, le=100_000)]
+    threads: Annotated[int, Field(gt=0, le=1024)] = 2
     device: Device = Field("cpu", description="where it trains; gpu needs a library built for it, and a device")
     row_share: Annotated[float, Field(gt=0, le=1)] = Field(1.0, description="share of the training rows that it draws")
     leave_out: list[str] = Field(default_factory=list, description="features that it does not see; * stands for any")

@@ -108,7 +108,7 @@ def score_blend(blend: Blend, sales: FloatArray, base: FloatArray, residuals: Ma
 def join(frames: dict[str, pd.DataFrame]) -> pd.DataFrame:
     """Return one frame with a column for each booster's prediction.
 
-    :param frames: predictions of each booster (see ``fold_predictions``)
+    :param frames: predictions of each booster (see ``load_folds``)
     :raises BadInputError: when the boosters did not predict the same rows
     """
     names = list(frames)

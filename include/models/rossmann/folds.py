@@ -43,7 +43,7 @@ def make_folds(matrix: Matrix, cv_folds: int, horizon: int, anchor: date | None 
     :param matrix: the training matrix; its newest block is the holdout
     :param horizon: days of a fold
     :param anchor: a day on which a cross-validation fold ends, past or future; None: the newest day
-    :raises BadInputError: when the history is too short for the oldest fold
+    :raises BadInputError: when the history is too short for the oldest fold, or a fold has no sales
     """
     ends = matrix.block_ends
     block = np.timedelta64(horizon, "D")
@@ -53,6 +53,13 @@ def make_folds(matrix: Matrix, cv_folds: int, horizon: int, anchor: date | None 
     if ends[0] > folds[0].training_end:
         raise BadInputError(
             f"the history is too short for {cv_folds} cross-validation folds: the oldest trains on blocks that end up"
-            f" to {folds[0].training_end}, the first block ends on {ends[0]}; lower forecast.cv_folds or add history"
+            f" to {folds[0].training_end}, the first block ends on {ends[0]}; add history, or lower"
+            " forecast.cv_folds or the number of forecast origins"
         )
+    for fold in folds:
+        if fold.end not in ends:
+            raise BadInputError(
+                f"no store sold anything from {fold.start} to {fold.end}, the days of a cross-validation fold: set"
+                "  forecast.fold_end so that no fold lies there, or leave out the history before"
+            )
     return [*folds, Fold.of(HOLDOUT, ends[-1], horizon)]

@@ -167,6 +167,12 @@ def test_freshness_is_off_by_default(small: SampleData) -> None:
         check_data(small.train, small.store, None, freshness_days=3, today=date(2013, 9, 4))
 
 
+def test_sales_of_days_to_come_are_refused(small: SampleData) -> None:
+    assert check_data(small.train, small.store, None, today=date(2013, 8, 30)) == []
+    with pytest.raises(DataCheckError, match=r"2013-08-31, expected none after 2013-08-30"):
+        check_data(small.train, small.store, None, today=date(2013, 8, 29))
+
+
 def test_missing_open_counts_as_open_with_a_warning(small: SampleData) -> None:
     rows = changed(small.future, "Open", np.nan, slice(5))
     assert check_data(small.train, small.store, rows) == [

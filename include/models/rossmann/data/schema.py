@@ -151,8 +151,10 @@ def check_data(
         problems[name] += _unknown_stores(tables[name], known)
     newest = pd.Timestamp(train["Date"].max())
     problems["train"] += _without_sales(train, newest, horizon_days)
+    today = today or datetime.now(UTC).date()
+    problems["train"] += _too_new(newest, today)
     if freshness_days is not None:
-        problems["train"] += _too_old(newest, freshness_days, today or datetime.now(UTC).date())
+        problems["train"] += _too_old(newest, freshness_days, today)
     if future is not None:
         problems["future"] += _outside_horizon(future, newest, horizon_days)
         warnings += _missing_open(future, _file(future, "future"))
@@ -202,6 +204,12 @@ def _unknown_stores(table: pd.DataFrame, known: npt.NDArray[np.int64]) -> Iterat
         more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
         shown = ", ".join(map(str, names[:SHOWN])) + more
         yield f"unknown store {shown} ({len(rows):,} rows), expected one of the {len(known):,} of the store table"
+
+
+def _too_new(newest: pd.Timestamp, today: date) -> Iterator[str]:
+    tomorrow = pd.Timestamp(today) + pd.Timedelta(days=1)  # where the day begins before UTC's
+    if newest > tomorrow:
+        yield f"the newest day is {newest:%Y-%m-%d}, expected none after {tomorrow:%Y-%m-%d}: sales are of the past"
 
 
 def _too_old(newest: pd.Timestamp, freshness_days: int, today: date) -> Iterator[str]:
