@@ -83,10 +83,12 @@ def measured(file: Path, workers: int, rounds: int) -> tuple[str, ...]:
         command = [sys.executable, "-m", "tests.bench.two_workers", "--rounds", str(rounds), "--worker"]
         processes.append(subprocess.Popen([*command, json.dumps(worker)]))
     peaks = [0] * workers
-    while any(process.poll() is None for process in processes):
+    while any(process.poll() is None for process in processes) and not any(p.returncode for p in processes):
         peaks = [max(peak, peak_memory(process.pid)) for peak, process in zip(peaks, processes, strict=True)]
         time.sleep(0.05)
     if any(process.returncode for process in processes):
+        for process in processes:
+            process.kill()  # the other would wait for it
         raise SystemExit("a worker failed")
     seconds = time.perf_counter() - started
     model = xgboost.Booster(model_file=str(file.with_suffix(".ubj")))

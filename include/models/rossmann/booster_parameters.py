@@ -2,12 +2,13 @@
 
 XGBoost ignores a name that it does not know, LightGBM takes an alias of the rounds for the rounds, and each library
 says in its own way what is wrong with a value: so names are looked up in the library's own list, what the configuration
-sets elsewhere is refused under all its names, and two rounds are trained on a few random rows.
+sets elsewhere is refused under all its names, and two rounds are trained on a few random rows. A parameter has one name
+here: quick runs and the search for parameters set some by that name, and would set them beside an alias.
 """
 
 import warnings
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 
 import numpy as np
 
@@ -36,16 +37,19 @@ SET_ELSEWHERE = {
         **dict.fromkeys(("objective", "early_stopping_rounds", "verbosity", "silent", "num_class"), ""),
     },
     "catboost": {
-        **dict.fromkeys(("iterations", "num_boost_round", "n_estimators", "num_trees"), "rounds"),
+        "iterations": "rounds",  # with its aliases
         **dict.fromkeys(("thread_count", "n_jobs"), "threads"),
         "task_type": "device",
-        **dict.fromkeys(("random_seed", "random_state"), "forecast.seed"),
+        "random_seed": "forecast.seed",  # with its alias
         **dict.fromkeys(("loss_function", "objective", "logging_level", "verbose", "verbose_eval", "silent"), ""),
-        **dict.fromkeys(("allow_writing_files", "train_dir", "use_best_model", "early_stopping_rounds"), ""),
+        **dict.fromkeys(("allow_writing_files", "train_dir", "use_best_model"), ""),
         **dict.fromkeys(("od_pval", "od_type", "od_wait", "save_snapshot", "snapshot_file"), ""),
     },
 }
 """Names that ``params`` may not hold, and the field that sets them; empty where nothing does."""
+
+XGBOOST_ALIASES = {"eta": "learning_rate", "lambda": "reg_lambda", "alpha": "reg_alpha", "min_split_loss": "gamma"}
+"""XGBoost has two names for these, and no list of them."""
 
 
 def check_parameters(booster: str, params: Parameters, leave_out: Sequence[str] = ()) -> None:
@@ -57,22 +61,19 @@ def check_parameters(booster: str, params: Parameters, leave_out: Sequence[str] 
     :raises BadInputError: names the field, and what the library does not take
     """
     field = f"boosters.{booster}.params"
-    known = _lightgbm_names() if booster == "lightgbm" else {}
     for name in params:
-        main = known.get(name, name)
+        main = _main_name(booster, name)
         if main in SET_ELSEWHERE[booster]:
             place = SET_ELSEWHERE[booster][main]
             where = place if "." in place else f"boosters.{booster}.{place}"
             raise BadInputError(
                 f"{field}.{name} is " + (f"set by {where}: change that" if place else "not to be changed")
             )
-        if known and name not in known:
-            raise BadInputError(f"{field}.{name} is no parameter of {booster}{nearest(name, known)}")
+        if booster == "lightgbm" and name not in _lightgbm_names():
+            raise BadInputError(f"{field}.{name} is no parameter of {booster}{nearest(name, _lightgbm_names())}")
+        if name != main:
+            raise BadInputError(f"{field}.{name} is another name of {main}: write {main}")
     seen_features(booster, leave_out)
-    meant = Counter(known.get(name, name) for name in params)
-    twice = [name for name in params if meant[known.get(name, name)] > 1]
-    if twice:
-        raise BadInputError(f"{field}: {' and '.join(twice)} are names of one parameter: keep one")
     extra = {"verbosity": 1, "validate_parameters": True} if booster == "xgboost" else {}
     try:
         with warnings.catch_warnings(record=True) as said:
@@ -85,6 +86,20 @@ def check_parameters(booster: str, params: Parameters, leave_out: Sequence[str] 
             raise BadInputError(f"{field}: xgboost says: {one_line(str(found.message).split('Parameters:')[-1])}")
 
 
+def _main_name(booster: str, name: str) -> str:
+    """Return the one name that the configuration has for what a library takes under several."""
+    if booster == "lightgbm":
+        return _lightgbm_names().get(name, name)
+    if booster == "catboost":
+        from catboost.core import _process_synonyms_groups  # the library's own list; it has no public one
+
+        found = {name: name}
+        _process_synonyms_groups(found)
+        return next(iter(found))
+    return XGBOOST_ALIASES.get(name, name)
+
+
+@cache
 def _lightgbm_names() -> dict[str, str]:
     """Return LightGBM's parameters and their aliases, each with the name that it stands for."""
     from lightgbm.basic import _ConfigAliases  # the library's own list; it has no public one

@@ -1,5 +1,6 @@
 """Command line of the Rossmann forecast: what any model has, its sample data, and how its parameters are looked for."""
 
+import math
 from pathlib import Path
 from typing import Annotated
 
@@ -28,10 +29,17 @@ def backtest(
     say(run(load_config(), origins=origins, quick=quick, revision=revision, page=page))
 
 
+def _minutes(value: float) -> float:
+    """Return minutes that come to an end."""
+    if not (math.isfinite(value) and value > 0):
+        raise BadInputError(f"--minutes is {value}: give a number above 0")
+    return value
+
+
 @app.command(rich_help_panel=PEOPLE)
 def tune(
     booster: Annotated[str, typer.Option(help="lightgbm, xgboost or catboost")],
-    minutes: Annotated[float, typer.Option(min=0.01, help="How long to go on")] = 30,
+    minutes: Annotated[float, typer.Option(callback=_minutes, help="How long to go on")] = 30,
     origins: Annotated[int, typer.Option(min=3, max=60, help="Forecast origins before the holdout's")] = 5,
     journal: Annotated[Path, typer.Option(help="File of the trials: named again, the search goes on")] = Path(
         "tuning.journal"

@@ -18,8 +18,9 @@ import yaml
 from include.lifecycle.errors import BadInputError
 from include.models.rossmann.config import Booster, RossmannConfig
 from include.models.rossmann.folds import HOLDOUT, Fold
+from include.models.rossmann.kept_folds import fold_key
 from include.models.rossmann.matrix import Matrix
-from include.models.rossmann.metrics import rmspe_without_worst
+from include.models.rossmann.metrics import WORST, rmspe_without_worst
 from include.models.rossmann.training import Trainer
 from include.retraining.files import destination
 
@@ -61,6 +62,8 @@ take much more than half as long again: what is found is to fit into the same ni
 
 CONFIGURED = "configured"
 """Mark of the trial of what is configured: what is not stays the library's default there, and is not drawn."""
+JOURNAL_START = b'{"op_code":'
+"""What every line of a journal begins with."""
 DIGITS = 3
 """Significant digits of what is proposed: more would pretend that the folds can tell."""
 
@@ -70,7 +73,7 @@ class Search:
 
     :param folds: folds of the matrix; the holdout among them is left out
     :param journal: file of the trials, made when missing
-    :raises BadInputError: when the file is not a journal of trials
+    :raises BadInputError: see ``check_journal``
     """
 
     def __init__(
@@ -88,16 +91,20 @@ class Search:
         self.study = optuna.create_study(
             storage=JournalStorage(JournalFileBackend(str(journal))),
             study_name=f"{booster} {self._key()}",
-            sampler=optuna.samplers.TPESampler(seed=config.forecast.seed, n_startup_trials=8),
             pruner=optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=1),
             load_if_exists=True,
         )
-        self.resumed = len(self.study.trials)
-        if not self.resumed:  # what is configured is the first trial, which the others are held against
+        seed = config.forecast.seed + len(self.study.trials)  # a search that goes on draws others than before
+        self.study.sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=8)
+        self.resumed = self.ended
+        if not self._configured("COMPLETE", "WAITING"):
             self.study.enqueue_trial(self.params, user_attrs={CONFIGURED: True})
 
     def run(self, seconds: float) -> None:
-        """Try parameters until the time is over; what was begun is ended, and at least one trial is made."""
+        """Try parameters until the time is over; what was begun is ended, and at least one trial is made.
+
+        What is configured is tried first, unless it was before.
+        """
         self.study.optimize(self._score, timeout=seconds, callbacks=[self._tell])
 
     @property
@@ -106,9 +113,19 @@ class Search:
         return {**self.params, **self.study.best_trial.user_attrs["params"]}
 
     @property
+    def ended(self) -> int:
+        """How many trials were made or given up; those that were killed or failed do not count."""
+        return sum(trial.state.name in ("COMPLETE", "PRUNED") for trial in self.study.trials)
+
+    @property
     def configured_error(self) -> float:
-        """The error of what is configured, the first trial's."""
-        return float(self.study.trials[0].value or float("nan"))
+        """The error of what is configured, NaN where another search of this journal still tries it."""
+        done = self._configured("COMPLETE")
+        return float(done[0].value) if done and done[0].value is not None else float("nan")
+
+    def _configured(self, *states: str) -> list["optuna.trial.FrozenTrial"]:
+        """Return the trials of what is configured that are in one of some states."""
+        return [trial for trial in self.study.trials if CONFIGURED in trial.user_attrs and trial.state.name in states]
 
     def _score(self, trial: "optuna.Trial") -> float:
         import optuna
@@ -124,7 +141,7 @@ class Search:
             forecast = np.exp(block.base + member.predict(block.features))
             errors.append(rmspe_without_worst(block.sales, forecast))
             trial.report(float(np.mean(errors)), len(errors))
-            if trial.should_prune():
+            if trial.should_prune() and CONFIGURED not in trial.user_attrs:
                 raise optuna.TrialPruned
         return float(np.mean(errors))
 
@@ -134,31 +151,38 @@ class Search:
 
     def _key(self) -> str:
         """Return a digest of all that a trial's error depends on but its parameters."""
-        last = self.folds[-1].end
-        told = {
-            "rows": {str(day): digest for day, digest in self.matrix.block_digests().items() if day <= last},
-            "folds": [str(fold.end) for fold in self.folds],
-            "settings": self.config.boosters[self.booster].model_dump(),
-            "seed": self.config.forecast.seed,
-            "error": rmspe_without_worst.__name__,
-        }
-        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
+        digests = self.matrix.until(self.folds[-1].end).block_digests()
+        settings = Trainer(self.config, self.booster).settings_key()
+        told = [fold_key(digests, fold, settings) for fold in self.folds] + [f"{rmspe_without_worst.__name__} {WORST}"]
+        return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
 
 
 def check_journal(journal: Path) -> None:
-    """Refuse a file that is something else: trials would be written behind what it holds.
+    """Open a journal for more trials: it is made when missing, and a last line that was not written whole is cut off.
 
-    :raises BadInputError: names the file
+    :raises BadInputError: when the file is something else, is no regular file, or cannot be written; names it
     """
-    destination.check(str(journal), ("",))
-    with destination.sentences(journal, "read"):
-        lines = journal.read_bytes().splitlines() if journal.exists() else []
+    with destination.sentences(journal):
+        if journal.exists() and not journal.is_file():
+            raise BadInputError(f"--journal {journal} is no regular file: name another")
+        if not journal.parent.is_dir():
+            raise BadInputError(f"--journal {journal}: {journal.parent} is no folder; make it, or name another file")
+        with journal.open("a+b") as file:
+            file.seek(0)
+            lines = file.readlines()
+            torn = lines.pop() if lines and not lines[-1].endswith(b"\n") else b""
+            if not all(map(_is_entry, lines)) or not (lines or JOURNAL_START.startswith(torn[: len(JOURNAL_START)])):
+                raise BadInputError(f"--journal {journal} is not a journal of trials: name another file")
+            if torn:
+                file.truncate(sum(map(len, lines)))
+
+
+def _is_entry(line: bytes) -> bool:
+    """Return whether a line is one of a journal."""
     try:
-        if all("op_code" in json.loads(line) for line in lines):
-            return
+        return "op_code" in json.loads(line)
     except (ValueError, TypeError):
-        pass
-    raise BadInputError(f"{journal} is not a journal of trials: name another file")
+        return False
 
 
 def rounded(value: Value) -> Value:
@@ -173,9 +197,16 @@ def configuration_diff(text: str, booster: Booster, params: Parameters) -> str:
     """
     place = _node(yaml.compose(text, Loader=yaml.SafeLoader), "boosters", booster, "params")
     written = ", ".join(f"{name}: {json.dumps(value)}" for name, value in params.items())
-    after = f"{text[: place.start_mark.index]}{{{written}}}{text[place.end_mark.index :]}"
+    after = f"{text[: place.start_mark.index]}{{{written}}}{text[_end(place) :]}"
     before = text.splitlines(keepends=True)
     return "".join(difflib.unified_diff(before, after.splitlines(keepends=True), "before", "after"))
+
+
+def _end(node: yaml.Node) -> int:
+    """Return where a node's text ends: a block's mark lies at what comes after it, behind comments."""
+    if isinstance(node, yaml.MappingNode) and not node.flow_style:
+        return _end(node.value[-1][1])
+    return int(node.end_mark.index)
 
 
 def _node(root: yaml.Node | None, *path: str) -> yaml.Node:

@@ -29,9 +29,12 @@ def tune(
     :param journal: file of the trials: named again, the search goes on
     :param revision: data revision; by default the configured one
     :return: lines for a terminal, the diff of the configuration among them
-    :raises BadInputError: when the data is not usable, its history too short, or the file no journal
+    :raises BadInputError: when the data is not usable, its history too short, the file no journal, or the configuration
+        has no parameters of the booster
     """
     check_journal(journal)
+    text, _ = config_text(NAME)
+    configuration_diff(text, booster, {})  # refuses a text that no change can be proposed of, before hours are spent
     asked = Origin(note=f"tuning of {booster}")
     run_id = pull(MODEL, config, asked, revision=revision, backtest_only=True)["run_id"]
     prepare(MODEL, config, run_id)
@@ -43,7 +46,7 @@ def tune(
         search = Search(config, booster, matrix, folds, journal)
         search.run(minutes * 60)
         study = search.study
-        diff = configuration_diff(config_text(NAME)[0], booster, search.best)
+        diff = configuration_diff(text, booster, search.best)
         output = scratch / FOLDER
         output.mkdir()
         study.trials_dataframe().to_csv(output / "trials.csv", index=False)
@@ -52,7 +55,7 @@ def tune(
             params={"tuned": booster, "tuning_origins": len(search.folds), "tuning_minutes": minutes}
             | {f"best_{name}": value for name, value in search.best.items()},
             metrics={
-                "trials": len(study.trials),
+                "trials": search.ended,
                 "rmspe_without_worst_configured": search.configured_error,
                 "rmspe_without_worst_best": study.best_value,
             },
@@ -60,7 +63,7 @@ def tune(
         run.upload(output, FOLDER)
     run.finish()
     return [
-        f"{booster}: {len(study.trials)} trials ({search.resumed} of them from before) on {len(search.folds)} origins,"
+        f"{booster}: {search.ended} trials ({search.resumed} of them from before) on {len(search.folds)} origins,"
         f" {(time.monotonic() - started) / 60:.1f} minutes, seed {config.forecast.seed}",
         f"RMSPE without the {WORST} worst rows of each origin: {study.best_value:.4f},"
         f" as configured {search.configured_error:.4f}",
