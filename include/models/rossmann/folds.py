@@ -60,6 +60,6 @@ def make_folds(matrix: Matrix, cv_folds: int, horizon: int, anchor: date | None 
         if fold.end not in ends:
             raise BadInputError(
                 f"no store sold anything from {fold.start} to {fold.end}, the days of a cross-validation fold: set"
-                "  forecast.fold_end so that no fold lies there, or leave out the history before"
+                " forecast.fold_end so that no fold lies there, or leave out the history before"
             )
     return [*folds, Fold.of(HOLDOUT, ends[-1], horizon)]
