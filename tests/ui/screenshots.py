@@ -85,9 +85,10 @@ class Tour(AirflowUi):
     def prediction(self, version: str) -> None:
         """Predict with the form, and look at the run that recorded what a version predicted."""
         self.send(self.open_trigger_form(PREDICT))
-        experiment = self.ask_mlflow("GET", f"experiments/get-by-name?experiment_name={EXPERIMENT}")["experiment"]
+        named = {"filter": f"name = '{EXPERIMENT}'", "max_results": 1}  # the first prediction makes it
+        found = self.wait_for(lambda: self.ask_mlflow("POST", "experiments/search", named).get("experiments"))
         asked = {
-            "experiment_ids": [experiment["experiment_id"]],
+            "experiment_ids": [found[0]["experiment_id"]],
             "filter": f"attributes.status = 'FINISHED' and tags.`model.version` = '{version}'",
             "max_results": 1,
         }
