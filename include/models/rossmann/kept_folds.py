@@ -16,17 +16,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-import pyarrow as pa
 from mlflow import MlflowClient
 
 from include.lifecycle.errors import BadInputError
-from include.lifecycle.untrusted_text import one_line
 from include.models.rossmann import boosters, matrix, training
 from include.models.rossmann.folds import Fold
 from include.models.rossmann.forecaster import members
 from include.models.rossmann.forecaster.panel import Day
 from include.models.rossmann.matrix import TrainingMatrix
 from include.retraining.run import RetrainRun
+from include.retraining.tables import read_file
 
 log = logging.getLogger(__name__)
 
@@ -89,7 +88,7 @@ class KeptFolds:
             target.mkdir(exist_ok=True)
             try:
                 kept = RetrainRun(self.client, run).fetch(f"{FOLDS_FOLDER}/{fold.end}.parquet", target)
-                frame = _read(kept)
+                frame = read_file(kept)
                 expected = fold_forecast(block, frame["residual"].to_numpy(dtype=np.float64))
                 same = all(np.array_equal(frame[name], expected[name]) for name in expected)
                 if not same or not np.isfinite(expected["residual"]).all():
@@ -107,13 +106,6 @@ class KeptFolds:
         frame.to_parquet(path, compression="zstd", index=False)
         self.client.log_artifact(run_id, str(path), FOLDS_FOLDER)
         self.client.set_tag(run_id, f"{KEY_TAG}{fold.end}", key)
-
-
-def _read(path: Path) -> pd.DataFrame:
-    try:
-        return pd.read_parquet(path)
-    except (OSError, pa.ArrowException) as error:  # Arrow says the one or the other of what is damaged
-        raise ValueError(f"{path.name} is damaged: {one_line(str(error), 200)}") from error
 
 
 def load_folds(folder: Path) -> pd.DataFrame:

@@ -116,7 +116,7 @@ def block_features(panel: Panel, origin: Day, horizon: int) -> Block:
         "horizon": np.arange(1.0, horizon + 1.0),
         **calendar_features(days[block]),
         **schedule_features(view, block),
-        **store_features(view.stores, days[block], origin),
+        **store_features(view.stores, days[block]),
         **table_features(usual_sales, ordinary, base, year, future),
         **level_features(residual, holiday, past, base),
         **lag_features(residual, int(day_numbers(days[:1])[0]), days[block]),
@@ -157,18 +157,18 @@ def with_holidays(cells: Cells, panel: Panel) -> Cells:
     return np.where(panel.state_holiday > 0, np.int8(SUNDAY * 2) + (cells & 1), cells)
 
 
-def store_features(stores: StoreTable, days: npt.NDArray[np.datetime64], origin: Day) -> dict[str, FloatArray]:
+def store_features(stores: StoreTable, days: npt.NDArray[np.datetime64]) -> dict[str, FloatArray]:
     """Return the features ``STORE_NAMES``: (stores, 1) or (stores, days).
 
-    The table may be newer than the origin: a competitor that opens after it, and a Promo2 that begins after it, are not
-    known yet.
+    The table may be newer than the origin, the day before these days: a competitor that opens after it, and a Promo2
+    that begins after it, are not known yet.
     """
-    known_until = day_numbers(np.array([origin]))[0]
-    competition_since, promo2_since = (
-        np.where(since > known_until, np.nan, since) for since in (stores.competition_since, stores.promo2_since)
-    )
-    competition_distance = np.where(stores.competition_since > known_until, np.nan, stores.competition_distance)
     numbers = day_numbers(days).astype(np.float64)[None, :]
+    first = numbers[0, 0]
+    competition_since, promo2_since = (
+        np.where(since >= first, np.nan, since) for since in (stores.competition_since, stores.promo2_since)
+    )
+    competition_distance = np.where(stores.competition_since >= first, np.nan, stores.competition_distance)
     months = days.astype("datetime64[M]").astype(np.int64) % 12
     months_since = np.full((len(stores), len(days)), np.nan)
     for back in range(11, -1, -1):  # the nearest start of an interval wins
