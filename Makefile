@@ -219,7 +219,7 @@ bench-lifecycle: $(STAMP) ## Parsing, clicks and waits; races, kills, sixty nigh
 .PHONY: test-docker
 test-docker: $(STAMP) images ## The stack of docker-compose.yaml for real: two workers, a killed one, roles, backup (half an hour)
 	$(PY) -m pytest -m docker tests/project/test_images.py
-	$(PY) -m pytest tests/plugins/test_containers.py
+	$(PY) -m pytest -m docker tests/plugins/test_containers.py
 	$(PY) -m pytest -m docker -s tests/system/test_same_model.py
 	$(PY) -m pytest -m docker -s tests/system/test_compose.py
 

@@ -12,10 +12,12 @@ from urllib.parse import quote
 import pytest
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowTaskTimeout
 
+from include.lifecycle.config.containers import ContainerConfig
 from include.lifecycle.config.models import NotificationConfig
 from include.lifecycle.environment import OF_ANOTHER_RUN
 from include.lifecycle.ledger.reviewed import Reviewed
 from model_registry.exceptions import RegistryFailedError, StepFailedError, StepRefusedError
+from model_registry.steps.containers import ContainerStepOperator
 from model_registry.steps.contract import StepOutput, data_environment
 from model_registry.steps.local import PROJECT_ROOT, PipelineStepOperator
 from tests.plugins import notifiers
@@ -320,6 +322,16 @@ def test_the_log_has_every_line_of_the_step(module: dict[str, Any], monkeypatch:
 def test_the_author_is_told_at_construction(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         PipelineStepOperator(**{"task_id": "toy", "module": "toy", **arguments})
+
+
+def test_the_author_of_a_container_is_told_at_construction() -> None:
+    with pytest.raises(ValueError, match="list of words"):
+        ContainerStepOperator(task_id="toy", module="toy", image="toy", step="pull")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="name a container image"):
+        ContainerStepOperator(task_id="toy", module="toy", image=" ", step=["pull"])
+    with pytest.raises(ValueError, match="memory"):
+        ContainerConfig.model_validate({"steps": {"pull": {"memory": "much"}}})
+    assert ContainerConfig.model_validate({"steps": {"pull": {"memory": "1g"}}}).limits_of("pull").memory_bytes == 2**30
 
 
 def test_a_time_out_ends_the_step(module: dict[str, Any]) -> None:

@@ -2,12 +2,14 @@
 
 import contextlib
 from collections.abc import Sequence
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
+from airflow.configuration import conf
 from airflow.providers.docker.operators.docker import DockerOperator
 from airflow.sdk import Context
 from airflow.sdk.exceptions import AirflowException
-from docker.errors import APIError, DockerException, ImageNotFound, NotFound
+from docker.errors import APIError, DockerException, ImageNotFound
 from docker.types import LogConfig
 from requests.exceptions import RequestException
 
@@ -93,6 +95,8 @@ class ContainerStepOperator(StepTask, DockerOperator):
     def _labels(self, context: Context) -> dict[str, str]:
         ti = context["ti"]
         names = {"dag": ti.dag_id, "run": ti.run_id, "task": ti.task_id, "map_index": getattr(ti, "map_index", -1)}
+        # another Airflow on this engine has nightly runs of the same names
+        names["deployment"] = conf.get("api", "base_url", fallback="")
         return {f"{LABEL}.{name}": str(value) for name, value in names.items()}
 
     def _remove_leftovers(self, context: Context) -> None:
@@ -178,10 +182,11 @@ class ContainerStepOperator(StepTask, DockerOperator):
         return "its container was killed from outside" if code == KILLED else super().why(code, sentence)
 
     def _remove(self, cli: "APIClient", container: str) -> None:
-        """Stop a container and remove it; one that is gone already is no error."""
+        """Stop a container and remove it; one that is gone, or that another is removing, is no error."""
         try:
-            with contextlib.suppress(NotFound):
-                cli.stop(container, timeout=STOP_SECONDS)
-                cli.remove_container(container, force=True, v=True)
+            cli.stop(container, timeout=STOP_SECONDS)
+            cli.remove_container(container, force=True, v=True)
         except (DockerException, RequestException) as error:
+            if isinstance(error, APIError) and error.status_code in (HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT):
+                return
             self.log.warning("The container %s stays: %s", container[:12], one_line(str(error)))
