@@ -36,7 +36,7 @@ def main() -> None:
     def in_numpy(origin: int) -> np.ndarray:
         window = slice(origin - DAYS, origin)
         found = cell_statistics(values[:, window], cells[:, window])
-        return found.mean[found.count > 0]
+        return found[1][found[0] > 0]
 
     def in_pandas(origin: int) -> np.ndarray:
         part = frame[(frame["day"] >= origin - DAYS) & (frame["day"] < origin)]

@@ -112,9 +112,9 @@ def test_row_statistics_agree_with_numpy():
 
 
 def test_cells_without_days_are_unknown():
-    statistics = cell_statistics(np.zeros((2, 3)), np.array([[0, 2, 4], [1, 2, 4]]))
-    np.testing.assert_array_equal(statistics.count[:, :4], [[1, 0, 1, 0], [0, 1, 1, 0]])
-    assert np.isnan(statistics.mean[0, 1])
+    count, mean, *_ = cell_statistics(np.zeros((2, 3)), np.array([[0, 2, 4], [1, 2, 4]]))
+    np.testing.assert_array_equal(count[:, :4], [[1, 0, 1, 0], [0, 1, 1, 0]])
+    assert np.isnan(mean[0, 1])
 
 
 def test_days_since_and_until():

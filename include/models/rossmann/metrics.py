@@ -69,7 +69,7 @@ def naive_forecast(panel: Panel, origin: Day, horizon: int) -> FloatArray:
     past = slice(0, NAIVE_DAYS)
     sales = np.where((view.open[:, past] == 1) & (view.sales[:, past] > 0), view.sales[:, past], np.nan)
     cells = weekday_cells(view)
-    table = cell_statistics(sales, cells[:, past]).median
+    table = cell_statistics(sales, cells[:, past])[2]
     level = row_statistics(sales)[2]
     chain = float(np.nanmedian(sales)) if np.isfinite(sales).any() else 0.0
     level = np.where(np.isfinite(level), level, chain)

@@ -6,6 +6,7 @@ from that cut before anything is computed.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -92,7 +93,8 @@ def block_features(panel: Panel, origin: Day, horizon: int) -> Block:
     block = slice(known, known + horizon)
     days = view.days
 
-    sales, customers = (measure[:, :known].astype(np.float32) for measure in (view.sales, view.customers))
+    a_year = slice(max(known - YEAR, 0), known)
+    sales, customers = view.sales[:, :known].astype(np.float32), view.customers[:, a_year].astype(np.float32)
     sales = np.log(np.where((view.open[:, :known] == 1) & (sales > 0), sales, np.nan))
     customers = np.log(np.where(customers > 0, customers, np.nan))
     ordinary = weekday_cells(view)
@@ -101,18 +103,19 @@ def block_features(panel: Panel, origin: Day, horizon: int) -> Block:
     holiday = view.state_holiday[:, :known] > 0
     usual_sales = np.where(holiday, np.nan, sales)
 
+    year = cell_statistics(usual_sales[:, a_year], ordinary[:, a_year])
     gaps = gap_days(view.open[:, :known])
     if gaps.any():
-        as_it_is = base_table(cell_statistics(usual_sales[:, -YEAR:], ordinary[:, -YEAR:]))
-        usual_sales = filled(usual_sales, take(as_it_is.astype(np.float32), ordinary), gaps)
+        usual_sales = filled(usual_sales, take(base_table(year).astype(np.float32), ordinary), gaps)
         sales = np.where(gaps, usual_sales, sales)
-        customers = filled(customers, row_mean(customers)[:, None].astype(np.float32), gaps)
+        customers = filled(customers, row_mean(customers)[:, None].astype(np.float32), gaps[:, a_year])
+        some = gaps.any(axis=1)
+        year[:, some] = cell_statistics(usual_sales[some, a_year], ordinary[some, a_year])
 
-    year = cell_statistics(usual_sales[:, -YEAR:], ordinary[:, -YEAR:])
     base = base_table(year)
     residual = sales - take(base.astype(np.float32), past)
 
-    parts: dict[str, FloatArray] = {
+    parts: dict[str, npt.NDArray[Any]] = {
         "horizon": np.arange(1.0, horizon + 1.0),
         **calendar_features(days[block]),
         **schedule_features(view, block),
@@ -120,7 +123,7 @@ def block_features(panel: Panel, origin: Day, horizon: int) -> Block:
         **table_features(usual_sales, ordinary, base, year, future),
         **level_features(residual, holiday, past, base),
         **lag_features(residual, int(day_numbers(days[:1])[0]), days[block]),
-        **customer_features(sales, customers),
+        **customer_features(sales[:, a_year], customers),
         "ridge": ridge_forecast(view, residual, known),
     }
     features = np.empty((len(FEATURE_NAMES), len(view.stores), horizon), dtype=np.float32)

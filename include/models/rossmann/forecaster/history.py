@@ -5,7 +5,7 @@ import numpy.typing as npt
 
 from .calendar import Days, day_numbers, last_easter_counterpart
 from .stores import Flags, FloatArray
-from .tables import Cells, CellStatistics, Values, cell_statistics, row_mean, row_statistics, take
+from .tables import Cells, Values, cell_statistics, row_mean, row_statistics, row_sum, take, zeroed
 
 YEAR = 364
 """A year in whole weeks: the same weekday."""
@@ -54,12 +54,13 @@ CUSTOMER_NAMES = (
 
 
 def table_features(
-    sales: Values, cells: Cells, base: FloatArray, year: CellStatistics, block_cells: Cells
+    sales: Values, cells: Cells, base: FloatArray, year: FloatArray, block_cells: Cells
 ) -> dict[str, FloatArray]:
     """Return the features ``TABLE_NAMES``: how the store's cells looked over several windows.
 
     :param sales: (stores, days up to the origin), log sales
     :param base: (stores, cells), the table that forecasts are relative to
+    :param year: ``cell_statistics`` of the last year
     :param block_cells: (stores, days of the block)
     """
     features: dict[str, FloatArray] = {}
@@ -70,10 +71,11 @@ def table_features(
             part = slice(-window if window else None, None)
             found = cell_statistics(sales[:, part], cells[:, part])
         label = window or "all"
-        features[f"table_mean_{label}"] = take(found.mean - base, block_cells)
-        features[f"table_median_{label}"] = take(found.median - base, block_cells)
-        features[f"table_deviation_{label}"] = take(found.deviation, block_cells)
-    features["table_count_364"] = take(year.count, block_cells)
+        _, mean, median, deviation = found
+        features[f"table_mean_{label}"] = take(mean - base, block_cells)
+        features[f"table_median_{label}"] = take(median - base, block_cells)
+        features[f"table_deviation_{label}"] = take(deviation, block_cells)
+    features["table_count_364"] = take(year[0], block_cells)
     features["base_cell"] = take(base - base.mean(axis=1, keepdims=True), block_cells)
     return features
 
@@ -85,7 +87,7 @@ def level_features(residual: Values, holiday: Flags, cells: Cells, base: FloatAr
     :param holiday: (stores, days), which of them are state holidays
     :param base: (stores, cells)
     """
-    near = slice(-YEAR - 91, None)
+    near, dates = slice(-YEAR - 91, None), holiday.any(axis=0)
     ordinary = np.where(holiday[:, near], np.nan, residual[:, near])
     recent, promo = ordinary[:, -91:], cells[:, -91:] % 2 == 1
     uplift = (base[:, 1:10:2] - base[:, 0:10:2]).mean(axis=1)  # Monday to Friday
@@ -100,21 +102,19 @@ def level_features(residual: Values, holiday: Flags, cells: Cells, base: FloatAr
         "promo_uplift": uplift,
         "promo_uplift_change": change,
         # Few stores open on state holidays, each in a way of its own.
-        "holiday_level": row_mean(np.where(holiday, residual, np.nan)),
+        "holiday_level": row_mean(np.where(holiday[:, dates], residual[:, dates], np.nan)),
     }
     return {name: values[:, None] for name, values in features.items()}
 
 
 def slope(values: Values) -> FloatArray:
     """Return each row's least-squares slope per 100 days; NaN with fewer than ten known days."""
-    known = np.isfinite(values)
-    time = np.broadcast_to(np.arange(values.shape[1]) / 100.0, values.shape)
-    count = np.maximum(known.sum(axis=1), 1)
-    centre = np.where(known, time, 0.0).sum(axis=1) / count
-    distance = np.where(known, time - centre[:, None], 0.0)
-    spread = (distance**2).sum(axis=1)
-    rise = (distance * np.where(known, values, 0.0)).sum(axis=1)
-    return np.where(known.sum(axis=1) >= 10, rise / np.maximum(spread, 1e-9), np.nan)
+    flags, there = zeroed(values)
+    time = np.arange(values.shape[1], dtype=values.dtype) / 100
+    count = row_sum(flags, flags)
+    centre = row_sum(flags, time) / np.maximum(count, 1.0)
+    distance = flags * (time - centre[:, None].astype(values.dtype))
+    return np.where(count >= 10, row_sum(distance, there) / np.maximum(row_sum(distance, distance), 1e-9), np.nan)
 
 
 def lag_features(residual: Values, first: int, block_days: Days) -> dict[str, FloatArray]:
@@ -190,12 +190,12 @@ def pick(values: Values, columns: npt.NDArray[np.intp]) -> FloatArray:
 def customer_features(sales: Values, customers: Values) -> dict[str, FloatArray]:
     """Return the features ``CUSTOMER_NAMES``: customers and sales per customer, (stores, 1).
 
-    :param sales: (stores, days up to the origin), log sales
+    :param sales: (stores, days of the year up to the origin), log sales
     :param customers: log customers of the same days
     """
     features: dict[str, FloatArray] = {}
     for label, values in (("customers", customers), ("basket", sales - customers)):
-        year = row_mean(values[:, -YEAR:])
+        year = row_mean(values)
         features[f"{label}_year"] = year[:, None]
         for window in CUSTOMER_WINDOWS:
             features[f"{label}_change_{window}"] = (row_mean(values[:, -window:]) - year)[:, None]

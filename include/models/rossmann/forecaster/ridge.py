@@ -5,7 +5,7 @@ import numpy as np
 from .calendar import calendar_features, weekdays, year_angles
 from .panel import Panel
 from .stores import Flags, FloatArray
-from .tables import Values
+from .tables import Values, row_sum
 
 HALF_LIFE_DAYS = 300.0
 PENALTY = 3.0
@@ -34,21 +34,19 @@ def ridge_forecast(panel: Panel, residual: Values, days_known: int) -> FloatArra
     products = past[:, :, None] * past[:, None, :]
     gram[:, :count, :count] = (weight @ products.reshape(days_known, -1)).reshape(-1, count, count)
     moment[:, :count] = target @ past
-    for row, flags in enumerate(own):
-        flagged = flags[:, :days_known]
-        weighted = weight * flagged
-        gram[:, count + row, :count] = gram[:, :count, count + row] = weighted @ past
-        gram[:, count + row, count + row] = weighted.sum(axis=1)
-        for column, others in enumerate(own[:row]):
-            both = (weighted * others[:, :days_known]).sum(axis=1)
-            gram[:, count + row, count + column] = gram[:, count + column, count + row] = both
-        moment[:, count + row] = (target * flagged).sum(axis=1)
+    flagged = [flags[:, :days_known].astype(residual.dtype) for flags in own]
+    for row, flags in enumerate(flagged, start=count):
+        weighted = weight * flags
+        gram[:, row, :count] = gram[:, :count, row] = weighted @ past
+        for column, others in enumerate(flagged[: row - count + 1], start=count):
+            gram[:, row, column] = gram[:, column, row] = row_sum(weighted, others)
+        moment[:, row] = row_sum(target, flags)
     penalty = np.full(count + len(own), PENALTY)
     penalty[0] = 1e-6  # the level is free
     coefficients = np.linalg.solve(gram + np.diag(penalty), moment[:, :, None])[:, :, 0]
     forecast: FloatArray = coefficients[:, :count] @ shared[days_known:].T
-    for row, flags in enumerate(own):
-        forecast += coefficients[:, count + row, None] * flags[:, days_known:]
+    for row, ahead in enumerate(own, start=count):
+        forecast += coefficients[:, row, None] * ahead[:, days_known:]
     return forecast
 
 

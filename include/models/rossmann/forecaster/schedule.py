@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .panel import Panel
-from .stores import Flags, FloatArray
+from .stores import Flags
 
 WEEK = 7
 NEAR = 14
@@ -49,7 +49,7 @@ SCHEDULE_NAMES = (
 )
 
 
-def schedule_features(panel: Panel, block: slice) -> dict[str, FloatArray]:
+def schedule_features(panel: Panel, block: slice) -> dict[str, npt.NDArray[np.generic]]:
     """Return the features named ``SCHEDULE_NAMES``.
 
     :param panel: up to the last day of the block, not further
@@ -77,36 +77,36 @@ def schedule_features(panel: Panel, block: slice) -> dict[str, FloatArray]:
         before, after = _sides(name, cap)
         features[before] = days_since(flags[name], cap) if cap else count_before(flags[name])
         features[after] = days_until(flags[name], cap) if cap else count_after(flags[name])
-    return {name: np.asarray(values[:, there], dtype=np.float64) for name, values in features.items()}
+    return {name: values[:, there] for name, values in features.items()}
 
 
-def days_since(flags: Flags, cap: int) -> npt.NDArray[np.int32]:
+def days_since(flags: Flags, cap: int) -> npt.NDArray[np.int16]:
     """Return the days since each row's last flagged day (0 on it), at most ``cap``."""
-    position = np.arange(flags.shape[1], dtype=np.int32)[:, None]
-    last = so_far(np.maximum, np.where(by_day(flags), position, np.int32(-cap)))
-    since: npt.NDArray[np.int32] = np.minimum(position - last, cap).T
+    position = np.arange(flags.shape[1], dtype=np.int16)[:, None]
+    last = so_far(np.maximum, np.where(by_day(flags), position, np.int16(-cap)))
+    since: npt.NDArray[np.int16] = np.minimum(position - last, cap).T
     return since
 
 
-def days_until(flags: Flags, cap: int) -> npt.NDArray[np.int32]:
+def days_until(flags: Flags, cap: int) -> npt.NDArray[np.int16]:
     """Return the days until each row's next flagged day (0 on it), at most ``cap``."""
     return days_since(flags[:, ::-1], cap)[:, ::-1]
 
 
-def count_before(flags: Flags, days: int = WEEK) -> npt.NDArray[np.int32]:
+def count_before(flags: Flags, days: int = WEEK) -> npt.NDArray[np.int16]:
     """Return how many of the ``days`` days before each day are flagged."""
-    total = np.cumsum(by_day(flags), axis=0, dtype=np.int32)
-    total = np.concatenate([np.zeros((days + 1, len(flags)), np.int32), total])
-    counts: npt.NDArray[np.int32] = (total[days:-1] - total[: -days - 1]).T
+    total = np.cumsum(by_day(flags), axis=0, dtype=np.int16)
+    total = np.concatenate([np.zeros((days + 1, len(flags)), np.int16), total])
+    counts: npt.NDArray[np.int16] = (total[days:-1] - total[: -days - 1]).T
     return counts
 
 
-def count_after(flags: Flags, days: int = WEEK) -> npt.NDArray[np.int32]:
+def count_after(flags: Flags, days: int = WEEK) -> npt.NDArray[np.int16]:
     """Return how many of the ``days`` days after each day are flagged, as far as they are known."""
     return count_before(flags[:, ::-1], days)[:, ::-1]
 
 
-def closures(closed: Flags) -> tuple[Flags, npt.NDArray[np.int32]]:
+def closures(closed: Flags) -> tuple[Flags, npt.NDArray[np.int16]]:
     """Find long closed runs.
 
     :param closed: (stores, days)
@@ -115,18 +115,18 @@ def closures(closed: Flags) -> tuple[Flags, npt.NDArray[np.int32]]:
     """
     closed = by_day(closed)
     days = len(closed)
-    position = np.arange(days, dtype=np.int32)[:, None]
-    start = so_far(np.maximum, np.where(closed, np.int32(-1), position))  # last day that was not closed
-    next_open = so_far(np.minimum, np.where(closed, np.int32(days), position)[::-1])[::-1]
+    position = np.arange(days, dtype=np.int16)[:, None]
+    start = so_far(np.maximum, np.where(closed, np.int16(-1), position))  # last day that was not closed
+    next_open = so_far(np.minimum, np.where(closed, np.int16(days), position)[::-1])[::-1]
     inside = closed & (next_open - start - 1 >= CLOSURE_DAYS)
-    last = so_far(np.maximum, np.where(inside, position, np.int32(-1)))
+    last = so_far(np.maximum, np.where(inside, position, np.int16(-1)))
     # A closure's first day is the last one whose day before was not in it: from there to its last day it has gone.
     begun = inside & ~np.concatenate([np.zeros((1, closed.shape[1]), bool), inside[:-1]])
-    first = so_far(np.maximum, np.where(begun, position, np.int32(-1)))
+    first = so_far(np.maximum, np.where(begun, position, np.int16(-1)))
     return inside.T, (last - first + (last >= 0)).T
 
 
-def so_far(best: np.ufunc, values: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
+def so_far(best: np.ufunc, values: npt.NDArray[np.int16]) -> npt.NDArray[np.int16]:
     """Replace each day's values by the best up to it, all stores at once, and return them.
 
     ``best.accumulate`` takes three times as long: it goes through the days of one store after the other.
