@@ -2,7 +2,7 @@
 
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -16,6 +16,8 @@ MODEL_LIBRARIES = (*LIBRARIES, "lightgbm", "xgboost", "catboost")
 NAME = "rossmann"
 TABLES = ("train", "store")
 REFERENCE = "include.models.rossmann.model:MODEL"
+HORIZON_DAYS: Final = 42
+"""What features, folds, review and monitoring are made for."""
 
 Booster = Literal["lightgbm", "xgboost", "catboost"]
 Device = Literal["cpu", "gpu"]
@@ -40,7 +42,9 @@ class DataConfig(DataSourceConfig):
 class ForecastConfig(Section):
     """The forecast task: horizon, training blocks, folds."""
 
-    horizon_days: Literal[42] = Field(42, description="what features, folds, review and monitoring are made for")
+    horizon_days: Literal[42] = Field(
+        HORIZON_DAYS, description="features, folds, review and monitoring are made for it"
+    )
     block_step_days: PositiveInt = Field(21, description="distance of the forecast origins used for training")
     max_blocks: PositiveInt | None = Field(None, description="newest training blocks used; null means all")
     cv_folds: Annotated[int, Field(ge=3, le=60)] = Field(3, description="cross-validation folds before the holdout")

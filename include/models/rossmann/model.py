@@ -9,7 +9,7 @@ import mlflow.pyfunc
 import numpy as np
 import pandas as pd
 
-from include.models.rossmann.config import MODEL_LIBRARIES, REFERENCE, Booster, RossmannConfig
+from include.models.rossmann.config import HORIZON_DAYS, MODEL_LIBRARIES, REFERENCE, Booster, RossmannConfig
 from include.models.rossmann.dataset import Dataset, load_dataset, save_dataset, with_types
 from include.models.rossmann.metrics import naive_forecast, rmspe
 from include.retraining.monitor.rows import ORIGIN
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-HORIZON_DAYS = 42
 YEAR = pd.Timedelta(days=364)
 SCHEDULE = ["Store", "Date", "Open", "Promo", "StateHoliday", "SchoolHoliday"]
 """What is known of a day before it comes."""

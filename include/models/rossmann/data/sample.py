@@ -16,12 +16,12 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from include.models.rossmann.config import HORIZON_DAYS
 from include.models.rossmann.data.calendar import REGIONS, SampleCalendar, make_calendar
 
 FloatArray = npt.NDArray[np.float64]
 
 START = date(2013, 1, 1)
-HORIZON_DAYS = 42
 NOISE = 0.05
 """Standard deviation of log sales that nothing explains."""
 DRIFT = 0.012

@@ -16,11 +16,11 @@ import pandera.pandas as pa
 
 from include.lifecycle.errors import BadInputError
 from include.lifecycle.untrusted_text import one_line
+from include.models.rossmann.config import HORIZON_DAYS
 from include.models.rossmann.data.problems import SHOWN, listed, row_names, table_problems
 from include.models.rossmann.forecaster.values import FIRST_YEAR, HIGHEST_CUSTOMERS, HIGHEST_SALES, LAST_YEAR
 from include.retraining.tables import FILE
 
-HORIZON_DAYS = 42
 LONGEST = 3000
 """Characters of an error: what stands in a table may be long, and of several lines."""
 STATE_HOLIDAYS = ["0", "a", "b", "c"]
