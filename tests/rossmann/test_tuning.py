@@ -4,14 +4,12 @@ import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from threading import Thread
 
 import numpy as np
 import optuna
 import pytest
 import yaml
 from mlflow import MlflowClient
-from optuna.storages.journal import JournalFileSymlinkLock
 
 from include.lifecycle.errors import BadInputError
 from include.models.rossmann import kept_folds, training
@@ -169,22 +167,6 @@ def test_a_line_that_was_not_written_whole_is_cut_off(search: Callable[[], Searc
     journal.write_bytes(whole[:14])
     check_journal(journal)
     assert journal.read_bytes() == b""
-
-
-def test_a_line_that_another_search_is_writing_is_waited_for(tmp_path: Path) -> None:
-    journal = tmp_path / "trials"
-    line = JOURNAL_START + b"0}\n"
-    journal.write_bytes(line[:5])
-    other = JournalFileSymlinkLock(str(journal))
-    other.acquire()
-    checking = Thread(target=check_journal, args=(journal,))
-    checking.start()
-    checking.join(0.2)
-    assert journal.read_bytes() == line[:5]
-    journal.write_bytes(line)
-    other.release()
-    checking.join(60)
-    assert journal.read_bytes() == line
 
 
 @pytest.mark.parametrize("booster", ["lightgbm", "xgboost", "catboost"])

@@ -8,8 +8,7 @@ import difflib
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -168,7 +167,7 @@ def check_journal(journal: Path) -> None:
             raise BadInputError(f"--journal {journal} is no regular file: name another")
         if not journal.parent.is_dir():
             raise BadInputError(f"--journal {journal}: {journal.parent} is no folder; make it, or name another file")
-        with _writing(journal), journal.open("a+b") as file:
+        with journal.open("a+b") as file:
             file.seek(0)
             lines = file.readlines()
             torn = lines.pop() if lines and not lines[-1].endswith(b"\n") else b""
@@ -176,19 +175,6 @@ def check_journal(journal: Path) -> None:
                 raise BadInputError(f"--journal {journal} is not a journal of trials: name another file")
             if torn:
                 file.truncate(sum(map(len, lines)))
-
-
-@contextmanager
-def _writing(journal: Path) -> Iterator[None]:
-    """Keep other searches of a journal from writing: a line that one is writing looks torn."""
-    from optuna.storages.journal import JournalFileSymlinkLock
-
-    lock = JournalFileSymlinkLock(str(journal))
-    lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def _is_entry(line: bytes) -> bool:
