@@ -94,7 +94,9 @@ def test_a_step_gets_its_environment_and_nothing_more(
     assert "data: odd" in capsys.readouterr().out
 
 
-def test_limits_and_labels_are_the_engines(step: Any, context: Any, engine: Any) -> None:
+def test_limits_and_labels_are_the_engines(
+    step: Any, context: Any, engine: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
     operator = step("import time; time.sleep(60)")
 
     def run() -> None:
@@ -110,9 +112,11 @@ def test_limits_and_labels_are_the_engines(step: Any, context: Any, engine: Any)
     assert config["LogConfig"]["Config"] == {"max-size": "10m", "max-file": "1"}
     assert container.labels[f"{LABEL}.run"] == context["ti"].run_id
     assert container.labels[f"{LABEL}.try"] == "1"
+    assert container.labels[f"{LABEL}.deployment"] == conf.get("api", "base_url", fallback="")
     operator.on_kill()
     runner.join(30)
     assert not runner.is_alive()
+    assert "stays" not in capsys.readouterr().out  # though two removed it
 
 
 def wait_for(ask: Callable[[], Any]) -> Any:

@@ -84,12 +84,12 @@ def review_of(honest: tuple[Path, Dataset], tmp_path: Path) -> ReviewOf:
 
 
 def shift_a_feature(folder: Path) -> None:
-    """Let the version's own feature code take a store's usual sales from a year before those it was trained on."""
+    """Let the version's own feature code take a store's last year from before the one it was trained on."""
     package = next(path for path in (folder / "code").iterdir() if path.name.startswith("rossmann_forecaster"))
     features = package / "features.py"
-    text, now = features.read_text(encoding="utf-8"), "usual_sales[:, -YEAR:], ordinary[:, -YEAR:]"
-    assert text.count(now) == 2  # once more where gaps are filled
-    features.write_text(text.replace(now, "usual_sales[:, :-YEAR], ordinary[:, :-YEAR]"), encoding="utf-8")
+    text, now = features.read_text(encoding="utf-8"), "slice(max(known - YEAR, 0), known)"
+    assert text.count(now) == 1
+    features.write_text(text.replace(now, "slice(0, known - YEAR)"), encoding="utf-8")
     name = f"{package.name}_shifted"  # a package of the same name would be the one that is loaded already
     package.rename(package.with_name(name))
     for file in folder.rglob("*"):

@@ -9,7 +9,7 @@ from airflow.configuration import conf
 from airflow.providers.docker.operators.docker import DockerOperator
 from airflow.sdk import Context
 from airflow.sdk.exceptions import AirflowException
-from docker.errors import APIError, DockerException, ImageNotFound
+from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 from docker.types import LogConfig
 from requests.exceptions import RequestException
 
@@ -182,11 +182,14 @@ class ContainerStepOperator(StepTask, DockerOperator):
         return "its container was killed from outside" if code == KILLED else super().why(code, sentence)
 
     def _remove(self, cli: "APIClient", container: str) -> None:
-        """Stop a container and remove it; one that is gone, or that another is removing, is no error."""
+        """Stop a container and remove it; one that is gone already, or that another removes, is no error."""
         try:
-            cli.stop(container, timeout=STOP_SECONDS)
-            cli.remove_container(container, force=True, v=True)
+            with contextlib.suppress(NotFound):
+                cli.stop(container, timeout=STOP_SECONDS)
+                try:
+                    cli.remove_container(container, force=True, v=True)
+                except APIError as error:
+                    if error.status_code != HTTPStatus.CONFLICT:
+                        raise
         except (DockerException, RequestException) as error:
-            if isinstance(error, APIError) and error.status_code in (HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT):
-                return
             self.log.warning("The container %s stays: %s", container[:12], one_line(str(error)))

@@ -94,7 +94,7 @@ def block_features(panel: Panel, origin: Day, horizon: int) -> Block:
     days = view.days
 
     a_year = slice(max(known - YEAR, 0), known)
-    sales, customers = view.sales[:, :known].astype(np.float32), view.customers[:, a_year].astype(np.float32)
+    sales, customers = (measure[:, :known].astype(np.float32) for measure in (view.sales, view.customers))
     sales = np.log(np.where((view.open[:, :known] == 1) & (sales > 0), sales, np.nan))
     customers = np.log(np.where(customers > 0, customers, np.nan))
     ordinary = weekday_cells(view)
@@ -108,7 +108,7 @@ def block_features(panel: Panel, origin: Day, horizon: int) -> Block:
     if gaps.any():
         usual_sales = filled(usual_sales, take(base_table(year).astype(np.float32), ordinary), gaps)
         sales = np.where(gaps, usual_sales, sales)
-        customers = filled(customers, row_mean(customers)[:, None].astype(np.float32), gaps[:, a_year])
+        customers = filled(customers, row_mean(customers)[:, None].astype(np.float32), gaps)
         some = gaps.any(axis=1)
         year[:, some] = cell_statistics(usual_sales[some, a_year], ordinary[some, a_year])
 
@@ -123,7 +123,7 @@ def block_features(panel: Panel, origin: Day, horizon: int) -> Block:
         **table_features(usual_sales, ordinary, base, year, future),
         **level_features(residual, holiday, past, base),
         **lag_features(residual, int(day_numbers(days[:1])[0]), days[block]),
-        **customer_features(sales[:, a_year], customers),
+        **customer_features(sales[:, a_year], customers[:, a_year]),
         "ridge": ridge_forecast(view, residual, known),
     }
     features = np.empty((len(FEATURE_NAMES), len(view.stores), horizon), dtype=np.float32)

@@ -87,7 +87,7 @@ def level_features(residual: Values, holiday: Flags, cells: Cells, base: FloatAr
     :param holiday: (stores, days), which of them are state holidays
     :param base: (stores, cells)
     """
-    near, dates = slice(-YEAR - 91, None), holiday.any(axis=0)
+    near = slice(-YEAR - 91, None)
     ordinary = np.where(holiday[:, near], np.nan, residual[:, near])
     recent, promo = ordinary[:, -91:], cells[:, -91:] % 2 == 1
     uplift = (base[:, 1:10:2] - base[:, 0:10:2]).mean(axis=1)  # Monday to Friday
@@ -102,7 +102,7 @@ def level_features(residual: Values, holiday: Flags, cells: Cells, base: FloatAr
         "promo_uplift": uplift,
         "promo_uplift_change": change,
         # Few stores open on state holidays, each in a way of its own.
-        "holiday_level": row_mean(np.where(holiday[:, dates], residual[:, dates], np.nan)),
+        "holiday_level": row_mean(np.where(holiday, residual, np.nan)),
     }
     return {name: values[:, None] for name, values in features.items()}
 

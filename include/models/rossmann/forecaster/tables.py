@@ -72,14 +72,15 @@ def row_mean(values: Values) -> FloatArray:
 def row_sum(values: Values, weights: Values) -> FloatArray:
     """Return the sum of each row's products.
 
-    A row's scalar product takes half of the time of its sum, and is the same in whichever table the row stands.
+    It takes half of the time of ``sum``, and unlike ``vecdot``, which asks BLAS, it is the same on every processor.
     """
-    total: FloatArray = np.vecdot(values, weights).astype(np.float64)
+    total: FloatArray = np.einsum("...j,...j->...", values, weights).astype(np.float64)
     return total
 
 
 def zeroed(values: Values) -> tuple[Values, Values]:
-    """Return 1 where a value is known, and the values, both 0 where not."""
+    """Return 1 where a value is known, and the values, both 0 where not; each row in one piece."""
+    values = np.ascontiguousarray(values)
     known = np.isfinite(values)
     return known.astype(values.dtype), np.where(known, values, 0.0)
 
