@@ -109,9 +109,8 @@ def level_features(residual: Values, holiday: Flags, cells: Cells, base: FloatAr
 
 def slope(values: Values) -> FloatArray:
     """Return each row's least-squares slope per 100 days; NaN with fewer than ten known days."""
-    flags, there = zeroed(values)
+    flags, there, count = zeroed(values)
     time = np.arange(values.shape[1], dtype=values.dtype) / 100
-    count = row_sum(flags, flags)
     centre = row_sum(flags, time) / np.maximum(count, 1.0)
     distance = flags * (time - centre[:, None].astype(values.dtype))
     return np.where(count >= 10, row_sum(distance, there) / np.maximum(row_sum(distance, distance), 1e-9), np.nan)

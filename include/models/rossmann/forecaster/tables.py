@@ -43,15 +43,11 @@ def row_statistics(values: Values) -> FloatArray:
 
     A row without any has 0 and NaN.
     """
-    flags, there = zeroed(values)
-    count = row_sum(flags, flags)
-    some = count > 0
+    flags, there, count = zeroed(values)
+    found = np.full((4, len(values)), np.nan)
+    found[0], some = count, count > 0
     if not some.all():  # few stores open on Sundays
-        statistics = np.full((4, len(values)), np.nan)
-        statistics[0] = 0.0
-        if some.any():
-            statistics[:, some] = row_statistics(values[some])
-        return statistics
+        flags, there, count, values = flags[some], there[some], count[some], values[some]
     mean = row_sum(there, flags) / count
     there -= mean[:, None].astype(values.dtype)
     there *= flags
@@ -59,13 +55,13 @@ def row_statistics(values: Values) -> FloatArray:
     ordered = np.sort(values, axis=1)  # NaN goes last
     rows, middle = np.arange(len(values)), count.astype(np.intp)
     median = (ordered[rows, (middle - 1) // 2] + ordered[rows, middle // 2]) / 2.0
-    return np.stack([count, mean, median, deviation])
+    found[1:, some] = mean, median, deviation
+    return found
 
 
 def row_mean(values: Values) -> FloatArray:
     """Return the mean of each row's known values; NaN for a row without any."""
-    flags, there = zeroed(values)
-    count = row_sum(flags, flags)
+    flags, there, count = zeroed(values)
     return np.where(count > 0, row_sum(there, flags) / np.maximum(count, 1.0), np.nan)
 
 
@@ -78,11 +74,15 @@ def row_sum(values: Values, weights: Values) -> FloatArray:
     return total
 
 
-def zeroed(values: Values) -> tuple[Values, Values]:
-    """Return 1 where a value is known, and the values, both 0 where not; each row in one piece."""
+def zeroed(values: Values) -> tuple[Values, Values, FloatArray]:
+    """Return 1 where a value is known, the values, both 0 where not and each row in one piece, and how many a row has.
+
+    :return: (rows, columns) twice, and (rows,)
+    """
     values = np.ascontiguousarray(values)
     known = np.isfinite(values)
-    return known.astype(values.dtype), np.where(known, values, 0.0)
+    flags = known.astype(values.dtype)
+    return flags, np.where(known, values, 0.0), row_sum(flags, flags)
 
 
 def column_mean(values: Values) -> FloatArray:
