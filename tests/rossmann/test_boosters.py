@@ -10,8 +10,10 @@ from include.lifecycle.errors import BadInputError
 from include.models.rossmann import boosters
 from include.models.rossmann.boosters import (
     HALF_LIFE_DAYS,
+    LOWERED,
     importance,
     limited_target,
+    percentage_target,
     quick_settings,
     recency_weights,
     seen_features,
@@ -166,3 +168,24 @@ def test_targets_are_cut_unless_the_year_before_was_as_odd(matrix):
     before = np.array([np.nan, 0.1, -2.0, -1.0, 1.5])
     odd = replace(rows, sales=np.exp(rows.base + np.array([-3.0, 2.0, -1.9, -3.0, 3.0])))
     np.testing.assert_allclose(limited_target(odd.target, before), [-0.8, 0.8, -1.9, -1.0, 1.5], rtol=1e-6)
+
+
+def test_squared_errors_of_what_is_learned_are_squared_percentage_errors():
+    residual, weight = np.array([-3.0, -0.7, 0.0, 0.2, 1.5]), np.array([1.0, 0.5, 1.0, 0.25, 1.0])
+    target, weights = percentage_target(residual, weight)
+    for forecast in (0.3, 1.0, 2.0):
+        learned = weights * (target - forecast * np.exp(LOWERED)) ** 2
+        percentage = weight * np.expm1(np.log(forecast) - residual) ** 2 * np.exp(2 * LOWERED)
+        np.testing.assert_allclose(learned[1:], percentage[1:], rtol=1e-12)
+        assert learned[0] < percentage[0]  # a day that closed at ten counts no more than one that is cut
+
+
+@pytest.mark.parametrize("booster", BOOSTERS)
+def test_what_cannot_be_told_apart_is_forecast_as_percentage_errors_would_have_it(booster, rows):
+    """Half of the rows sell a half of the usual, half of them as usual: 0.6, not the median's 0.71, nor the mean."""
+    some = np.random.default_rng(0).permutation(len(rows)) % 2
+    newest = np.full(len(rows), rows.block_end[-1])
+    odd = replace(rows, sales=np.exp(rows.base) * np.where(some == 1, 0.5, 1.0), block_end=newest)
+    settings = BoosterConfig(rounds=2, params={**FAST[booster], "learning_rate": 1e-6})
+    forecast = train_member(booster, odd, settings).predict(rows.features)
+    np.testing.assert_allclose(forecast, np.log(0.6) + LOWERED, atol=2e-3)

@@ -64,7 +64,7 @@ class TrainingMatrix:
 
     @property
     def target(self) -> FloatArray:
-        """Log sales minus the store's usual log sales: what the boosters learn."""
+        """Log sales minus the store's usual log sales."""
         residual: FloatArray = np.log(self.sales) - self.base
         return residual
 

@@ -17,6 +17,9 @@ SUFFIXES = {"lightgbm": ".txt", "xgboost": ".ubj", "catboost": ".cbm"}
 
 BOOSTERS = tuple(SUFFIXES)
 
+LEAST_SHARE = 0.01
+"""Of the usual sales that a member forecasts: a sum of trees has no lower end."""
+
 Features = npt.NDArray[np.float32]
 Native: TypeAlias = Any
 """lightgbm.Booster, xgboost.Booster or catboost.CatBoost (the libraries are not typed)."""
@@ -35,7 +38,7 @@ def pick_features(features: npt.NDArray[np.float32], names: Sequence[str]) -> np
 
 @dataclass(frozen=True)
 class Member:
-    """A fitted booster that predicts log sales minus the store's usual log sales."""
+    """A fitted booster: its library forecasts sales as a share of the store's usual ones, ``predict`` gives its log."""
 
     booster: str
     native: Native
@@ -53,7 +56,7 @@ class Member:
         """Predict residuals.
 
         :param features: (rows, features) in the order of ``FEATURE_NAMES``
-        :return: (rows,) float64
+        :return: (rows,) float64, log sales minus the store's usual log sales
         """
         if len(features) == 0:
             return np.zeros(0)
@@ -63,7 +66,7 @@ class Member:
             predicted = self.native.inplace_predict(features)
         else:
             predicted = self.native.predict(features)
-        return np.asarray(predicted, dtype=np.float64)
+        return np.log(np.maximum(np.asarray(predicted, dtype=np.float64), LEAST_SHARE))
 
     def save(self, folder: Path) -> Path:
         """Write the native model file ``<booster><suffix>`` into a folder and return its path."""
