@@ -94,7 +94,7 @@ def measured(file: Path, workers: int, rounds: int) -> tuple[str, ...]:
     model = xgboost.Booster(model_file=str(file.with_suffix(".ubj")))
     matrix = StoredMatrix.open(file)
     rows = matrix.block(holdout(matrix).end)
-    error = log_deviation(rows.target - Member(BOOSTER, model).predict(rows.features))
+    error = log_deviation(rows.residual - Member(BOOSTER, model).predict(rows.features))
     return str(workers), f"{seconds:.0f}", ", ".join(f"{peak / 1e6:.0f}" for peak in peaks), f"{error:.4f}"
 
 

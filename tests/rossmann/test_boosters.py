@@ -12,7 +12,7 @@ from include.models.rossmann.boosters import (
     HALF_LIFE_DAYS,
     LOWERED,
     importance,
-    limited_target,
+    limited_residual,
     percentage_target,
     quick_settings,
     recency_weights,
@@ -59,8 +59,8 @@ def test_a_member_survives_saving_bit_for_bit(booster, members, matrix, tmp_path
 @pytest.mark.parametrize("booster", BOOSTERS)
 def test_members_learn(booster, members, matrix):
     rows = matrix.block(matrix.block_ends[-1])
-    error = rows.target - members[booster].predict(rows.features)
-    assert np.sqrt(np.mean(error**2)) < np.sqrt(np.mean(rows.target**2))
+    error = rows.residual - members[booster].predict(rows.features)
+    assert np.sqrt(np.mean(error**2)) < np.sqrt(np.mean(rows.residual**2))
 
 
 @pytest.mark.parametrize("booster", BOOSTERS)
@@ -140,8 +140,8 @@ def test_a_member_sees_what_it_was_trained_on_and_no_more(booster, rows, tmp_pat
 
 def test_the_target_is_cut_alike_whatever_a_member_sees(rows, monkeypatch):
     targets = []
-    cut = boosters.limited_target
-    monkeypatch.setattr(boosters, "limited_target", lambda *given: targets.append(cut(*given)) or targets[-1])
+    cut = boosters.limited_residual
+    monkeypatch.setattr(boosters, "limited_residual", lambda *given: targets.append(cut(*given)) or targets[-1])
     for left in ([], ["table_*", "year_*"]):
         train_member("lightgbm", rows, BoosterConfig(rounds=2, leave_out=left))
     np.testing.assert_array_equal(*targets)
@@ -167,7 +167,7 @@ def test_targets_are_cut_unless_the_year_before_was_as_odd(matrix):
     rows = matrix.rows(slice(0, 5))
     before = np.array([np.nan, 0.1, -2.0, -1.0, 1.5])
     odd = replace(rows, sales=np.exp(rows.base + np.array([-3.0, 2.0, -1.9, -3.0, 3.0])))
-    np.testing.assert_allclose(limited_target(odd.target, before), [-0.8, 0.8, -1.9, -1.0, 1.5], rtol=1e-6)
+    np.testing.assert_allclose(limited_residual(odd.residual, before), [-0.8, 0.8, -1.9, -1.0, 1.5], rtol=1e-6)
 
 
 def test_squared_errors_of_what_is_learned_are_squared_percentage_errors():

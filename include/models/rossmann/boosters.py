@@ -38,7 +38,7 @@ HIGHEST_QUICK_RATE = 0.25
 LEAST_ROUNDS = 10
 HALF_LIFE_DAYS = 364.0
 LAG_EASTER = "lag_easter"
-TARGET_LIMIT = 0.8
+RESIDUAL_LIMIT = 0.8
 """Residuals are cut at this size for training: a day that closed at ten says nothing about other days."""
 LOWERED = 0.0085
 """How far below the median, in logs, forecasts that are trained on percentage errors lie: too much is punished harder
@@ -71,7 +71,7 @@ def train_member(
     params, total = quick_settings(booster, settings.params, settings.rounds, rounds_scale)
     names = seen_features(booster, settings.leave_out)
     rows = matrix.sample(settings.row_share, [seed, BOOSTERS.index(booster)], names)
-    residual = limited_target(rows.target, rows.features[:, names.index(LAG_EASTER)])
+    residual = limited_residual(rows.residual, rows.features[:, names.index(LAG_EASTER)])
     target, weight = percentage_target(residual, recency_weights(rows))
     log.info("Training %s: %d rounds on %d rows, %d features", booster, total, len(rows), len(names))
     trainers = {"lightgbm": _train_lightgbm, "xgboost": _train_xgboost, "catboost": _train_catboost}
@@ -118,8 +118,8 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f"; did you mean {near[0]}?" if near else ""
 
 
-def limited_target(residual: FloatArray, before: npt.NDArray[np.floating]) -> FloatArray:
-    """Return the residuals, cut at ``TARGET_LIMIT``, or where the store was on that day of the year before if farther.
+def limited_residual(residual: FloatArray, before: npt.NDArray[np.floating]) -> FloatArray:
+    """Return residuals, cut at ``RESIDUAL_LIMIT``, or where the store was on that day of the year before if farther.
 
     Carnival, and the holidays on which few stores open, come every year as far from Easter.
 
@@ -127,8 +127,8 @@ def limited_target(residual: FloatArray, before: npt.NDArray[np.floating]) -> Fl
     :param before: (rows,) the same as far from Easter a year before, NaN where nothing is known
     """
     before = before.astype(np.float64)
-    target: FloatArray = np.clip(residual, np.fmin(-TARGET_LIMIT, before), np.fmax(TARGET_LIMIT, before))
-    return target
+    limited: FloatArray = np.clip(residual, np.fmin(-RESIDUAL_LIMIT, before), np.fmax(RESIDUAL_LIMIT, before))
+    return limited
 
 
 def percentage_target(residual: FloatArray, weight: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -136,12 +136,12 @@ def percentage_target(residual: FloatArray, weight: FloatArray) -> tuple[FloatAr
 
     The target is a share of the usual sales, its weight the inverse square of that share (Park and Stefanski, 1998, The
     best mean square relative error prediction; ``LOWERED`` is what differs). No row counts more than one that sold as
-    little as ``TARGET_LIMIT`` below usual.
+    little as ``RESIDUAL_LIMIT`` below usual.
 
     :param residual: (rows,) log sales minus the store's usual log sales
     :param weight: (rows,) how much a percentage error of the row counts
     """
-    return np.exp(residual + LOWERED), weight * np.exp(-2.0 * np.maximum(residual, -TARGET_LIMIT))
+    return np.exp(residual + LOWERED), weight * np.exp(-2.0 * np.maximum(residual, -RESIDUAL_LIMIT))
 
 
 def recency_weights(matrix: TrainingMatrix) -> FloatArray:

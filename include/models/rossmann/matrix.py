@@ -48,7 +48,7 @@ VARIED = frozenset({"sales", "base", "ridge", "competition_months", *TABLE_NAMES
 class TrainingMatrix:
     """A matrix in memory: one row for each block, store and open day with sales, sorted by block, store and day.
 
-    ``base`` is the store's usual log sales, ``target`` log sales minus it, ``features`` float32 with the
+    ``base`` is the store's usual log sales, ``residual`` log sales minus it, ``features`` float32 with the
     columns of ``FEATURE_NAMES``, or those that were asked for.
     """
 
@@ -63,7 +63,7 @@ class TrainingMatrix:
         return len(self.sales)
 
     @property
-    def target(self) -> FloatArray:
+    def residual(self) -> FloatArray:
         """Log sales minus the store's usual log sales."""
         residual: FloatArray = np.log(self.sales) - self.base
         return residual

@@ -45,7 +45,8 @@ def row_statistics(values: Values) -> FloatArray:
     """
     flags, there, count = zeroed(values)
     found = np.full((4, len(values)), np.nan)
-    found[0], some = count, count > 0
+    found[0] = count
+    some = count > 0
     if not some.all():  # few stores open on Sundays
         flags, there, count, values = flags[some], there[some], count[some], values[some]
     mean = row_sum(there, flags) / count
