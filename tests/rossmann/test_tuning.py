@@ -12,7 +12,7 @@ import yaml
 from mlflow import MlflowClient
 
 from include.lifecycle.errors import BadInputError
-from include.models.rossmann import kept_folds, training
+from include.models.rossmann import kept_folds, training, tuning
 from include.models.rossmann.config import RossmannConfig, load_config
 from include.models.rossmann.folds import Fold, make_folds
 from include.models.rossmann.matrix import TrainingMatrix
@@ -118,6 +118,22 @@ def test_what_is_configured_is_not_given_up(search: Callable[[], Search], monkey
     begun.study.optimize(begun._score, n_trials=2)
     assert [trial.state.name for trial in begun.study.trials] == ["COMPLETE", "PRUNED"]
     assert (begun.ended, begun.configured_error) == (2, begun.study.best_value)
+
+
+def test_a_trial_is_given_up_when_it_is_worse_on_folds_and_not_on_one(
+    config: RossmannConfig, matrix: TrainingMatrix, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folds = make_folds(matrix, 5, 42)
+    begun = Search(config, "lightgbm", matrix, folds, tmp_path / "trials")
+    best = [0.13, 0.10, 0.11, 0.14, 0.10]
+    odd = [0.30, 0.09, 0.10, 0.13, 0.09]  # one fold says little
+    worse = [0.14, 0.12, 0.13, 0.15]
+    errors = iter(best + odd + worse)
+    monkeypatch.setattr(tuning, "rmspe_without_worst", lambda *_: next(errors))
+    begun.study.optimize(begun._score, n_trials=3)
+    assert [trial.state.name for trial in begun.study.trials] == ["COMPLETE", "COMPLETE", "PRUNED"]
+    assert values(begun)[:2] == pytest.approx([np.mean(best), np.mean(odd)])
+    assert (begun.study.best_trial.number, next(errors, None)) == (0, None)
 
 
 def test_a_search_that_goes_on_draws_others_than_before(search: Callable[[], Search]) -> None:
