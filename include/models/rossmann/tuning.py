@@ -157,7 +157,7 @@ class Search:
         log.info("Trial %d: %s, best %.4f (trial %d)", trial.number, said, study.best_value, study.best_trial.number)
 
     def _key(self) -> str:
-        """Return a digest of all that a trial's error depends on but its parameters."""
+        """Return a digest of all that a trial's error depends on but its parameters, and of what it reports."""
         digests = self.matrix.until(self.folds[-1].end).block_digests()
         settings = Trainer(self.config, self.booster).settings_key()
         told = [fold_key(digests, fold, settings) for fold in self.folds]
