@@ -4,10 +4,10 @@
     python -m tests.bench.pipeline --growth 0.25 1 4 [--stores 1115] [--row-share 0.125] [--json FILE]
 
 DATA is a folder with the Kaggle files train.csv, store.csv and future.csv (or .csv.xz); without it data of that size is
-generated. Each step is a process of its own, as a task is, on a MLflow of this run; time and peak memory are those of
-the process. Prints Markdown. ``--growth`` runs the steps with more and more stores, boosters with few rounds: memory is
-that of all rounds, and with all rounds a training's time comes nearer to growing as the rows do. Where a step fails, a
-machine too small for it, the steps before it are told.
+generated. Each step is a process of its own, as a task is, and asks an MLflow server of this run, as at night; time and
+peak memory are those of the process. Prints Markdown. ``--growth`` runs the steps with more and more stores, boosters
+with few rounds: memory is that of all rounds, and with all rounds a training's time comes nearer to growing as the rows
+do. Where a step fails, a machine too small for it, the steps before it are told.
 """
 
 import argparse
@@ -20,8 +20,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -41,7 +41,11 @@ from include.models.rossmann.forecaster.schema import checked_rows
 from include.models.rossmann.matrix import training_blocks
 from include.models.rossmann.model import SCHEDULE
 from include.retraining.data_source.publish import publish_data
+from local_stack.mlflow_server import MlflowServer
+from local_stack.processes import Processes
+from local_stack.stack import clean_environment
 from tests.bench.tables import table
+from tests.ports import free_port
 
 PROJECT = Path(__file__).resolve().parents[2]
 NAMES = ("train", "store", "future")
@@ -83,12 +87,13 @@ class Figure:
 class Retrain:
     """The steps of a retrain, each in a process of its own.
 
-    :param folder: where MLflow, the data registry and the configuration are
+    :param folder: where the data registry and the configuration are
+    :param tracking: URI of the MLflow that they ask
     :param rounds: of each booster, by default the configured ones
     :param row_share: of the training rows that each booster draws, by default the configured one
     """
 
-    def __init__(self, folder: Path, rounds: int | None = None, row_share: float | None = None) -> None:
+    def __init__(self, folder: Path, tracking: str, rounds: int | None = None, row_share: float | None = None) -> None:
         self.folder = folder
         self.taken: dict[str, Taken] = {}
         config = yaml.safe_load((PROJECT / "include/config/rossmann.yaml").read_text(encoding="utf-8"))
@@ -97,12 +102,11 @@ class Retrain:
             settings["row_share"] = row_share or settings["row_share"]
         (folder / "rossmann.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
         self.environment = {
-            **{name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "RETRAIN_"))},
-            "MLFLOW_TRACKING_URI": f"sqlite:///{folder / 'mlflow.db'}",
+            **clean_environment({name: value for name, value in os.environ.items() if not name.startswith("RETRAIN_")}),
+            "MLFLOW_TRACKING_URI": tracking,
             "RETRAIN_DATA_REGISTRY": str(folder / "registry"),
             "RETRAIN_CONFIG": str(folder / "rossmann.yaml"),
             "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-            "PYTHONPATH": str(PROJECT),
         }
 
     @staticmethod
@@ -142,6 +146,21 @@ class Retrain:
         return f"models:/{registered['model']}/{registered['version']}"
 
 
+@contextmanager
+def mlflow_server(folder: Path) -> Iterator[str]:
+    """Run the local stack's MLflow server on a free port and yield its URI.
+
+    :param folder: where what it holds and its log go
+    """
+    with Processes(folder, clean_environment(os.environ), PROJECT) as processes:
+        server = MlflowServer(folder, free_port())
+        server.start(processes)
+        while not server.healthy(processes):
+            processes.check()
+            time.sleep(0.2)
+        yield server.url
+
+
 def peak_memory(pid: int) -> int:
     """Return a process's peak of memory so far in bytes; what wait4 tells is at least that of this process."""
     with suppress(OSError):
@@ -155,7 +174,11 @@ def main() -> int:
     """Measure and print."""
     given = arguments()
     with tempfile.TemporaryDirectory(prefix="bench-pipeline-") as scratch:
-        result = growth(Path(scratch), given) if given.growth else figures(Path(scratch), given)
+        if given.growth:
+            result = growth(Path(scratch), given)
+        else:
+            with mlflow_server(Path(scratch)) as tracking:
+                result = figures(Path(scratch), tracking, given)
     if given.json:
         given.json.write_text(json.dumps(result, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     return 0
@@ -188,9 +211,9 @@ def data_parser(description: str | None, *, stores: int, months: int) -> argpars
 # ---- one size ----
 
 
-def figures(scratch: Path, given: argparse.Namespace) -> dict[str, Any]:
+def figures(scratch: Path, tracking: str, given: argparse.Namespace) -> dict[str, Any]:
     """Measure data, features, prediction and the way to the first one; print and return them."""
-    retrain = Retrain(scratch)
+    retrain = Retrain(scratch, tracking)
     data = plain_files(scratch, given)
     publish_data(TABLES, scratch / "registry", data)
     version = retrain.all(quick=given.quick)
@@ -303,13 +326,14 @@ def growth(scratch: Path, given: argparse.Namespace) -> dict[str, Any]:
         stores = max(4, round(given.stores * factor))
         folder = scratch / str(stores)
         folder.mkdir()
-        retrain = Retrain(folder, GROWTH_ROUNDS, given.row_share)
         sys.stderr.write(f"{stores} stores\n")
         publish_data(TABLES, folder / "registry", generate(stores=stores, months=given.months, extra_days=0))
-        try:
-            retrain.all()
-        except SystemExit as error:
-            sys.stderr.write(f"{error}\n")
+        with mlflow_server(folder) as tracking:
+            retrain = Retrain(folder, tracking, GROWTH_ROUNDS, given.row_share)
+            try:
+                retrain.all()
+            except SystemExit as error:
+                sys.stderr.write(f"{error}\n")
         found[stores] = retrain.taken
         shutil.rmtree(folder)
     sizes = list(found)

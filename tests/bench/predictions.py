@@ -29,7 +29,7 @@ from include.models.rossmann.config import TABLES, load_config
 from include.retraining.data_source.publish import publish_data
 from include.retraining.files.destination import temporary_prefix
 from include.retraining.predict.formats import sha256
-from tests.bench.pipeline import Retrain, data_parser, plain_files
+from tests.bench.pipeline import Retrain, data_parser, mlflow_server, plain_files
 from tests.bench.tables import table
 
 PATIENCE_SECONDS = 600.0
@@ -81,8 +81,8 @@ def main() -> None:
     parser = data_parser(__doc__, stores=200, months=24)
     parser.add_argument("--behind", type=int, default=28)
     given = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="bench-predictions-") as scratch:
-        retrain = Retrain(Path(scratch))
+    with tempfile.TemporaryDirectory(prefix="bench-predictions-") as scratch, mlflow_server(Path(scratch)) as tracking:
+        retrain = Retrain(Path(scratch), tracking)
         with environment(retrain.environment):
             two_versions(retrain, given)
             predictions = Predictions(retrain)
