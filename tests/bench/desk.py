@@ -7,6 +7,7 @@ Requests with and without the plugin's look at their database session take turns
 
 import argparse
 import json
+import os
 import statistics
 import time
 from typing import Any
@@ -15,6 +16,7 @@ from unittest import mock
 from tests.airflow_home import prepare
 
 prepare()
+os.environ["AIRFLOW__LOGGING__LOGGING_LEVEL"] = "WARNING"  # not a line for each request
 
 
 def main() -> None:
