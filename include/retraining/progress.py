@@ -7,6 +7,9 @@ import time
 class LogProgress:
     """Callable that a long loop reports to.
 
+    The time left is told by the pace since the first report: what comes before it is preparation, which may take as
+    long as many rounds.
+
     :param every: least seconds between two lines; the last one is always written
     """
 
@@ -14,15 +17,16 @@ class LogProgress:
         self.log = log
         self.what = what
         self.every = every
-        self.started = time.monotonic()
-        self.last = self.started
+        self.started = self.last = time.monotonic()
+        self.first: tuple[int, float] | None = None
 
     def __call__(self, done: int, total: int) -> None:
         """Report that ``done`` of ``total`` are done."""
         now = time.monotonic()
+        self.first = self.first or (done, now)
         if done < total and now - self.last < self.every:
             return
         self.last = now
-        elapsed = now - self.started
-        left = elapsed / done * (total - done) if done else 0.0
-        self.log.info("%s: %d of %d, %.0f s, about %.0f s left", self.what, done, total, elapsed, left)
+        before, since = self.first
+        left = f", about {(now - since) / (done - before) * (total - done):.0f} s left" if before < done < total else ""
+        self.log.info("%s: %d of %d, %.0f s%s", self.what, done, total, now - self.started, left)
