@@ -174,11 +174,7 @@ def main() -> int:
     """Measure and print."""
     given = arguments()
     with tempfile.TemporaryDirectory(prefix="bench-pipeline-") as scratch:
-        if given.growth:
-            result = growth(Path(scratch), given)
-        else:
-            with mlflow_server(Path(scratch)) as tracking:
-                result = figures(Path(scratch), tracking, given)
+        result = growth(Path(scratch), given) if given.growth else figures(Path(scratch), given)
     if given.json:
         given.json.write_text(json.dumps(result, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     return 0
@@ -211,18 +207,19 @@ def data_parser(description: str | None, *, stores: int, months: int) -> argpars
 # ---- one size ----
 
 
-def figures(scratch: Path, tracking: str, given: argparse.Namespace) -> dict[str, Any]:
+def figures(scratch: Path, given: argparse.Namespace) -> dict[str, Any]:
     """Measure data, features, prediction and the way to the first one; print and return them."""
-    retrain = Retrain(scratch, tracking)
     data = plain_files(scratch, given)
     publish_data(TABLES, scratch / "registry", data)
-    version = retrain.all(quick=given.quick)
-    with environment(retrain.environment):
-        import mlflow.artifacts
+    with mlflow_server(scratch) as tracking:
+        retrain = Retrain(scratch, tracking)
+        version = retrain.all(quick=given.quick)
+        with environment(retrain.environment):
+            import mlflow.artifacts
 
-        folder = Path(mlflow.artifacts.download_artifacts(version, dst_path=str(scratch / "version")))
+            folder = Path(mlflow.artifacts.download_artifacts(version, dst_path=str(scratch / "version")))
+        first = [first_prediction(retrain, version, rows_to_forecast(data)) for _ in range(given.repeats)]
     found = [data_and_features(data, given.repeats), prediction(folder, data, given.repeats)]
-    first = [first_prediction(retrain, version, rows_to_forecast(data)) for _ in range(given.repeats)]
     steps = {name: asdict(taken) for name, taken in retrain.taken.items()}
     sys.stdout.write("## Steps, one after the other\n\n")
     sys.stdout.write(

@@ -3,7 +3,6 @@
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,6 +10,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from tests.mlflow_database import empty_database
+from tests.ports import free_port
 from tests.registry_server import _wait
 
 DRIVER = "RETRAIN_BENCH_POSTGRES_DRIVER"
@@ -81,13 +81,6 @@ def run(command: list[str]) -> None:
     done = subprocess.run(command, capture_output=True, text=True, cwd="/", check=False, stdin=subprocess.DEVNULL)
     if done.returncode:
         raise SystemExit(f"{' '.join(command)} failed: {done.stdout}{done.stderr}")
-
-
-def free_port() -> int:
-    """Return a port of 127.0.0.1 that is free now."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
 
 
 @contextmanager
